@@ -1,4 +1,4 @@
-"""The activation of a node: its name, its constants, and what is wrong with them.
+"""The activation of a node: its name, its constants, and their checks.
 
 What each computes, and the range of its constants, is defined in ``builder.inside.predict.activations``.
 """
@@ -22,88 +22,89 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """What a layer does to each of its outputs.
+    """A function that a node applies to each of its outputs.
 
     Attributes:
         name: One of ``inside.operators.ACTIVATIONS``.
-        constants: Value by name; those left out have their defaults, so that every constant of the activation is
-            there. Nothing is checked here: ``faults`` does.
+        constants: Every constant of the activation by name; missing ones are set to their defaults. Neither the name
+            nor the values are checked here: see ``faults``.
     """
 
     name: str
     constants: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = ACTIVATIONS[self.name].constants if self.name in ACTIVATIONS else {}
-        filled = {name: number.default for name, number in known.items()} | dict(self.constants)
-        given = {name: _plain(filled[name]) for name in sorted(filled)}
-        object.__setattr__(self, "constants", MappingProxyType(given))
+        definitions = ACTIVATIONS[self.name].constants if self.name in ACTIVATIONS else {}
+        constants = {name: number.default for name, number in definitions.items()} | dict(self.constants)
+        # Sorted and as float, so that equal activations are equal bytes in bundle.json.
+        constants = {name: _to_float(constants[name]) for name in sorted(constants)}
+        object.__setattr__(self, "constants", MappingProxyType(constants))
 
 
 IDENTITY = Activation(name="identity")
 
 
 def from_data(data: Mapping[str, object]) -> Activation | list[str]:
-    """Read one entry of ``layers``, such as ``{"activation": "elu", "alpha": 1.0}``.
+    """Read an activation from an entry of ``layers``: ``{"activation": "elu", "alpha": 1.0}``.
 
     Returns:
-        The activation, or all that is wrong with the entry, each as text without its place.
+        The activation, or all problems of the entry, without a key path.
     """
     name = data.get("activation")
     if not isinstance(name, str):
-        came = "no activation" if name is None else f"activation {describe(name)}, which is not a name"
-        return [f"{came}; {_valid()}"]
+        problem = "activation is missing" if name is None else f"invalid activation {describe(name)}"
+        return [f"{problem}; {_list_valid_names()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
-    found = faults(name, constants)
-    if found:
-        return found
+    problems = faults(name, constants)
+    if problems:
+        return problems
     return Activation(name=name, constants={key: value for key, value in constants.items() if is_number(value)})
 
 
 def as_data(activation: Activation) -> dict[str, object]:
-    """Return the entry of ``layers`` that reads back as this activation."""
+    """Return the keys that ``from_data`` reads as this activation."""
     return {"activation": activation.name, **activation.constants}
 
 
 def is_bounded(activation: Activation) -> bool:
-    """Tell whether all that an activation gives lies in [0, 1]."""
-    bounds = ACTIVATIONS[activation.name].bounds
-    if bounds is None:
+    """Tell whether the activation's results are in [0, 1] for any input."""
+    range_ = ACTIVATIONS[activation.name].bounds
+    if range_ is None:
         return False
-    low, high = (activation.constants[bound] if isinstance(bound, str) else bound for bound in bounds)
-    return 0 <= low <= high <= 1
+    least, greatest = (activation.constants[bound] if isinstance(bound, str) else bound for bound in range_)
+    return 0 <= least <= greatest <= 1
 
 
-def _plain(value: Any) -> Any:
-    """Return numbers as float, so that 1 and 1.0 are the same bundle; leave the rest for ``faults`` to name."""
+def _to_float(value: Any) -> Any:
+    """Return a number as float; any other value as it is, for ``faults`` to report."""
     return float(value) if is_number(value) else value
 
 
 def faults(name: str, constants: Mapping[str, object]) -> list[str]:
-    """Return all that is wrong with the name and constants of an activation, each as text without its place."""
+    """Return all problems of an activation's name and constants, without a key path."""
     definition = ACTIVATIONS.get(name)
     if definition is None:
         near = find_nearest(name, ACTIVATIONS)
         hint = f" (did you mean {near}?)" if near else ""
-        return [f"unknown activation {describe(name)}{hint}; {_valid()}"]
-    known = definition.constants
-    takes = ", ".join(_rule(key, constant) for key, constant in known.items()) or "no constants"
-    found = []
+        return [f"unknown activation {describe(name)}{hint}; {_list_valid_names()}"]
+    definitions = definition.constants
+    expected = ", ".join(_describe_constant(key, constant) for key, constant in definitions.items()) or "no constants"
+    problems = []
     for key in sorted(constants):
-        if key not in known:
-            found.append(f"{name} has no constant {describe(key)}; it takes {takes}")
-        elif not fits(constants[key], known[key]):
-            found.append(f"{name}: {key} is {describe(constants[key])}; it takes {takes}")
-    return found
+        if key not in definitions:
+            problems.append(f"unknown constant {describe(key)} of {name}; expected {expected}")
+        elif not is_in_range(constants[key], definitions[key]):
+            problems.append(f"invalid value {describe(constants[key])} for {key} of {name}; expected {expected}")
+    return problems
 
 
-def fits(value: object, number: Number) -> TypeGuard[float]:
-    """Tell whether a value is a number of the range."""
+def is_in_range(value: object, number: Number) -> TypeGuard[float]:
+    """Tell whether a value is a finite number in the range that a definition allows."""
     return is_number(value) and number.minimum <= value <= number.maximum
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether it is a finite number; a boolean is none, though Python counts it among the integers."""
+    """Tell whether a value is a finite number; booleans are not, although Python's ``bool`` is an ``int``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):  # Real: numpy's floats as well
         return False
     try:
@@ -112,9 +113,9 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def _rule(name: str, number: Number) -> str:
+def _describe_constant(name: str, number: Number) -> str:
     return f"{name} from {number.minimum:g} to {number.maximum:g} (default {number.default:g})"
 
 
-def _valid() -> str:
-    return "valid: " + ", ".join(ACTIVATIONS)
+def _list_valid_names() -> str:
+    return "expected one of " + ", ".join(ACTIVATIONS)

@@ -1,7 +1,7 @@
-"""What ``bundle.json`` says: the keys that every kind of model has.
+"""``bundle.json`` as typed values: the keys that all kinds of model have in common, and their checks.
 
-A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``), and is entered in
-``builder.bundle.kinds.catalog``.
+A kind adds its own keys and checks in a subclass (``builder.bundle.kinds.network``) and is listed in
+``builder.bundle.kinds.catalog``. A field of a header is a key of the file: its name cannot change.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _RESERVED = frozenset({"id", "era", "data_type"})
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenHeader:
-    """What ``golden.safetensors`` holds.
+    """The declared arrays of ``golden.safetensors``.
 
     Attributes:
         inputs: float32 or float64 (rows, n).
         predictions: float64 (rows,).
     """
 
-    inputs: tensors.Declared
-    predictions: tensors.Declared
+    inputs: tensors.ArraySpec
+    predictions: tensors.ArraySpec
 
-    def arrays(self) -> dict[str, tensors.Declared]:
+    def arrays(self) -> dict[str, tensors.ArraySpec]:
         """Return the arrays by name."""
         return {"inputs": self.inputs, "predictions": self.predictions}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checksums:
-    """The sha256 of the files of arrays, in hexadecimal: safetensors has no checksum of its own."""
+    """The sha256 of the two safetensors files, in hexadecimal: the format itself has no checksum."""
 
     arrays: schema.Sha256
     golden: schema.Sha256
@@ -56,11 +56,11 @@ class Checksums:
 
 @dataclass(frozen=True, kw_only=True)
 class FileHeader:
-    """A file beside ``bundle.json``.
+    """An additional file: a booster, or the code and data of a custom model.
 
     Attributes:
-        sha256: Hash of its bytes.
-        size: Its bytes.
+        sha256: Of its content.
+        size: In bytes.
     """
 
     sha256: schema.Sha256
@@ -69,19 +69,19 @@ class FileHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleHeader(abc.ABC):
-    """``bundle.json``.
+    """``bundle.json``; a subclass for each kind of model adds its keys.
 
     Attributes:
-        format: Of the bundle.
-        kind: Of the model.
+        format: Format of the bundle.
+        kind: Kind of the model.
         features: Feature columns, the first inputs of the model.
         benchmarks: Benchmark columns, the inputs after them.
-        post: Steps done to the predictions.
-        arrays: What ``arrays.safetensors`` holds, by name.
-        files: What lies beside it, by name.
-        golden: What ``golden.safetensors`` holds.
-        checksums: Of the two files of arrays; without them, damage to a number goes unseen.
-        trained: Where the model came from; no path, user or host.
+        post: Post-processing steps.
+        arrays: Declared arrays of ``arrays.safetensors``, by name.
+        files: Additional files, by name.
+        golden: Declared arrays of ``golden.safetensors``.
+        checksums: Of the two safetensors files; without them, a damaged number is not noticed.
+        trained: Facts about the training; no path, user or host.
     """
 
     MODEL: ClassVar[type]
@@ -92,7 +92,7 @@ class BundleHeader(abc.ABC):
     features: Annotated[tuple[postprocessing.Column, ...], schema.require_length(1, 100_000)]
     benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.require_length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], schema.require_length(0, 100)] = ()
-    arrays: dict[str, tensors.Declared]
+    arrays: dict[str, tensors.ArraySpec]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
     checksums: Checksums | None = None
@@ -100,179 +100,193 @@ class BundleHeader(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def own_keys(cls, model: Any) -> dict[str, object]:
-        """Return the keys of ``bundle.json`` that this kind adds, for a model of it."""
+    def dump_keys(cls, model: Any) -> dict[str, object]:
+        """Return the keys that this kind adds to ``bundle.json``."""
 
     @classmethod
     @abc.abstractmethod
-    def own_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
-        """Return what ``arrays.safetensors`` holds for a model of this kind, as it came."""
+    def dump_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
+        """Return the arrays for ``arrays.safetensors``, by name, not converted."""
 
     @classmethod
-    def own_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
-        """Return what lies beside the three files for a model of this kind, by name."""
+    def dump_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
+        """Return the additional files, by name."""
         return {}
 
     @classmethod
     @abc.abstractmethod
-    def parameters(cls, model: Any) -> int:
-        """Return how many trained numbers a model of this kind has."""
+    def count_parameters(cls, model: Any) -> int:
+        """Count the trained numbers of a model."""
 
     @classmethod
     @abc.abstractmethod
     def is_bounded(cls, model: Any) -> bool:
-        """Tell whether the predictions of a model of this kind lie in [0, 1], whatever its inputs."""
+        """Tell whether a model's predictions are in [0, 1] for any input."""
 
     @classmethod
     def needs_era(cls, model: Any) -> bool:  # noqa: ARG003 - most do not
-        """Tell whether a model of this kind looks at the ``era`` column."""
+        """Tell whether a model reads the ``era`` column."""
         return False
 
     @abc.abstractmethod
-    def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
+    def find_kind_problems(self) -> list[schema.Problem]:
+        """Find the problems of this kind's keys, and of the names, dtypes and shapes of its arrays."""
 
     @abc.abstractmethod
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is wrong with the numbers of those arrays that could be read, each ``array: what; what next``."""
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Find invalid numbers in the arrays that could be read, each ``array: what is wrong; what is expected``."""
 
-    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:  # noqa: ARG002 - most have no files
-        """Return what is wrong inside the files, whose hashes are right, each ``file: what; what next``."""
+    def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:  # noqa: ARG002 - most have no files
+        """Find the problems in the contents of the files, whose hashes are correct, each ``file: problem; fix``."""
         return []
 
     @abc.abstractmethod
-    def model(
+    def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Model:
-        """Return the model, its text, arrays and files being without fault."""
+        """Build the model. Only for a header, arrays and files in which the checks found no problem."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The model's inputs: features, then benchmarks."""
         return self.features + self.benchmarks
 
-    def faults(self) -> list[schema.Problem]:
-        """Return all that is wrong with the text, taken by itself."""
+    def find_problems(self) -> list[schema.Problem]:
+        """Find all problems that can be found without the arrays and the files."""
         return [
-            *_repeats(("features",), self.features),
-            *_repeats(("benchmarks",), self.benchmarks),
-            *_reserved(("features",), self.features),
-            *_reserved(("benchmarks",), self.benchmarks),
-            *_shared(self.features, self.benchmarks),
-            *_groups(self.post),
-            *self.own_faults(),
-            *_metadata_faults(self.arrays),
-            *_file_name_faults(self.files),
-            *self._golden_faults(),
-            *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
+            *_find_duplicates(("features",), self.features),
+            *_find_duplicates(("benchmarks",), self.benchmarks),
+            *_find_reserved_names(("features",), self.features),
+            *_find_reserved_names(("benchmarks",), self.benchmarks),
+            *_find_shared_names(self.features, self.benchmarks),
+            *_find_group_problems(self.post),
+            *self.find_kind_problems(),
+            *_find_metadata_problems(self.arrays),
+            *_find_file_name_problems(self.files),
+            *self._find_golden_problems(),
+            *(problem for key, value in self.trained.items() for problem in _find_private_facts(key, value)),
         ]
 
-    def _golden_faults(self) -> list[schema.Problem]:
-        found = []
+    def _find_golden_problems(self) -> list[schema.Problem]:
+        problems = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
-        wanted = len(self.columns)
-        if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
-            text = f"{inputs.shape}; expected (rows, {wanted}): a column for each feature, then each benchmark"
-            found.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
+        width = len(self.columns)
+        if len(inputs.shape) != 2 or inputs.shape[1] != width:
+            text = f"{inputs.shape}; expected (rows, {width}): one column for each feature, then for each benchmark"
+            problems.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
-            text = f"{predictions.shape}; expected {inputs.shape[:1]}: one for each row of the golden inputs"
-            found.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
+            text = f"{predictions.shape}; expected {inputs.shape[:1]}: one value for each row of the golden inputs"
+            problems.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
-            text = f"{predictions.dtype}; expected float64: what the framework predicted, unrounded"
-            found.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
-        return found
+            text = f"{predictions.dtype}; expected float64: the framework's predictions, not rounded"
+            problems.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
+        return problems
 
 
-def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:
-    """Return the fault of an array's bad numbers: the first, where it is, and how many; nothing when none is."""
-    places = np.argwhere(bad)
-    if not len(places):
+def find_bad_values(name: str, array: bundle_model.Numbers, mask: NDArray[np.bool_], fix: str) -> list[str]:
+    """Describe an array's bad values in one problem: the first value, its index, and how many there are.
+
+    Args:
+        name: Name of the array.
+        array: The array.
+        mask: True at bad values, in the shape of the array.
+        fix: What is expected, for the message.
+
+    Returns:
+        One problem, or an empty list.
+    """
+    indices = np.argwhere(mask)
+    if not len(indices):
         return []
-    first = tuple(places[0].tolist())
-    count = f"{len(places):,} of {array.size:,} values" if len(places) > 1 else "the only one"
-    return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
+    first = tuple(indices[0].tolist())
+    count = f"{len(indices):,} of {array.size:,} values" if len(indices) > 1 else "the only one"
+    return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {fix}"]
 
 
-def _reserved(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
-    """Return a fault when a name is that of another column of the tournament's frames."""
-    found = [name for name in names if name in _RESERVED or name.startswith("target")]
-    if not found:
+def _find_reserved_names(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
+    """Find names that the tournament's data uses for other columns."""
+    reserved = [name for name in names if name in _RESERVED or name.startswith("target")]
+    if not reserved:
         return []
-    said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
-    return [schema.Problem(path=path, text=said)]
-
-
-def _repeats(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if not twice:
-        return []
-    text = f"{len(twice):,} of {len(set(names)):,} names are there more than once: {format_list(twice)}; each input has its own"
+    text = f"{', '.join(reserved[:5])}: reserved for another column of the tournament's data; remove the column"
     return [schema.Problem(path=path, text=text)]
 
 
-def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
-    both = sorted(set(features) & set(benchmarks))
-    if not both:
+def _find_duplicates(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if not duplicates:
         return []
-    text = f"{format_list(both)}: among the features too; a column is one or the other"
+    count = f"{len(duplicates):,} of {len(set(names)):,} names"
+    return [schema.Problem(path=path, text=f"duplicates of {count}: {format_list(duplicates)}; list each once")]
+
+
+def _find_shared_names(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
+    shared = sorted(set(features) & set(benchmarks))
+    if not shared:
+        return []
+    text = f"{format_list(shared)} in both features and benchmarks; list each column in one of them"
     return [schema.Problem(path=("benchmarks",), text=text)]
 
 
-def _file_name_faults(names: Iterable[str]) -> list[schema.Problem]:
-    """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
-    found = []
+def _find_file_name_problems(names: Iterable[str]) -> list[schema.Problem]:
+    """Find invalid file names, above all paths that would be outside the bundle's folder."""
+    problems = []
     for name in sorted(names):
         if not files.is_extra_name(name):
-            text = f"{describe(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
-            found.append(schema.Problem(path=("files",), text=text))
-    whole = set(names)
-    for name in sorted(whole):
-        above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
-        if above:
-            text = f"{describe(min(above))} is a file, and {describe(name)} lies in it; rename one"
-            found.append(schema.Problem(path=("files",), text=text))
-    return found
+            text = f"{describe(name)} is not a valid name for a file of a bundle; expected {files.NAMING}; rename it"
+            problems.append(schema.Problem(path=("files",), text=text))
+    all_names = set(names)
+    for name in sorted(all_names):
+        parents = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & all_names
+        if parents:
+            text = f"{describe(min(parents))} is a file, but {describe(name)} is inside it; rename one of them"
+            problems.append(schema.Problem(path=("files",), text=text))
+    return problems
 
 
-def _metadata_faults(names: Container[str]) -> list[schema.Problem]:
-    """Return the problem of an array whose name means something else in a safetensors file."""
+def _find_metadata_problems(names: Container[str]) -> list[schema.Problem]:
+    """Find the array name that safetensors reserves for its metadata."""
     if "__metadata__" not in names:
         return []
-    return [schema.Problem(path=("arrays", "__metadata__"), text="not a name for an array in safetensors; rename it")]
+    return [schema.Problem(path=("arrays", "__metadata__"), text="reserved by safetensors; rename the array")]
 
 
-def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
-    """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
-    text = "a bundle names its features: write features: [...]; a group belongs in a config"
+def _find_group_problems(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
+    """Find feature groups: their features are defined in another file, and a bundle must be complete by itself."""
+    text = "a bundle cannot refer to a feature group; list the features: features: [...]"
     return [
-        schema.Problem(path=("post", place, "neutralize", "group"), text=f"{describe(group)}; {text}")
-        for place, group in postprocessing.find_groups(steps).items()
+        schema.Problem(path=("post", index, "neutralize", "group"), text=f"{describe(group)}; {text}")
+        for index, group in postprocessing.find_groups(steps).items()
     ]
 
 
-_TRACES = frozenset(
+_PRIVATE_KEYS = frozenset(
     {"user", "username", "login", "host", "hostname", "node", "cwd", "path", "folder", "directory", "home"}
 )
 
 
-def _trace_faults(key: str, value: object) -> list[schema.Problem]:
-    """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
+def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
+    """Find facts that reveal the computer: bundles are shared, and the same training must give the same bytes."""
     if not (key.isprintable() and 0 < len(key) <= 200):
-        return [schema.Problem(path=("trained", ascii(key)), text="not a key; expected 1 to 200 printable characters")]
-    if key.lower() in _TRACES:
-        return [schema.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
+        return [
+            schema.Problem(path=("trained", ascii(key)), text="invalid key; expected 1 to 200 printable characters")
+        ]
+    if key.lower() in _PRIVATE_KEYS:
+        return [
+            schema.Problem(path=("trained", key), text=f"{files.JSON} must not contain a path, user or host; remove it")
+        ]
     texts = value if isinstance(value, tuple) else (value,)
     for text in texts:
         if not isinstance(text, str):
             continue
         shown = describe(text)
         if looks_like_path(text):
-            reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
+            reason = f"{shown} looks like a local path; {files.JSON} must not contain one; remove it"
             return [schema.Problem(path=("trained", key), text=reason)]
     return []
 
 
 def looks_like_path(text: str) -> bool:
-    """Tell whether a text looks like a path of one computer."""
+    """Tell whether a text looks like an absolute local path: POSIX, Windows, UNC, a home folder or a file URL."""
     drive = len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/"
     return drive or text.startswith(("/", "~/", "\\\\", "file:")) or "/home/" in text or "/Users/" in text

@@ -1,10 +1,10 @@
-"""What a bundle holds: frozen values whose arrays are never written to.
+"""The contents of a bundle as frozen values: the kinds of model, the golden rows, the facts about the training.
 
-``n`` stands for the number of inputs: the features, then the benchmark columns. An array of ``Floats`` may be float32
-or float64, each by itself; it is kept as it is, C-contiguous and in the machine's byte order.
+``n`` is the number of inputs: the features, then the benchmark columns. Arrays of ``Floats`` may be float32 or float64,
+also mixed in one model; they keep their dtype, are C-contiguous and in native byte order, and are never written to.
 
-A network is a list of nodes. Each takes the result of the node before it, or of those that its ``sources`` name by
-their places (-1: the network's inputs), and gives so many values a row; the last one's result is the network's.
+A network is a list of nodes. Each takes the result of the node before it, or of the nodes whose indices ``sources``
+lists (-1: the network's inputs). The result of the last node is the network's.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ Fact = str | bool | int | float | tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """One node: what its operator computes, and then its activation. ``node`` is the short way to make one.
+    """One node of a network: an operator, then an activation. ``make_node`` is the short way to create one.
+
+    ``node[name]`` is the array or the option of that name.
 
     Attributes:
-        op: The operator, of those that ``builder.inside.predict.nodes`` defines: ``dense`` is ``x @ weights + bias``.
-        arrays: Its arrays by name, float32 or float64, but for indices, which are int32; ``node[name]`` is one.
-        options: Its other values by name; those that are left out have their defaults; ``node[name]`` is one.
-        activation: What is done to each value; only some operators have one.
-        sources: The nodes that it takes; empty: the one before.
+        op: One of the operators in ``builder.inside.predict.nodes``: ``dense`` is ``x @ weights + bias``.
+        arrays: Arrays by name: float32 or float64, indices int32.
+        options: Other values by name; missing ones are set to their defaults.
+        activation: Applied to each value; only some operators have one.
+        sources: Indices of the nodes whose results it takes; empty: the node before.
 
     Raises:
-        TypeError: The operator is unknown, or has other arrays or options, or no activation.
+        TypeError: The operator is unknown, does not have these arrays and options, or has no activation.
     """
 
     op: str
@@ -56,22 +58,22 @@ class Node:
     def __post_init__(self) -> None:
         definition = OPERATORS.get(self.op)
         if definition is None:
-            raise TypeError(f"no operator {self.op!r}; one of {', '.join(OPERATORS)}")
+            raise TypeError(f"unknown operator {self.op!r}; expected one of {', '.join(OPERATORS)}")
         options = {**definition.defaults, **self.options}
-        expected = [*(one.name for one in definition.arrays), *definition.options]
+        expected = [*(array.name for array in definition.arrays), *definition.options]
         if sorted([*self.arrays, *options]) != sorted(expected):
             raise TypeError(
                 f"{self.op} takes {', '.join(expected) or 'nothing'}, not {', '.join([*self.arrays, *options])}"
             )
         if self.activation.name != "identity" and not definition.has_activation:
-            raise TypeError(f"{self.op} has no activation; put {self.activation.name} into a node after it")
+            raise TypeError(f"{self.op} has no activation; add a node with {self.activation.name} after it")
         object.__setattr__(self, "options", options)
 
     def __getitem__(self, name: str) -> Any:
         return self.arrays[name] if name in self.arrays else self.options[name]
 
     def with_arrays(self, **arrays: Numbers) -> Node:
-        """Return the node with other arrays."""
+        """Return a copy of the node with these arrays replaced."""
         return replace(self, arrays={**self.arrays, **arrays})
 
 
@@ -82,10 +84,10 @@ def make_node(
     sources: tuple[int, ...] = (),
     **values: Any,
 ) -> Node:
-    """Return a node from its arrays and options: ``node("dense", weights=..., bias=...)``.
+    """Create a node from its arrays and options: ``make_node("dense", weights=..., bias=...)``.
 
     Raises:
-        TypeError: As of ``Node``.
+        TypeError: See ``Node``.
     """
     options = OPERATORS[op].options if op in OPERATORS else {}
     return Node(
@@ -99,15 +101,15 @@ def make_node(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
-    """A network over n inputs, with what is done to the inputs first.
+    """A network of nodes over n inputs that are imputed and scaled first.
 
-    An input that is NaN becomes its imputation; then ``(x - centre) / scale``; then the nodes, the last of which has
-    one output.
+    NaN is replaced by the imputation; then ``(x - centre) / scale``; then the nodes. Its kind in ``bundle.json`` is
+    ``mlp``: the first version had dense layers only.
 
     Attributes:
-        layers: One or more nodes; the first takes n inputs.
-        imputation: float32 or float64 (n,), in the inputs' own units, within 1e6 of zero.
-        centre: float32 or float64 (n,), in the inputs' own units, within 1e6 of zero.
+        layers: One or more nodes; the first takes n inputs, the last returns one value a row.
+        imputation: float32 or float64 (n,), in the units of the inputs, from -1e6 to 1e6.
+        centre: float32 or float64 (n,), in the units of the inputs, from -1e6 to 1e6.
         scale: float32 or float64 (n,), from 1e-9 to 1e9.
     """
 
@@ -119,15 +121,15 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear:
-    """``activation(((x - centre) / scale) @ weights + bias)``; an input that is NaN becomes its imputation first.
+    """A linear model: ``activation(((x - centre) / scale) @ weights + bias)``, NaN replaced by the imputation first.
 
     Attributes:
         weights: float32 or float64 (n,).
         bias: float32 or float64 (1,).
-        activation: ``identity``; ``sigmoid`` for a logistic regression of two classes, 0 and 1.
-        imputation: As of ``Mlp``.
-        centre: As of ``Mlp``.
-        scale: As of ``Mlp``.
+        activation: ``identity``; ``sigmoid`` for a logistic regression of the classes 0 and 1.
+        imputation: See ``Network``.
+        centre: See ``Network``.
+        scale: See ``Network``.
     """
 
     weights: Floats
@@ -140,13 +142,16 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preprocessing:
-    """What is done to the inputs before trees or boosters see them, in float64 and in this order, nothing folded.
+    """The preprocessing of the inputs of trees and boosters: imputation, scaling, nodes.
+
+    Computed in float64, in this order and without folding scale into weights: trees compare the results to thresholds,
+    so that a difference in the last bit can take another branch.
 
     Attributes:
-        imputation: float32 or float64 (n,); NaN where a missing input stays missing.
+        imputation: float32 or float64 (n,); NaN for inputs that stay missing.
         centre: float32 or float64 (n,).
         scale: float32 or float64 (n,).
-        layers: Nodes; none leaves ``(x - centre) / scale``, which for 0 and 1 is x itself.
+        layers: Nodes over ``(x - centre) / scale``; may be empty.
     """
 
     imputation: Floats
@@ -157,26 +162,26 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trees:
-    """A forest as flat arrays: the leaves' values summed over the trees of each output in their order, or their mean.
+    """A forest as flat arrays: for each output, the sum or the mean of its trees' leaf values, added in tree order.
 
-    A row goes left at a node where ``x[feature] <= threshold``, or where x is NaN and ``missing_left`` is 1. ``m`` is
-    the number of nodes of all trees, t that of trees, k that of outputs.
+    A row goes left at a node if ``x[feature] <= threshold``, or if x is NaN and ``missing_left`` is 1. m is the number
+    of nodes of all trees, t of trees, k of outputs.
 
     Attributes:
-        feature: int32 (m,): which input a node looks at; -1 at a leaf.
+        feature: int32 (m,): index of the input that a node compares; -1 at a leaf.
         threshold: float64 (m,).
-        left: int32 (m,): where a node's left child is; that of its right child is ``right``.
-        right: int32 (m,).
-        missing_left: uint8 (m,).
-        value: float64 (m,): what a leaf adds; a learning rate is in it already.
-        roots: int32 (t,): where each tree begins.
-        output: int32 (t,): which output each tree adds to, from 0 to k - 1.
-        base: float64 (k,): what a sum begins from, or what is added to a mean.
-        rounded: Whether inputs are rounded to float32 before they are compared, as scikit-learn's own trees do.
-        averaged: Whether the mean is taken and not the sum, the division being last: of leaves that are multiplied by
-            1 / t first, sums that should be equal end some bits apart, and are ranked apart.
-        prepare: What is done to the inputs first.
-        finish: Nodes over the k outputs; the last one has one output. Empty when k is 1 and nothing follows.
+        left: int32 (m,): index of a node's left child.
+        right: int32 (m,): index of a node's right child.
+        missing_left: uint8 (m,): 1 if a missing input goes left, else 0.
+        value: float64 (m,): the value of a leaf, the learning rate included.
+        roots: int32 (t,): index of each tree's root.
+        output: int32 (t,): the output that each tree adds to, from 0 to k - 1.
+        base: float64 (k,): start of the sum, or what is added to the mean.
+        rounded: Whether inputs are rounded to float32 before they are compared, as scikit-learn does.
+        averaged: Whether the sum is divided by the number of trees. The division comes last: leaf values multiplied by
+            1 / t first would make sums that should be equal differ in the last bits, and so in their ranks.
+        preprocessing: Of the inputs; None: they are compared as they are.
+        head: Nodes over the k outputs; the last one returns one value. Empty if k is 1 and nothing follows.
     """
 
     feature: Integers
@@ -196,11 +201,11 @@ class Trees:
 
 @dataclass(frozen=True, kw_only=True)
 class Categories:
-    """Inputs that a booster saw as the places of their values in a list, as it takes pandas categories.
+    """Inputs that LightGBM was trained on as pandas categories: each value is replaced by its index in a list.
 
     Attributes:
-        inputs: Which of the inputs, by their places.
-        values: The list: distinct numbers. An input that is none of them is missing.
+        inputs: Indices of the inputs.
+        values: The list: distinct numbers. Any other value counts as missing.
     """
 
     inputs: tuple[int, ...]
@@ -209,18 +214,19 @@ class Categories:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LightGbm:
-    """A LightGBM booster in the library's native text form.
+    """A LightGBM booster in the library's native text format.
 
     Attributes:
-        text: The text, gzip'd with no name and no time: ``model.txt.gz``. Its features are the inputs in their order.
-        objective: The text's: ``regression``, ``binary sigmoid:1``; empty for one of the user's own.
-        outputs: How many values it gives a row.
-        trees: How many trees it has.
-        leaves: How many leaves they have together.
-        averaged: Whether its trees' mean is taken and not their sum, as in a random forest.
-        categories: Inputs that become places in a list; after ``prepare``.
-        prepare: What is done to the inputs first.
-        finish: Nodes over the booster's outputs; the last one has one output.
+        text: ``model.txt.gz``: the text, compressed without a file name and a time. Its features are the inputs in
+            their order.
+        objective: From the text: ``regression``, ``binary sigmoid:1``; empty for a custom objective.
+        outputs: Values a row.
+        trees: Number of trees.
+        leaves: Number of leaves of all trees.
+        averaged: Whether the trees' values are averaged and not summed, as in a random forest.
+        categories: Inputs that are replaced by indices, after the preprocessing.
+        preprocessing: Of the inputs; None: the booster takes them as they are.
+        head: Nodes over the booster's outputs; the last one returns one value.
     """
 
     text: bytes | Path
@@ -235,7 +241,7 @@ class LightGbm:
 
 
 Single = Network | Linear | Trees | LightGbm
-"""The models that an ensemble may have."""
+"""The kinds of model that an ensemble can have as members."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,12 +250,12 @@ class Member:
 
     Attributes:
         model: Any model that predicts by itself.
-        features: Those of the bundle's features that it takes, in its own order.
-        benchmarks: Those of the bundle's benchmarks that it takes, in its own order.
-        weight: By which its predictions are multiplied; not zero.
-        transform: What is done to its predictions before the sum: nothing; percent ranks; or gaussianised and
-            standardised (ranks through the normal quantile function, less their mean, by their standard deviation).
-        scope: Within what they are ranked or standardised.
+        features: The bundle's features that it takes, in the order of its inputs.
+        benchmarks: The bundle's benchmarks that it takes, in the order of its inputs.
+        weight: Factor of its predictions; not zero.
+        transform: Applied to its predictions before the sum. ``raw``: none; ``rank``: percent ranks; ``gaussian``:
+            ranks through the normal quantile function, then standardised.
+        scope: The rows that are ranked together: those of an era, or all.
     """
 
     model: Single
@@ -265,32 +271,32 @@ class Ensemble:
     """The weighted sum of its members' predictions, divided by the sum of the weights' magnitudes.
 
     Attributes:
-        members: One or more; loaded, run and freed one at a time.
+        members: One or more. The pickle loads, runs and frees them one at a time.
     """
 
     members: tuple[Member, ...]
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The members' features in the order of their first appearance: those of the bundle."""
+        """The bundle's features: those of the members, in the order of their first appearance."""
         return tuple(dict.fromkeys(name for member in self.members for name in member.features))
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        """The members' benchmarks in the order of their first appearance: those of the bundle."""
+        """The bundle's benchmarks: those of the members, in the order of their first appearance."""
         return tuple(dict.fromkeys(name for member in self.members for name in member.benchmarks))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Custom:
-    """A function of the user's own.
+    """A custom predict function.
 
     Attributes:
-        files: By name: ``code/model.py``, which has ``load(bundle) -> predict``; ``code/NAME.py`` for each helper
-            module; ``files/...`` for whatever ``load`` reads.
-        modules: The helper modules, by dotted name: taken into the pickle by value.
-        arrays: What ``load`` finds in ``bundle.arrays``, by name.
-        parameters: How many trained numbers it is said to have; 0 where nobody knows.
+        files: Contents by name: ``code/model.py``, which defines ``load(bundle) -> predict``; ``code/NAME.py`` for each
+            helper module; ``files/...`` for data that ``load`` reads.
+        modules: Dotted names of the helper modules, which are pickled by value.
+        arrays: Arrays by name; ``load`` gets them as ``bundle.arrays``.
+        parameters: Declared number of trained numbers; 0 if unknown.
     """
 
     files: Mapping[str, bytes | Path]
@@ -304,12 +310,12 @@ Model = Network | Linear | Trees | LightGbm | Ensemble | Custom
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GoldenRows:
-    """Some rows, and what the framework that trained the model predicts for them.
+    """Input rows, and the training framework's predictions for them.
 
     Attributes:
-        inputs: float32 or float64 (rows, n) with at least one row: features, then benchmark columns, in the bundle's
-            order and in their own units; NaN where missing.
-        predictions: float64 (rows,): what the framework predicted, before post-processing.
+        inputs: float32 or float64 (rows, n), at least one row: features, then benchmark columns, in the bundle's order
+            and in the units of live data; NaN if missing.
+        predictions: float64 (rows,): the framework's own predictions, before post-processing.
     """
 
     inputs: Floats
@@ -318,16 +324,16 @@ class GoldenRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bundle:
-    """A trained model, all that it takes to predict with it, and rows to prove it by.
+    """A trained model with everything that it takes to predict, and golden rows to check the predictions.
 
     Attributes:
         features: Distinct names of the feature columns, in the order of the model's inputs.
-        benchmarks: Distinct names of benchmark columns that are inputs after the features; often none.
-        model: The numbers.
-        golden: Rows to prove the prediction by.
-        post: Steps done to the predictions, in order; often one rank per era.
-        trained: Where it came from: framework, version, seed, scores and the like. A value is a string, a number, a
-            boolean or a tuple of strings; no path, user or host, since bundles are shared.
+        benchmarks: Distinct names of the benchmark columns that are inputs after the features; often none.
+        model: The trained model.
+        golden: Golden rows.
+        post: Post-processing steps, in order; often one rank per era.
+        trained: Facts about the training: framework, version, seed, scores. Values are strings, numbers, booleans or
+            tuples of strings. Paths, users and hosts are refused, since bundles are shared.
     """
 
     features: tuple[str, ...]

@@ -1,12 +1,14 @@
-"""Lists of nodes in ``bundle.json`` and in the arrays: those of a network, of what is done before and after trees.
+"""Reads and writes nodes: the entries of a list in ``bundle.json``, and the names of their arrays.
 
-An entry of such a list has its ``op``; without one it is a dense layer. ``from`` lists the nodes that it takes, by
-their indices, -1 for what the list as a whole is given; without it, it takes the node before. The options of the op
-stand beside it, and the constants of an ``activation``; without one it is the identity, but a dense layer always has
-one.
+A network, the preprocessing of trees and the head after them are lists of entries. An entry has:
 
-The second layer of a network has ``w1`` and ``b1``; a list inside something has a prefix: ``finish.w1``. What each op
-computes, and its arrays and options, is defined in ``builder.inside.predict.nodes``.
+- ``op``; without it, the node is a dense layer;
+- ``from``, the indices of the nodes whose results it takes, -1 for the input of the list; without it, the node before;
+- the options of the op;
+- ``activation`` and its constants; without it, the identity. A dense layer always has one.
+
+The second layer of a network has the arrays ``w1`` and ``b1``; those of other lists have a prefix: ``finish.w1``. What
+each op computes, and its arrays and options, is defined in ``builder.inside.predict.nodes``.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ _DENSE = "dense"
 
 
 def as_data(nodes: Sequence[bundle_model.Node]) -> list[NodeEntry]:
-    """Return the entries that read back as these nodes."""
-    return [_entry(node) for node in nodes]
+    """Return the entries that ``read_entry`` reads as these nodes."""
+    return [_to_entry(node) for node in nodes]
 
 
-def arrays_of(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[str, bundle_model.Numbers]:
-    """Return the nodes' arrays under their names."""
+def collect_arrays(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[str, bundle_model.Numbers]:
+    """Return the nodes' arrays by their names in the bundle."""
     return {
         array.key(prefix, index): node.arrays[array.name]
         for index, node in enumerate(nodes)
@@ -43,118 +45,124 @@ def arrays_of(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[s
     }
 
 
-def parameters(nodes: Sequence[bundle_model.Node]) -> int:
-    """Return how many trained numbers there are: weights, biases, gains and shifts."""
+def count_parameters(nodes: Sequence[bundle_model.Node]) -> int:
+    """Count the trained numbers: weights, biases, gains and shifts."""
     return sum(array.size for node in nodes if OPERATORS[node.op].is_trained for array in node.arrays.values())
 
 
 def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> bool:
-    """Tell whether the last node's values lie in [0, 1], whatever the first is given.
+    """Tell whether the last node's values are in [0, 1] for any input.
 
     Args:
-        nodes: The list; where it is empty, what it is given is what it gives.
-        inputs: Whether what it is given lies in [0, 1].
+        nodes: The nodes; an empty list returns its input.
+        inputs: Whether the input is in [0, 1].
     """
-    known = {-1: inputs}
+    bounds = {-1: inputs}
     for index, node in enumerate(nodes):
-        given = [known[source] for source in node.sources or (index - 1,)]
+        inputs_bounded = [bounds[source] for source in node.sources or (index - 1,)]
         if node.activation.name == "identity":
-            known[index] = OPERATORS[node.op].is_bounded(node, given)
+            bounds[index] = OPERATORS[node.op].is_bounded(node, inputs_bounded)
         else:
-            known[index] = activations.is_bounded(node.activation)
-    return known[len(nodes) - 1]
+            bounds[index] = activations.is_bounded(node.activation)
+    return bounds[len(nodes) - 1]
 
 
-def name_faults(
-    declared: Iterable[str], wanted: Sequence[str], *, what: str, cure: str = "remove it, or add its layer"
+def find_name_problems(
+    declared: Iterable[str], expected: Sequence[str], *, owner: str, fix: str = "remove it, or add its layer"
 ) -> list[schema.Problem]:
-    """Return the faults of arrays that are missing or that nothing has.
+    """Find arrays that are missing, and arrays that do not belong to the model.
 
     Args:
-        declared: Those of ``bundle.json``.
-        wanted: Those that there must be.
-        what: Whose they are: ``an mlp of 2 layers``.
-        cure: What to do with one that is too many and like none that is wanted.
+        declared: Names in ``bundle.json``.
+        expected: Names that the model must have.
+        owner: The model, for messages: ``an mlp of 2 layers``.
+        fix: What to do with an unknown array whose name does not resemble one of ``expected``.
     """
-    there = list(declared)
-    missing = [name for name in wanted if name not in there]
-    known = set(wanted)
-    found = []
+    names = list(declared)
+    missing = [name for name in expected if name not in names]
+    known = set(expected)
+    problems = []
     if missing:
-        said = f"{format_list(missing)}: missing; {what} has {format_list(wanted)}"
-        found.append(schema.Problem(path=("arrays",), text=said))
-    for name in [name for name in there if name not in known][:10]:
-        near = find_nearest(name, missing or wanted)
-        hint = f"did you mean {near}?" if near else cure
-        found.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
-    return found
+        text = f"missing {format_list(missing)}; {owner} has {format_list(expected)}"
+        problems.append(schema.Problem(path=("arrays",), text=text))
+    for name in [name for name in names if name not in known][:10]:
+        near = find_nearest(name, missing or expected)
+        hint = f"did you mean {near}?" if near else fix
+        problems.append(schema.Problem(path=("arrays", name), text=f"not an array of {owner}; {hint}"))
+    return problems
 
 
-def definition_of(entry: Mapping[str, object]) -> OperatorDefinition | None:
+def find_operator(entry: Mapping[str, object]) -> OperatorDefinition | None:
     """Return the operator of an entry; None if it is unknown."""
     name = entry.get("op", _DENSE)
     return OPERATORS.get(name) if isinstance(name, str) else None
 
 
 def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list[str]:
-    """Return the arguments of a ``Node`` but its arrays, or what is wrong with the entry, without its place."""
-    operator = definition_of(entry)
+    """Return the arguments of a ``Node`` except its arrays, or the problems of the entry, without a key path."""
+    operator = find_operator(entry)
     if operator is None:
         name = entry.get("op")
         near = find_nearest(name, OPERATORS)
         hint = f"did you mean {near}? " if near else ""
-        return [f"unknown op {describe(name)}; {hint}valid: {', '.join(OPERATORS)}"]
+        return [f"unknown op {describe(name)}; {hint}expected one of {', '.join(OPERATORS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
-    found = _source_faults(entry.get("from"), index, operator)
-    options, wrong = _options(entry, operator)
-    found += wrong
+    problems = _find_source_problems(entry.get("from"), index, operator)
+    options, option_problems = _read_options(entry, operator)
+    problems += option_problems
     activation: activations.Activation | list[str] = activations.IDENTITY
     if operator.has_activation and (rest or operator.name == _DENSE):
         activation = activations.from_data(rest)
     elif rest:
         takes_keys = ", ".join(("from", *operator.options))
-        found.append(f"{operator.name} has no key {', '.join(map(repr, sorted(rest)))}; it takes {takes_keys}")
+        problems.append(f"{operator.name} has no key {', '.join(map(repr, sorted(rest)))}; it takes {takes_keys}")
     if isinstance(activation, list):
-        return found + activation
-    if found:
-        return found
+        return problems + activation
+    if problems:
+        return problems
     sources: Any = entry.get("from", ())
     return {"op": operator.name, "options": options, "activation": activation, "sources": tuple(sources)}
 
 
-def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of an op's options, and what is wrong with them."""
+def _read_options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of an op's options, and their problems."""
     options: dict[str, Any] = {}
-    found = []
-    for key, kind in operator.options.items():
+    problems = []
+    for key, option in operator.options.items():
         value: Any = entry.get(key, operator.defaults.get(key))
-        if isinstance(value, bool) if isinstance(kind, bool) else activations.fits(value, kind):
-            options[key] = value if isinstance(kind, bool) else float(value)
+        if isinstance(value, bool) if isinstance(option, bool) else activations.is_in_range(value, option):
+            options[key] = value if isinstance(option, bool) else float(value)
             continue
-        came = "missing" if value is None else describe(value)
-        needed = "true or false" if isinstance(kind, bool) else f"a number from {kind.minimum:g} to {kind.maximum:g}"
-        found.append(f"{operator.name}: {key}: {came}; expected {needed}")
-    return options, found
+        shown = "missing" if value is None else describe(value)
+        expected = (
+            "true or false" if isinstance(option, bool) else f"a number from {option.minimum:g} to {option.maximum:g}"
+        )
+        problems.append(f"{operator.name}: {key}: {shown}; expected {expected}")
+    return options, problems
 
 
-def _source_faults(sources: object, index: int, operator: OperatorDefinition) -> list[str]:
-    several = operator.arity != "one"
-    count = "two nodes or more" if several else "one node"
-    if sources is None and not several:
+def _find_source_problems(sources: object, index: int, operator: OperatorDefinition) -> list[str]:
+    takes_several = operator.arity != "one"
+    count = "two nodes or more" if takes_several else "one node"
+    if sources is None and not takes_several:
         return []
     if not isinstance(sources, (list, tuple)):
-        came = "missing" if sources is None else describe(sources)
-        return [f"from: {came}; {operator.name} takes a list of {count}"]
-    if (len(sources) < 2) if several else (len(sources) != 1):
-        return [f"from: lists {len(sources)}; {operator.name} takes {count}"]
-    bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < index]
-    if bad:
-        last = f"from -1 to {index - 1}: a node before it, or -1 for the inputs" if index else "-1: the inputs"
-        return [f"from: {describe(bad[0])}; expected {last}"]
+        shown = "missing" if sources is None else describe(sources)
+        return [f"from: {shown}; {operator.name} takes a list of {count}"]
+    if (len(sources) < 2) if takes_several else (len(sources) != 1):
+        return [f"from: lists {len(sources)} nodes; {operator.name} takes {count}"]
+    invalid = [
+        source
+        for source in sources
+        if not isinstance(source, int) or isinstance(source, bool) or not -1 <= source < index
+    ]
+    if invalid:
+        expected = f"from -1 to {index - 1}: a node before it, or -1 for the inputs" if index else "-1: the inputs"
+        return [f"from: {describe(invalid[0])}; expected {expected}"]
     return []
 
 
-def _entry(node: bundle_model.Node) -> NodeEntry:
+def _to_entry(node: bundle_model.Node) -> NodeEntry:
     data: NodeEntry = {} if node.op == _DENSE else {"op": node.op}
     if node.sources:
         data["from"] = list(node.sources)

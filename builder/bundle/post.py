@@ -1,7 +1,8 @@
-"""Post-processing steps as values, shared by configs and bundles.
+"""Post-processing steps as typed values, for configs and bundles.
 
-Written as a list of mappings with one key each, ``- rank: {scope: era, ties: average}``; ``- rank: {}`` means the
-defaults. What a step is called, takes and does is defined in its file of ``builder/inside/predict`` alone.
+A step is written as a mapping with one key, ``- rank: {scope: era, ties: average}``; ``- rank: {}`` has the defaults.
+The name, the options and the code of a step are defined in one place, its file in ``builder/inside/predict``; the
+classes here are generated from these definitions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Scope = Literal["era", "frame"]
 Columns = Annotated[tuple[Column, ...], schema.require_length(1, 100_000)]
 
 BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
-"""The steps whose results are in [0, 1] whatever comes before them, as a message offers them."""
+"""The steps whose results are in [0, 1] for any input, as messages suggest them."""
 
 _OTHER_COLUMNS = frozenset({"id", "era", "data_type"})
 _LISTS = ("features", "benchmarks")
@@ -37,15 +38,15 @@ _TYPES: dict[str, Any] = {
     "benchmark": Column,
     "group": Annotated[str, schema.require_pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
 }
-"""Types of options that are the same in every step; ``builder/inside/predict/runners.py`` describes them."""
+"""Option types that steps share; ``builder/inside/predict/runners.py`` describes them."""
 
 
-def _kind(name: str, definition: Mapping[str, Any]) -> type:
-    """Return the dataclass of a step, whose fields are its options."""
+def _make_step_class(name: str, definition: Mapping[str, Any]) -> type:
+    """Create the dataclass of a step; its fields are the step's options."""
     one_of = definition.get("one_of", ())
     fields = []
     for option, entry in definition["options"].items():
-        kind, default = _type(entry), entry.get("default", dataclasses.MISSING)
+        kind, default = _resolve_type(entry), entry.get("default", dataclasses.MISSING)
         if entry["type"] == "scope":
             default = "era"
         elif option in one_of:
@@ -60,7 +61,7 @@ def _kind(name: str, definition: Mapping[str, Any]) -> type:
     return dataclasses.make_dataclass(name.capitalize(), fields, namespace=namespace, frozen=True, kw_only=True)
 
 
-def _type(entry: Mapping[str, Any]) -> Any:
+def _resolve_type(entry: Mapping[str, Any]) -> Any:
     literal: Any = Literal
     match entry["type"]:
         case "choice":
@@ -72,41 +73,41 @@ def _type(entry: Mapping[str, Any]) -> Any:
 
 
 def _check(step: Step) -> None:
-    """Make sure that a step's options agree with one another.
+    """Check that a step's options are consistent.
 
     Raises:
-        ValueError: They do not.
+        ValueError: They are not.
     """
-    definition = definition_of(step)
+    definition = get_definition(step)
     one_of = definition.get("one_of", ())
-    given = [option for option in one_of if getattr(step, option) is not None]
-    if one_of and len(given) != 1:
-        came = " and ".join(given) if given else "no columns"
-        raise ValueError(f"{came} stand here; expected one of {', '.join(one_of)}")
+    selected = [option for option in one_of if getattr(step, option) is not None]
+    if one_of and len(selected) != 1:
+        shown = " and ".join(selected) if selected else "no columns"
+        raise ValueError(f"has {shown}; expected one of {', '.join(one_of)}")
     for option, entry in definition["options"].items():
         names = getattr(step, option) if entry["type"] in _LISTS else None
-        twice = [name for name, count in Counter(names or ()).items() if count > 1]
-        if twice:
-            raise ValueError(f"{option} has {format_list(twice)} more than once; leave one of each")
-        other = [name for name in names or () if name in _OTHER_COLUMNS or name.startswith("target")]
-        if other:
-            raise ValueError(f"{format_list(other)} cannot be neutralised to; expected {option}")
+        duplicates = [name for name, count in Counter(names or ()).items() if count > 1]
+        if duplicates:
+            raise ValueError(f"duplicates in {option}: {format_list(duplicates)}; list each once")
+        reserved = [name for name in names or () if name in _OTHER_COLUMNS or name.startswith("target")]
+        if reserved:
+            raise ValueError(f"{format_list(reserved)} cannot be neutralised to; expected {option}")
     if isinstance(definition["range"], list):
         (low, least), (high, most) = ((option, getattr(step, option)) for option in definition["range"])
         if not least < most:
-            raise ValueError(f"{low} is {least:g} and {high} {most:g}; {low} has to be below {high}")
+            raise ValueError(f"{low} is {least:g} and {high} is {most:g}; expected {low} to be below {high}")
 
 
-KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.read_steps().items()}
-"""Every step by its key."""
+KINDS: dict[str, type] = {name: _make_step_class(name, definition) for name, definition in source.read_steps().items()}
+"""The class of each step, by its key in files."""
 
 Step = Annotated[Any, schema.TaggedUnion(kinds=KINDS)]
-"""One step; in a file, a mapping with the one key that names it."""
+"""A step; in files, a mapping whose only key is the step's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Steps:
-    """A list of steps by itself, to be read.
+    """A list of steps, to parse steps without a config or a bundle.
 
     Attributes:
         post: The steps, in order.
@@ -117,12 +118,12 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequiredColumns:
-    """What steps read beside the predictions.
+    """The columns that steps read, apart from the predictions.
 
     Attributes:
-        features: Columns of the live features, each once.
-        benchmarks: Columns of the live benchmark models, each once.
-        era: Whether the column ``era`` is one of them.
+        features: Distinct columns of the live features.
+        benchmarks: Distinct columns of the live benchmark models.
+        era: Whether they read the column ``era`` of the live features.
     """
 
     features: tuple[str, ...]
@@ -131,12 +132,12 @@ class RequiredColumns:
 
 
 def as_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """Return the steps as JSON has them, every default written out."""
+    """Return the steps as plain data for JSON, with all defaults."""
     return [schema.to_data(Step, step) for step in steps]
 
 
 def make_step(name: str, **options: object) -> Step:
-    """Return a step with these options and the defaults of the others: ``make_step("rank", scope="frame")``.
+    """Create a step; options that are not passed have their defaults: ``make_step("rank", scope="frame")``.
 
     Raises:
         ValueError: The step or an option is unknown, or a value is invalid.
@@ -145,109 +146,109 @@ def make_step(name: str, **options: object) -> Step:
     parsed = schema.parse(Steps, {"post": [{name: data}]})
     if isinstance(parsed, list):
         texts = (f"{'.'.join(map(str, problem.path[2:]))}: {problem.text}" for problem in parsed)
-        raise ValueError("; ".join(texts))  # noqa: TRY004 - a value in it is at fault
+        raise ValueError("; ".join(texts))  # noqa: TRY004 - the list is of problems, not the wrong type
     return parsed.post[0]
 
 
 def get_step_name(step: Step) -> str:
-    """Return the key that a step has in a file."""
+    """Return the key of a step in files."""
     return next(name for name, kind in KINDS.items() if type(step) is kind)
 
 
-def definition_of(step: Step) -> Mapping[str, Any]:
-    """Return what the step's file says of it; ``builder/inside/predict/runners.py`` describes the keys."""
+def get_definition(step: Step) -> Mapping[str, Any]:
+    """Return the definition in the step's file; ``builder/inside/predict/runners.py`` describes its keys."""
     return source.read_steps()[get_step_name(step)]
 
 
-def _given(step: Step, kind: str) -> dict[str, Any]:
-    """Return the options of a type that a step has, by name."""
-    options = definition_of(step)["options"].items()
-    found = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
-    return {option: value for option, value in found.items() if value is not None}
+def _get_options(step: Step, kind: str) -> dict[str, Any]:
+    """Return the options of one type that are set in a step, by name."""
+    options = get_definition(step)["options"].items()
+    values = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
+    return {option: value for option, value in values.items() if value is not None}
 
 
 def find_required_columns(steps: Sequence[Step]) -> RequiredColumns:
-    """Return what steps read; feature groups have to be names already (``with_groups``)."""
+    """Find the columns that steps read; feature groups must be replaced before (``replace_groups``)."""
     features: dict[str, None] = {}
     benchmarks: dict[str, None] = {}
     for step in steps:
-        for names in _given(step, "features").values():
+        for names in _get_options(step, "features").values():
             features |= dict.fromkeys(names)
-        for names in _given(step, "benchmarks").values():
+        for names in _get_options(step, "benchmarks").values():
             benchmarks |= dict.fromkeys(names)
-        benchmarks |= dict.fromkeys(_given(step, "benchmark").values())
+        benchmarks |= dict.fromkeys(_get_options(step, "benchmark").values())
     return RequiredColumns(
         features=tuple(features),
         benchmarks=tuple(benchmarks),
-        era=any("era" in _given(step, "scope").values() for step in steps),
+        era=any("era" in _get_options(step, "scope").values() for step in steps),
     )
 
 
 def find_groups(steps: Sequence[Step]) -> dict[int, str]:
-    """Return the feature groups that are named, by the place of their step."""
-    return {place: group for place, step in enumerate(steps) for group in _given(step, "group").values()}
+    """Return the names of the feature groups, by the index of their step."""
+    return {index: group for index, step in enumerate(steps) for group in _get_options(step, "group").values()}
 
 
 def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    """Return the steps with feature groups replaced by the names of their features.
+    """Replace feature groups by the names of their features.
 
     Raises:
         KeyError: A group is not among ``names``.
     """
-    named = []
+    result = []
     for step in steps:
         changes: dict[str, Any] = {}
-        for option, group in _given(step, "group").items():
+        for option, group in _get_options(step, "group").items():
             changes = {option: None, "features": names[group]}
-        named.append(dataclasses.replace(step, **changes))
-    return tuple(named)
+        result.append(dataclasses.replace(step, **changes))
+    return tuple(result)
 
 
 def find_unbounded_step(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
-    """Return where predictions leave [0, 1] for good.
+    """Find the step after which predictions may be outside of [0, 1] and no later step moves them back.
 
-    Benchmark models are submissions, so theirs are in it.
+    Predictions of benchmark models are in [0, 1], since they are submissions.
 
     Args:
-        steps: What is done to the model's predictions.
-        model_bounded: Whether these lie in [0, 1] themselves.
+        steps: Post-processing steps.
+        model_bounded: Whether the model's own predictions are in [0, 1].
 
     Returns:
-        None when the result lies in [0, 1]; else the place of the step after which it is not sure to, -1 for the model.
+        The index of the step, -1 for the model; None if the result is in [0, 1].
     """
-    place = None if model_bounded else -1
-    for at, step in enumerate(steps):
-        match _range(step):
+    index = None if model_bounded else -1
+    for position, step in enumerate(steps):
+        match _get_range(step):
             case "unit":
-                place = None
+                index = None
             case "any":
-                place = at
-    return place
+                index = position
+    return index
 
 
-def _range(step: Step) -> str:
-    """Return where a step's results lie: ``unit``, in [0, 1]; ``kept``, in it if what it is given does; ``any``."""
-    said = definition_of(step)["range"]
-    if isinstance(said, list):
-        low, high = (getattr(step, option) for option in said)
+def _get_range(step: Step) -> str:
+    """Return the range of a step's results: ``unit``: [0, 1]; ``kept``: [0, 1] if its input is; ``any``."""
+    range_ = get_definition(step)["range"]
+    if isinstance(range_, list):
+        low, high = (getattr(step, option) for option in range_)
         if low >= 0 and high <= 1:
             return "unit"
         return "any" if low > 1 or high < 0 else "kept"
-    if isinstance(said, dict):
-        ((option, words),) = said.items()
-        said = words[getattr(step, option)]
-    return str(said)
+    if isinstance(range_, dict):
+        ((option, choices),) = range_.items()
+        range_ = choices[getattr(step, option)]
+    return str(range_)
 
 
 def find_range_problem(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
-    """Return what is wrong with steps that do not keep predictions in [0, 1], without its place; None if they do."""
-    place = find_unbounded_step(steps, model_bounded=model_bounded)
-    if place is None:
+    """Describe why the result of the steps may be outside of [0, 1], without a key path; None if it cannot be."""
+    index = find_unbounded_step(steps, model_bounded=model_bounded)
+    if index is None:
         return None
     if not steps:
-        why = "no step follows the model, whose predictions can leave [0, 1]"
-    elif place < 0:
-        why = "no step keeps the model's predictions in [0, 1]"
+        reason = "there is no step to limit the model's predictions to [0, 1]"
+    elif index < 0:
+        reason = "no step limits the model's predictions to [0, 1]"
     else:
-        why = f"nothing after {get_step_name(steps[place])} keeps the predictions in [0, 1]"
-    return f"{why}, which the tournament refuses; add {BOUNDING}"
+        reason = f"no step after {get_step_name(steps[index])} limits the predictions to [0, 1]"
+    return f"{reason}, which the tournament requires; add {BOUNDING}"

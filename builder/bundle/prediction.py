@@ -1,7 +1,7 @@
-"""What a model predicts in float64, and how far a prediction in float32 may be from it.
+"""Predicts with a model in float64, and computes the tolerance for the float32 predictions of its pickle.
 
-The numbers are those of the predict source (``builder.inside.predict``), run in this process with nothing folded to
-float32. It takes frames, so it needs pandas; some models need more: LightGBM its library, a few activations SciPy.
+The code that predicts is the predict source of the pickle (``builder.inside.predict``), run in this process with all
+numbers in float64. It needs pandas; some models need more: LightGBM models the library, some activations SciPy.
 """
 
 from __future__ import annotations
@@ -29,81 +29,79 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Eras = NDArray[np.generic] | None
 
-RELATIVE_BOUND = 1e-5  # of the range of the predictions
-FLOOR_ULP = 8  # float32 sums of a wide layer end a few units in the last place away even when done well
+RELATIVE_TOLERANCE = 1e-5
+"""Fraction of the range of the predictions."""
+FLOOR_ULP = 8
+"""Float32 steps (units in the last place): rounding in the sums of a wide layer costs a few of them."""
 UNKNOWN_STEPS = 3
-"""Rank steps that a member may be away by whose predictions cannot be had here."""
+"""Tolerance, in rank steps, for a member whose predictions cannot be computed here."""
 
 
 def predict(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> Array:
     """Predict before post-processing, in float64.
 
     Args:
-        model: Any but a custom one.
-        inputs: float64 (rows, n): features, then benchmark columns, in their own units; NaN where missing.
+        model: Any model except a custom one.
+        inputs: float64 (rows, n): features, then benchmark columns, in the units of live data; NaN if missing.
         eras: The era of each row (rows,), for ensembles that rank within eras; None: all rows are one era.
 
     Returns:
-        float64 (rows,). Not finite where the numbers leave float64's range: the caller judges that.
+        float64 (rows,); infinite or NaN after an overflow.
 
     Raises:
-        errors.LibraryError: pandas is not installed, or a library that this model needs.
-        errors.BundleError: LightGBM refuses the booster's text.
+        errors.LibraryError: pandas, or a library that this model needs, is not installed.
+        errors.BundleError: LightGBM cannot read the booster's text.
     """
     if isinstance(model, bundle_model.Ensemble):
-        return combine(model.members, _member_predictions(model, inputs), eras=eras)
+        return combine(model.members, _predict_members(model, inputs), eras=eras)
     features = [f"input_{index}" for index in range(inputs.shape[1])]
     return _run(fold_model(model, features=features, exact=True), inputs, eras)
 
 
 def predict_with_tolerances(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> tuple[Array, Array]:
-    """Predict in float64, and say how far float32 predictions may be away in each row.
+    """Predict in float64, and compute the tolerance of float32 predictions in each row.
 
-    That is ``bound`` for every row, except for ensembles that rank: there it is more in rows whose rank the bounds of
-    the members leave open.
-
-    Args:
-        model: As of ``predict``, which see for what is raised.
-        inputs: As of ``predict``.
-        eras: As of ``predict``.
+    The tolerance is that of ``compute_tolerance`` in every row, except for ensembles that rank: it is larger in rows
+    whose rank can change within the tolerance of the members' predictions. Arguments and errors: see ``predict``.
 
     Returns:
-        Two of float64 (rows,): predictions, and the largest differences; NaN where predictions are not finite.
+        Predictions and tolerances, both float64 (rows,); the tolerance of a prediction that is not finite is NaN.
     """
     if not isinstance(model, bundle_model.Ensemble):
         expected = predict(model, inputs, eras=eras)
         return expected, np.full(len(expected), compute_tolerance(expected))
-    values = _member_predictions(model, inputs)
+    values = _predict_members(model, inputs)
     expected = combine(model.members, values, eras=eras)
-    return expected, _ensemble_bounds(model.members, values, expected, eras)
+    return expected, _compute_ensemble_tolerances(model.members, values, expected, eras)
 
 
 def compute_golden_tolerances(model: bundle_model.Model, golden: bundle_model.GoldenRows) -> Array:
-    """Return how far a pickle's predictions of the golden rows may be from the framework's: float64 (rows,).
+    """Compute the tolerance between a pickle's and the framework's predictions of the golden rows: float64 (rows,).
 
-    A member of an ensemble that does not run here, above all for want of its library, may be three rank steps away.
+    For a member of an ensemble that cannot run here, for example because its library is not installed, the tolerance is
+    ``UNKNOWN_STEPS`` rank steps.
     """
     if not isinstance(model, bundle_model.Ensemble):
         return np.full(len(golden.predictions), compute_tolerance(golden.predictions))
     values: list[Array | None] = []
     for member in model.members:
         try:
-            values.append(_member_prediction(member, model, golden.inputs.astype(np.float64)))
+            values.append(_predict_member(member, model, golden.inputs.astype(np.float64)))
         except (errors.LibraryError, errors.BundleError):
             values.append(None)
-    return _ensemble_bounds(model.members, values, golden.predictions, None)
+    return _compute_ensemble_tolerances(model.members, values, golden.predictions, None)
 
 
 def combine(members: Sequence[bundle_model.Member], predictions: Sequence[Array], *, eras: Eras = None) -> Array:
-    """Return what an ensemble makes of its members' predictions: float64 (rows,).
+    """Combine the predictions of an ensemble's members: float64 (rows,).
 
     Args:
-        members: Their weights, transforms and scopes are used, not their models.
+        members: Only their weights, transforms and scopes are used, not their models.
         predictions: For each member, float64 (rows,).
-        eras: As of ``predict``.
+        eras: See ``predict``.
 
     Raises:
-        errors.LibraryError: pandas is not installed; or SciPy, where a member is gaussianised.
+        errors.LibraryError: pandas is not installed, or SciPy if a member is gaussianised.
     """
     folded = {
         "kind": "ensemble",
@@ -125,13 +123,13 @@ def combine(members: Sequence[bundle_model.Member], predictions: Sequence[Array]
 def fold_model(
     model: bundle_model.Model, *, features: Sequence[str], benchmarks: Sequence[str] = (), exact: bool = False
 ) -> dict[str, Any]:
-    """Return a model as the predict source takes it, without post-processing.
+    """Convert a model to the form that the predict source takes, without post-processing.
 
     Args:
-        model: Any.
+        model: Any model.
         features: Names of the first inputs.
-        benchmarks: Names of the others.
-        exact: Keep every number float64; else what is large is float32, as in a pickle.
+        benchmarks: Names of the other inputs.
+        exact: Keep all numbers in float64; otherwise large arrays are float32, as in a pickle.
     """
     kind = kinds.get_kind(model)
     header = {
@@ -139,162 +137,166 @@ def fold_model(
         "features": features,
         "benchmarks": benchmarks,
         "exact": exact,
-        **kind.own_keys(model),
+        **kind.dump_keys(model),
     }
     with tempfile.TemporaryDirectory() as name:
-        for file, content in kind.own_files(model).items():
+        for file, content in kind.dump_files(model).items():
             path = Path(name) / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-        return fold.fold_model(header, dict(kind.own_arrays(model)), Path(name))
+        return fold.fold_model(header, dict(kind.dump_arrays(model)), Path(name))
 
 
 def compute_tolerance(expected: Array) -> float:
-    """Return the largest difference that float32 predictions may have from these.
+    """Compute the largest difference that float32 predictions may have from the expected ones.
 
-    It is 1e-5 of the range of ``expected``, but not below 8 float32 steps at its largest magnitude: rows that are
-    (nearly) alike have no range to speak of, and float32 cannot come closer than its own steps.
+    It is 1e-5 of the range of ``expected``, but at least 8 float32 steps at the largest magnitude: if the rows are
+    (nearly) equal, the range is (nearly) 0, and float32 cannot be more precise than its own steps.
 
     Args:
-        expected: float64 (rows,), at least one.
+        expected: float64 (rows,), at least one row.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has NaN for a bound, which nothing meets
+    # Predictions that are not finite have the tolerance NaN, which no difference meets.
+    with np.errstate(over="ignore", invalid="ignore"):
         step = float(np.spacing(np.float32(np.abs(expected).max())))
-        return max(FLOOR_ULP * step, RELATIVE_BOUND * float(np.ptp(expected)))
+        return max(FLOOR_ULP * step, RELATIVE_TOLERANCE * float(np.ptp(expected)))
 
 
-def find_worst_difference(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
-    """Return the difference in the row that is nearest to its bound, or farthest beyond it, and that bound.
-
-    All is well where the first is at most the second; a difference that is NaN never is.
+def find_worst_difference(actual: Array, expected: Array, tolerances: Array) -> tuple[float, float]:
+    """Find the row whose difference is the largest in relation to its tolerance.
 
     Args:
-        got: float64 (rows,), at least one.
+        actual: float64 (rows,), at least one row.
         expected: float64 (rows,).
-        bounds: float64 (rows,): the largest differences that are allowed.
+        tolerances: float64 (rows,): the largest allowed differences.
+
+    Returns:
+        Difference and tolerance in that row. The predictions agree if ``difference <= tolerance``, which is False if
+        the difference is NaN.
     """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # too far is too far
-        differences = np.abs(got - expected)
-        parts = np.nan_to_num(differences / bounds, nan=np.inf)
-    worst = int(np.lexsort((bounds, -parts))[0])  # of rows without any difference, the one with the least bound
-    return float(differences[worst]), float(bounds[worst])
+    # NaN and infinity are sorted last, so that they are the worst.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        differences = np.abs(actual - expected)
+        ratios = np.nan_to_num(differences / tolerances, nan=np.inf)
+    worst = int(np.lexsort((tolerances, -ratios))[0])  # in a tie (all differences are 0), the smallest tolerance
+    return float(differences[worst]), float(tolerances[worst])
 
 
 def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
-    """Run the predict source on rows of inputs; drop what it prints for the tournament's log."""
+    """Run the predict source on rows of inputs; what it prints for the tournament's log is discarded."""
     try:
         from builder.inside import collect_results  # noqa: PLC0415 - pandas
 
         live, benchmarks = collect_results.to_frames(inputs, folded["features"], folded.get("benchmarks", []))
-        module = _load(folded)
+        module = _load_source(folded)
         if eras is not None:
             live = live.assign(era=eras)
-        # An overflow shows in the result as infinity or NaN; a warning on top would be about the source's line.
+        # An overflow is visible in the result (infinity or NaN); numpy's warning would only show a line of the source.
         with contextlib.redirect_stdout(io.StringIO()), np.errstate(over="ignore", invalid="ignore"):
             predictions: Array = module.predict_raw(live, benchmarks)
     except ModuleNotFoundError as error:
         library = str(error.name).partition(".")[0]
         raise errors.LibraryError(
-            f"{library} is not installed, and this model does not predict without it; run `pip install {library}`",
+            f"{library} is not installed, but this model needs it to predict; run `pip install {library}`",
             library=library,
         ) from error
     except (ImportError, OSError) as error:
         raise errors.LibraryError(
-            f"a library that this model takes to predict does not load: {error}; install it again"
+            f"cannot load a library that this model needs to predict: {error}; install it again"
         ) from error
     except Exception as error:
         if not type(error).__module__.startswith("lightgbm."):
             raise
-        raise errors.BundleError([f"LightGBM refuses the booster's text: {error}; export the model again"]) from error
+        raise errors.BundleError([f"LightGBM cannot read the booster: {error}; export the model again"]) from error
     return predictions
 
 
-def _load(folded: dict[str, Any]) -> ModuleType:
-    """Return the functions of the predict source that a folded model needs, the model among them."""
+def _load_source(folded: dict[str, Any]) -> ModuleType:
+    """Load the modules of the predict source that a folded model needs, as one module with the model in it."""
     kinds_used = {folded["kind"], *(member["kind"] for member in folded.get("members", ()))} - {"predicted"}
     folder = paths.inside_folder() / "predict"
     module = source.load_module(source.resolve_files([fold.KINDS[kind].predict for kind in kinds_used], folder), folder)
     module.__dict__["MODEL"] = folded
-    module.__dict__["RUNNERS"]["predicted"] = _predicted
+    module.__dict__["RUNNERS"]["predicted"] = _get_member_values
     return module
 
 
-def _predicted(member: dict[str, Any], _live: object, _benchmarks: object) -> Array:
-    """Run a member whose predictions are there already."""
+def _get_member_values(member: dict[str, Any], _live: object, _benchmarks: object) -> Array:
+    """Return the values of a member whose predictions were computed before: the runner of the kind ``predicted``."""
     values: Array = member["values"]
     return values
 
 
-def _member_predictions(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:
-    return [_member_prediction(member, model, inputs) for member in model.members]
+def _predict_members(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:
+    return [_predict_member(member, model, inputs) for member in model.members]
 
 
-def _member_prediction(member: bundle_model.Member, model: bundle_model.Ensemble, inputs: Array) -> Array:
+def _predict_member(member: bundle_model.Member, model: bundle_model.Ensemble, inputs: Array) -> Array:
     columns = {name: index for index, name in enumerate((*model.features, *model.benchmarks))}
     return predict(member.model, inputs[:, [columns[name] for name in (*member.features, *member.benchmarks)]])
 
 
-def _ensemble_bounds(
+def _compute_ensemble_tolerances(
     members: Sequence[bundle_model.Member], predictions: Sequence[Array | None], expected: Array, eras: Eras
 ) -> Array:
-    """Return how far an ensemble's prediction may be away in each row, given its members' predictions: float64 (rows,).
+    """Compute the tolerance of an ensemble's prediction in each row from its members' predictions: float64 (rows,).
 
-    A rank turns a difference in the last digit into a whole step where two rows are (nearly) alike. So the bound is
-    one for each row: what its members' bounds can make of that row's rank, and nothing where they cannot.
+    If two rows are (nearly) equal, ranking turns a difference in the last digit into a whole rank step. So the
+    tolerance differs by row: it includes the rank steps that are possible within the members' tolerances.
     """
     total = sum(abs(member.weight) for member in members)
-    raw, moved = 0.0, np.zeros(len(expected))
+    raw, rank_tolerances = 0.0, np.zeros(len(expected))
     for member, values in zip(members, predictions, strict=True):
         share = abs(member.weight) / total
         if values is None:
-            steps = _reach(member, np.arange(len(expected), dtype=np.float64), None, UNKNOWN_STEPS / 2)
-            moved += share * steps.max()
+            steps = _compute_rank_tolerance(member, np.arange(len(expected), dtype=np.float64), None, UNKNOWN_STEPS / 2)
+            rank_tolerances += share * steps.max()
             continue
-        own = compute_tolerance(values)
-        raw += share * own if member.transform == "raw" else 0.0
-        moved += share * _reach(member, values, eras, own)
-    # Members that cancel leave a sum whose range is smaller than what each may be away by.
-    return max(raw, compute_tolerance(expected)) + moved
+        member_tolerance = compute_tolerance(values)
+        raw += share * member_tolerance if member.transform == "raw" else 0.0
+        rank_tolerances += share * _compute_rank_tolerance(member, values, eras, member_tolerance)
+    # Members that cancel each other leave a sum whose range is smaller than the members' own tolerances.
+    return max(raw, compute_tolerance(expected)) + rank_tolerances
 
 
-def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_tolerance: float) -> Array:
-    """Return how far a member's ranks may be away in each row, its predictions being right to ``bound``.
+def _compute_rank_tolerance(member: bundle_model.Member, values: Array, eras: Eras, tolerance: float) -> Array:
+    """Compute how much a member's ranks can change in each row if its predictions change by up to ``tolerance``.
 
-    Two rows may change places where they are within two bounds of one another.
+    Two rows can swap their ranks if their predictions differ by no more than twice the tolerance.
 
     Returns:
-        float64 (rows,): 0 where no row is near, and for members that are not ranked.
+        float64 (rows,): 0 if no other row is that near, and for members that are not ranked.
     """
     result = np.zeros_like(values)
     if member.transform == "raw":
         return result
-    for rows in _groups(member, len(values), eras):
-        own = values[rows]
-        ordered = np.sort(own)
-        count = len(own)
-        lowest = np.searchsorted(ordered, own - 2 * compute_tolerance, side="left") + 1
-        highest = np.searchsorted(ordered, own + 2 * compute_tolerance, side="right")
-        below, upto = (np.searchsorted(ordered, own, side=side) for side in ("left", "right"))
-        middle, low, high = (below + 1 + upto) / 2.0, lowest.astype(np.float64), highest.astype(np.float64)
+    for rows in _split_rank_groups(member, len(values), eras):
+        group = values[rows]
+        ordered = np.sort(group)
+        count = len(group)
+        lowest = np.searchsorted(ordered, group - 2 * tolerance, side="left") + 1
+        highest = np.searchsorted(ordered, group + 2 * tolerance, side="right")
+        before, through = (np.searchsorted(ordered, group, side=side) for side in ("left", "right"))
+        middle, low, high = (before + 1 + through) / 2.0, lowest.astype(np.float64), highest.astype(np.float64)
         if member.transform == "rank":
             result[rows] = np.maximum(high - middle, middle - low) / count
         else:
-            at, lower, upper = (_quantiles(ranks, count) for ranks in (middle, low, high))
-            mean, spread = float(np.mean(at)), float(np.std(at)) or 1.0
-            shifted = np.maximum(upper - at, at - lower)
-            # The mean and the deviation of all rows move with them.
-            of_all = np.mean(shifted) + np.abs(at - mean) / spread * math.sqrt(np.mean(shifted**2))
-            result[rows] = (shifted + of_all) / spread
+            quantile, lower, upper = (_to_normal_quantiles(ranks, count) for ranks in (middle, low, high))
+            mean, deviation = float(np.mean(quantile)), float(np.std(quantile)) or 1.0
+            shift = np.maximum(upper - quantile, quantile - lower)
+            # Every row's value also changes because the mean and the deviation of all rows change.
+            shift_of_scaling = np.mean(shift) + np.abs(quantile - mean) / deviation * math.sqrt(np.mean(shift**2))
+            result[rows] = (shift + shift_of_scaling) / deviation
     return result
 
 
-def _groups(member: bundle_model.Member, count: int, eras: Eras) -> list[NDArray[np.intp]]:
-    """Return the rows that are ranked together."""
+def _split_rank_groups(member: bundle_model.Member, count: int, eras: Eras) -> list[NDArray[np.intp]]:
+    """Return the indices of the rows that are ranked together, one array for each group."""
     if eras is None or member.scope == "frame":
         return [np.arange(count)]
     return [np.flatnonzero(eras == era) for era in np.unique(eras)]
 
 
-def _quantiles(ranks: Array, count: int) -> Array:
+def _to_normal_quantiles(ranks: Array, count: int) -> Array:
     normal = statistics.NormalDist()
     return np.array([normal.inv_cdf(share) for share in (ranks - 0.5) / count])

@@ -52,7 +52,7 @@ class Example:
         name: Of the config and of the bundle.
         targets: What it is trained to predict: a model for each.
         post: What is done to the predictions.
-        options: What ``export`` is told of an ensemble.
+        options: Options of ``export`` for an ensemble.
     """
 
     name: str
@@ -82,7 +82,7 @@ EXAMPLES = (
 
 def train(rows: pd.DataFrame, target: str) -> lightgbm.LGBMRegressor:
     """Fit a regressor on the rows whose target is known: the settings of the official example, and fewer trees."""
-    known = rows[rows[target].notna()]
+    train_rows = rows[rows[target].notna()]
     names = list(mlp.feature_names(rows))
     model = lightgbm.LGBMRegressor(
         n_estimators=TREES,
@@ -96,11 +96,11 @@ def train(rows: pd.DataFrame, target: str) -> lightgbm.LGBMRegressor:
         force_row_wise=True,
         verbose=-1,
     )
-    return model.fit(known[names], known[target].to_numpy("float64"))
+    return model.fit(train_rows[names], train_rows[target].to_numpy("float64"))
 
 
 def sample(rows: pd.DataFrame) -> pd.DataFrame:
-    """Draw rows from the features' ranges: golden rows are taken of them, and real rows are not ours to ship."""
+    """Draw rows from the features' ranges: golden rows are taken of them, and real rows may not be redistributed."""
     names = list(mlp.feature_names(rows))
     generator = np.random.default_rng(SEED)
     low, high = rows[names].min().to_numpy(), rows[names].max().to_numpy()
@@ -109,23 +109,23 @@ def sample(rows: pd.DataFrame) -> pd.DataFrame:
 
 def make(example: Example, rows: pd.DataFrame, out: Path) -> mlp.Score:
     """Train one example, write its bundle, and return its score on the validation rows in ``rows``."""
-    known = rows[rows["data_type"] == "train"]
-    unseen = rows[rows["data_type"] == "validation"]
-    models = {target.removeprefix("target_"): train(known, target) for target in example.targets}
+    train_rows = rows[rows["data_type"] == "train"]
+    validation_rows = rows[rows["data_type"] == "validation"]
+    models = {target.removeprefix("target_"): train(train_rows, target) for target in example.targets}
     model = models if example.options else next(iter(models.values()))
-    said = export(
+    summary = export(
         model,
         out,
-        sample=sample(known),
+        sample=sample(train_rows),
         post=example.post,
-        eras=sorted(known["era"].unique()),
+        eras=sorted(train_rows["era"].unique()),
         target=", ".join(example.targets),
         **example.options,
     )
-    print(said)
+    print(summary)
     names = list(mlp.feature_names(rows))
-    predictions = pd.DataFrame({name: one.predict(unseen[names]) for name, one in models.items()})
-    return mlp.score(unseen, predictions.rank(pct=True).mean(axis=1).to_numpy())
+    predictions = pd.DataFrame({name: fitted.predict(validation_rows[names]) for name, fitted in models.items()})
+    return mlp.score(validation_rows, predictions.rank(pct=True).mean(axis=1).to_numpy())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ After ``make rows``, from the repository's root::
 
 writes ``configs/bundles/mlp``. The network is scikit-learn's, from a fixed seed. Its score on the validation eras is
 printed as it is: twelve eras of some 46 rows each say little, and nothing here was tuned to them. Training is not the
-same to the last bit everywhere (BLAS sums differ between processors), so a remade bundle is compared by its score.
+same to the last bit everywhere (BLAS sums differ between processors), so bundles are compared by their scores.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def load(folder: Path, stem: str) -> pd.DataFrame:
     """Read one of the fetched files.
 
     Raises:
-        errors.DataError: It is not there, cannot be read, or lacks a column.
+        errors.DataError: The file does not exist, cannot be read, or a column is missing.
     """
     path = folder / f"{stem}.parquet"
     advice = "fetch the rows first: make rows"
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise errors.DataError([f"{path}: cannot be read ({error}); {advice}"]) from error
+        raise errors.DataError([f"{path}: cannot read the file: {error}; {advice}"]) from error
     missing = [name for name in ("era", "data_type", TARGET) if name not in frame]
     if missing or not feature_names(frame):
-        raise errors.DataError([f"{path}: no column {', '.join(missing) or 'feature_*'}; {advice}"])
+        raise errors.DataError([f"{path}: missing column {', '.join(missing) or 'feature_*'}; {advice}"])
     return frame
 
 
@@ -76,7 +76,7 @@ def score(rows: pd.DataFrame, predictions: Array) -> Score:
 
     Args:
         rows: ``era`` and ``target``, known in every row.
-        predictions: float64 (rows,), before or after ranking: their order alone counts.
+        predictions: float64 (rows,), before or after ranking: only their order counts.
     """
     ranks = pd.Series(predictions, rows.index).groupby(rows["era"]).rank(pct=True)
     eras = [np.corrcoef(ranks[group.index], group[TARGET])[0, 1] for _, group in rows.groupby("era")]
@@ -85,7 +85,7 @@ def score(rows: pd.DataFrame, predictions: Array) -> Score:
 
 def train(rows: pd.DataFrame) -> pipeline.Pipeline:
     """Fit imputation, scaling and the network on rows whose target is known, in float64."""
-    # Few passes and a strong penalty: 4,970 noisy rows are learnt by heart otherwise. The warning is about the passes.
+    # Few iterations and a strong penalty, or the network overfits 4,970 noisy rows. The warning is about max_iter.
     network = neural_network.MLPRegressor(
         hidden_layer_sizes=(64, 32), activation="relu", alpha=3.0, max_iter=30, random_state=SEED
     )
@@ -124,13 +124,13 @@ def export(steps: pipeline.Pipeline, rows: pd.DataFrame, facts: dict[str, model.
     )
 
 
-def golden(steps: pipeline.Pipeline, known: Array) -> model.GoldenRows:
+def golden(steps: pipeline.Pipeline, train_rows: Array) -> model.GoldenRows:
     """Draw rows from the features' ranges, some values missing, and let the pipeline itself predict them.
 
-    They are drawn, not taken: the rows of the tournament are not ours to ship.
+    They are drawn, not taken: the rows of the tournament may not be redistributed.
     """
     generator = np.random.default_rng(SEED)
-    drawn = generator.uniform(known.min(axis=0), known.max(axis=0), size=(GOLDEN_ROWS, known.shape[1]))
+    drawn = generator.uniform(train_rows.min(axis=0), train_rows.max(axis=0), size=(GOLDEN_ROWS, train_rows.shape[1]))
     drawn[generator.random(drawn.shape) < 0.05] = np.nan
     # float32, as the columns of the rows are: what is predicted is what is kept.
     rows = drawn.astype(np.float32)
@@ -139,24 +139,24 @@ def golden(steps: pipeline.Pipeline, known: Array) -> model.GoldenRows:
 
 def make(rows: Path, out: Path) -> tuple[model.Bundle, Score]:
     """Train on the rows of a folder, write the bundle, and return it with its validation score."""
-    known = load(rows, "train")
-    unseen = load(rows, "validation")
-    unseen = unseen[unseen["data_type"] == "validation"]
-    steps = train(known)
-    result = score(unseen, steps.predict(inputs(unseen)))
+    train_rows = load(rows, "train")
+    validation_rows = load(rows, "validation")
+    validation_rows = validation_rows[validation_rows["data_type"] == "validation"]
+    steps = train(train_rows)
+    result = score(validation_rows, steps.predict(inputs(validation_rows)))
     facts: dict[str, model.Fact] = {
         "framework": "scikit-learn",
         "version": sklearn.__version__,
         "data": "real tournament rows of 2018, from the source distribution of numerox 4.1.8",
         "target": TARGET,
         "seed": SEED,
-        "train_rows": len(known),
-        "train_eras": int(known["era"].nunique()),
+        "train_rows": len(train_rows),
+        "train_eras": int(train_rows["era"].nunique()),
         "validation_eras": result.eras,
         "validation_correlation_mean": round(result.mean, 6),
         "validation_correlation_std": round(result.std, 6),
     }
-    bundle = export(steps, known, facts)
+    bundle = export(steps, train_rows, facts)
     write.write(out, bundle)
     return bundle, result
 

@@ -1,7 +1,7 @@
 """Fetches real tournament rows and gives them the shape of today's data files.
 
 The source distribution of ``numerox`` 4.1.8 carries 8,281 rows of the 2018 tournament: 50 features, seven binary
-targets, 187 eras. They are not ours to ship, so they are fetched with pip (its settings for indexes, proxies and
+targets, 187 eras. They may not be redistributed, so they are fetched with pip (its settings for indexes, proxies and
 certificates hold), by the hash in ``requirements/rows.txt``. From the repository's root ``make rows``, or::
 
     .venv/bin/python -m configs.train.rows
@@ -46,7 +46,7 @@ DATA_TYPES = {0: "train", 1: "validation", 2: "test", 3: "live"}
 FILES = {"train": ("train",), "validation": ("validation", "test"), "live": ("live",)}
 BENCHMARK = "plain_ridge"
 
-# pip prepares the metadata of whatever source distribution it downloads, which would run the project's setup.py. It
+# pip prepares the metadata of every source distribution that it downloads, which would run the project's setup.py. It
 # asks the build back end found first on the path; this one answers with name and version alone: nothing fetched runs.
 BACK_END = """\
 import pathlib
@@ -85,16 +85,16 @@ def fetch(folder: Path, requirement: Path = REQUIREMENT) -> Path:
     (back_end / "__init__.py").touch()
     (back_end / "build_meta.py").write_text(BACK_END, encoding="utf-8")
     paths = [str(back_end.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # The option of the same name is gone from newer pips, where it is the only way; the variable is read by all.
+    # Newer versions of pip always use PEP 517 and have no option for it; all versions accept the variable.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PIP_USE_PEP517": "1"}
     options = ["--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirement)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     sdists = sorted(folder.glob("*.tar.gz"))
-    if done.returncode or len(sdists) != 1:
-        said = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).strip().splitlines()[-15:])
+    if result.returncode or len(sdists) != 1:
+        output = "\n".join(f"  {line}" for line in (result.stdout + result.stderr).strip().splitlines()[-15:])
         raise errors.NetworkError(
-            f"{requirement.name}: pip could not fetch the rows (exit code {done.returncode}):\n{said}\n"
+            f"{requirement.name}: pip could not fetch the rows (exit code {result.returncode}):\n{output}\n"
             "Check the network and pip's own settings (`python -m pip config list`), then run this again."
         )
     return extract(sdists[0], folder / "rows.hdf")
@@ -104,14 +104,14 @@ def extract(sdist: Path, target: Path) -> Path:
     """Copy the rows, and nothing else, out of a source distribution.
 
     Raises:
-        errors.DataError: The file is no such archive, or the rows are not in it.
+        errors.DataError: The file is not a tar archive, or the rows are not in it.
     """
     try:
         with tarfile.open(sdist) as archive:
             member = archive.extractfile(MEMBER)
             content = member.read() if member else b""
     except (tarfile.TarError, zlib.error, KeyError, EOFError) as error:
-        raise errors.DataError([f"{sdist.name}: no readable {MEMBER} ({error}); run this again"]) from error
+        raise errors.DataError([f"{sdist.name}: cannot read {MEMBER}: {error}; run this again"]) from error
     target.write_bytes(content)
     return target
 
@@ -129,16 +129,16 @@ def reshape(raw: pd.DataFrame) -> pd.DataFrame:
     Raises:
         errors.DataError: Columns, regions or ids are not those of the known file.
     """
-    faults = []
+    problems = []
     missing = [name for name in ("era", "region", *FEATURES, *TARGETS) if name not in raw]
     if missing:
-        faults.append(f"{MEMBER}: no column {', '.join(missing)}; this is not the file of numerox 4.1.8")
+        problems.append(f"{MEMBER}: no column {', '.join(missing)}; this is not the file of numerox 4.1.8")
     elif not set(raw["region"]) <= set(DATA_TYPES):
-        faults.append(f"{MEMBER}: column region: values other than {list(DATA_TYPES)}")
+        problems.append(f"{MEMBER}: column region: values other than {list(DATA_TYPES)}")
     if not raw.index.is_unique:
-        faults.append(f"{MEMBER}: {int(raw.index.duplicated().sum())} ids occur twice; every row needs its own")
-    if faults:
-        raise errors.DataError(faults)
+        problems.append(f"{MEMBER}: {int(raw.index.duplicated().sum())} ids occur twice; every row needs its own")
+    if problems:
+        raise errors.DataError(problems)
     data_type = raw["region"].map(DATA_TYPES)
     era = raw["era"].map("{:04.0f}".format).where(data_type != "live", "X")
     features = raw[list(FEATURES)].astype("float32").rename(columns=FEATURES)
@@ -166,7 +166,7 @@ def benchmark(train: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(frames: dict[str, pd.DataFrame], out: Path) -> None:
-    """Write each frame as ``NAME.parquet``; a file is there whole or not at all.
+    """Write each frame as ``NAME.parquet``; a file is complete or absent.
 
     Raises:
         errors.DataError: The folder cannot be written.

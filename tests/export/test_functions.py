@@ -634,9 +634,9 @@ def test_function_without_source_is_refused(tmp_path: Path) -> None:
         ({"files": [__file__]}, "files= requires a function load(bundle) that reads them"),
         ({"modules": "ownpkg"}, "invalid value 'ownpkg' for modules; expected a list"),
         ({"modules": ["no_such_module"]}, "modules: module 'no_such_module' not found"),
-        ({"modules": ["_csv"]}, "modules: _csv is a module of Python's own library, which the image has; take it off"),
-        ({"modules": ["os"]}, "modules: os is a module of Python's own library"),
-        ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
+        ({"modules": ["_csv"]}, "modules: _csv is in Python's standard library, which the image has; remove it from"),
+        ({"modules": ["os"]}, "modules: os is in Python's standard library"),
+        ({"modules": [np]}, "modules: numpy is also the name of another module in the image; rename yours"),
         ({"modules": [3]}, "invalid value 3 for modules; expected a module, or its dotted name"),
         ({"files": [3]}, "invalid value 3 for files; expected a list of paths, or a mapping"),
         (

@@ -68,7 +68,7 @@ def make_bundle(
 
 
 def write_bundle(folder: Path, made: model.Bundle | None = None) -> Path:
-    """Write a bundle (a small one unless given) and return its folder."""
+    """Write a bundle (by default a small one) and return its folder."""
     write.write(folder, made or make_bundle())
     return folder
 
@@ -88,7 +88,7 @@ def members(path: Path) -> dict[str, bytes]:
 
 
 def pack(path: Path, contents: Mapping[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> None:
-    """Write a zip anew, with right checksums."""
+    """Write a zip, with correct checksums."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, raw in contents.items():
             archive.writestr(name, raw)
@@ -108,7 +108,7 @@ def npy(array: Any) -> bytes:
 
 
 def downgrade(folder: Path) -> Path:
-    """Make a bundle of format 1 of one of format 2."""
+    """Convert a bundle of format 2 to format 1, in place."""
     for name in ("arrays", "golden"):
         path = folder / f"{name}.safetensors"
         arrays = safetensors.numpy.load_file(path)

@@ -45,7 +45,7 @@ def make_bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] 
 def frames(
     made: model.Bundle, inputs: NDArray[Any], eras: Sequence[object] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return live features, with an era unless None is said, and benchmarks in another order of rows."""
+    """Return live features, with an era unless it is None, and benchmarks in another order of rows."""
     index = pd.Index([f"n{row:015x}" for row in range(len(inputs))], name="id")
     count = len(made.features)
     live = pd.DataFrame(inputs[:, :count], index=index, columns=list(made.features))

@@ -132,7 +132,7 @@ def test_rows_with_other_columns_are_refused() -> None:
 def test_training_without_rows_is_an_error_with_the_command_to_fetch_them(tmp_path: Path) -> None:
     result = run_script("mlp", "--rows", str(tmp_path), "--out", str(tmp_path / "mlp"))
     assert result.returncode == errors.DataError.exit_code
-    assert f"{tmp_path / 'train.parquet'}: cannot be read" in result.stderr
+    assert f"{tmp_path / 'train.parquet'}: cannot read the file" in result.stderr
     assert "fetch the rows first: make rows" in result.stderr
     assert not (tmp_path / "mlp").exists()
 

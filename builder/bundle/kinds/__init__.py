@@ -1,1 +1,1 @@
-"""The kinds of models that a bundle holds."""
+"""The kinds of model that a bundle can have: one module for each, with its keys, arrays, files and checks."""

@@ -1,8 +1,8 @@
-"""The kinds of model that a bundle may hold.
+"""Lists the kinds of model that a bundle can have.
 
-A kind is a subclass of ``header.BundleHeader``: the keys it adds to ``bundle.json``, the arrays and files it has and
-their rules. Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an
-ensemble may have it; how it predicts is in ``builder.inside``.
+A kind is a subclass of ``header.BundleHeader``: its keys in ``bundle.json``, its arrays and files, and their checks.
+To add one, write a module in this package, add its type to ``model.Model``, and add a line here, or in
+``member_kinds`` if ensembles can have it. How it predicts is defined in ``builder.inside``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle.kinds import custom, ensemble, single
+from builder.bundle.kinds import custom, ensemble, member_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from builder.bundle import header, model
 
 KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
-    {**single.KINDS, "ensemble": ensemble.EnsembleHeader, "custom": custom.CustomHeader}
+    {**member_kinds.KINDS, "ensemble": ensemble.EnsembleHeader, "custom": custom.CustomHeader}
 )
 
 
-def is_bounded(value: model.Model) -> bool:
-    """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
-    return get_kind(value).is_bounded(value)
+def is_bounded(model_: model.Model) -> bool:
+    """Tell whether a model's own predictions are in [0, 1] for any input."""
+    return get_kind(model_).is_bounded(model_)
 
 
-def needs_era(value: model.Model) -> bool:
-    """Tell whether a model itself looks at the ``era`` column, whatever is done to its predictions after."""
-    return get_kind(value).needs_era(value)
+def needs_era(model_: model.Model) -> bool:
+    """Tell whether a model itself reads the ``era`` column, without its post-processing."""
+    return get_kind(model_).needs_era(model_)
 
 
-def count_parameters(value: model.Model) -> int:
-    """Return how many trained numbers a model has: weights, biases, leaves; not the treatment of the inputs."""
-    return get_kind(value).parameters(value)
+def count_parameters(model_: model.Model) -> int:
+    """Count the trained numbers of a model: weights, biases, leaves; without the preprocessing."""
+    return get_kind(model_).count_parameters(model_)
 
 
-def get_kind(value: model.Model) -> type[header.BundleHeader]:
-    """Return the kind of a model."""
-    return KINDS[get_kind_name(value)]
+def get_kind(model_: model.Model) -> type[header.BundleHeader]:
+    """Return the header class of a model's kind."""
+    return KINDS[get_kind_name(model_)]
 
 
-def get_kind_name(value: model.Model) -> str:
-    """Return the name that ``bundle.json`` gives the kind of a model."""
-    return next(name for name, kind in KINDS.items() if kind.MODEL is type(value))
+def get_kind_name(model_: model.Model) -> str:
+    """Return the name of a model's kind in ``bundle.json``."""
+    return next(name for name, kind in KINDS.items() if kind.MODEL is type(model_))

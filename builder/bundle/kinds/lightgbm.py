@@ -1,6 +1,7 @@
-"""The ``lightgbm`` kind: a booster in LightGBM's own text form, gzip'd: ``model.txt.gz``.
+"""The ``lightgbm`` kind: a booster in LightGBM's own text format, compressed: ``model.txt.gz``.
 
-It has no arrays but those of ``prepare`` and of ``finish`` (``builder.bundle.nodes``), each with its key as a prefix.
+Its only arrays are those of ``prepare`` (the preprocessing) and ``finish`` (the head), with these keys as prefixes; see
+``builder.bundle.nodes``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder import schema
-from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
-from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
+from builder.bundle import node_graph, nodes
+from builder.bundle.kinds import lightgbm_text, lightgbm_trees, preprocessing, scaling
+from builder.bundle.kinds.preprocessing import PreprocessingHeader  # noqa: TC001 - annotations are read at run time
 from builder.bundle.storage import files
 from builder.inside.fold.lightgbm import FILE
 from builder.text import format_list
@@ -23,19 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FINISH = "finish."
+HEAD_PREFIX = "finish."
 
 _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
-"""Objectives whose outputs lie in [0, 1]."""
+"""Objectives whose outputs are probabilities, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoriesHeader:
-    """Inputs that the booster sees as the places of their values in a list.
+    """Inputs that the booster takes as indices of their values in a list; see ``model.Categories``.
 
     Attributes:
-        inputs: Places of the inputs, after ``prepare``.
-        values: The list; an input that is none of them is missing.
+        inputs: Indices of the inputs, after ``prepare``.
+        values: The list; any other value counts as missing.
     """
 
     inputs: Annotated[tuple[Annotated[int, schema.require_between(0, 1 << 31)], ...], schema.require_length(1, 100_000)]
@@ -47,14 +48,14 @@ class LightGbmHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``lightgbm``.
 
     Attributes:
-        objective: The booster's, with its constants.
-        outputs: How many values it gives a row.
-        trees: How many trees it has.
-        leaves: How many leaves they have together.
-        averaged: Whether its trees' mean is taken and not their sum.
-        categories: Inputs that become places in a list.
-        prepare: What is done to the inputs first.
-        finish: Nodes over its outputs.
+        objective: Of the booster, with its constants.
+        outputs: Values a row.
+        trees: Number of trees.
+        leaves: Number of leaves of all trees.
+        averaged: Whether the trees' values are averaged and not summed.
+        categories: Inputs that are replaced by indices.
+        prepare: Preprocessing of the inputs.
+        finish: Head: nodes over the booster's outputs.
     """
 
     MODEL: ClassVar[type] = bundle_model.LightGbm
@@ -65,12 +66,12 @@ class LightGbmHeader(bundle_header.BundleHeader):
     leaves: Annotated[int, schema.require_between(1, 1 << 40)]
     averaged: bool = False
     categories: Annotated[tuple[CategoriesHeader, ...], schema.require_length(0, 100_000)] = ()
-    prepare: PrepareHeader | None = None
+    prepare: PreprocessingHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
-    def own_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
-        groups = [{"inputs": list(one.inputs), "values": list(one.values)} for one in model.categories]
+    def dump_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
+        groups = [{"inputs": list(index.inputs), "values": list(index.values)} for index in model.categories]
         return {
             "objective": model.objective,
             "outputs": model.outputs,
@@ -78,54 +79,57 @@ class LightGbmHeader(bundle_header.BundleHeader):
             "leaves": model.leaves,
             "averaged": model.averaged,
             **({"categories": groups} if groups else {}),
-            **prepare.keys_of(model.preprocessing),
+            **preprocessing.to_keys(model.preprocessing),
             **({"finish": nodes.as_data(model.head)} if model.head else {}),
         }
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.LightGbm) -> dict[str, bundle_model.Numbers]:
-        return {**prepare.arrays_of(model.preprocessing), **nodes.arrays_of(model.head, prefix=FINISH)}
+    def dump_arrays(cls, model: bundle_model.LightGbm) -> dict[str, bundle_model.Numbers]:
+        return {
+            **preprocessing.collect_arrays(model.preprocessing),
+            **nodes.collect_arrays(model.head, prefix=HEAD_PREFIX),
+        }
 
     @classmethod
-    def own_files(cls, model: bundle_model.LightGbm) -> dict[str, bytes | Path]:
+    def dump_files(cls, model: bundle_model.LightGbm) -> dict[str, bytes | Path]:
         return {FILE: model.text}
 
     @classmethod
-    def parameters(cls, model: bundle_model.LightGbm) -> int:
-        return 2 * model.leaves - model.trees + nodes.parameters(model.head)
+    def count_parameters(cls, model: bundle_model.LightGbm) -> int:
+        return 2 * model.leaves - model.trees + nodes.count_parameters(model.head)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.LightGbm) -> bool:
-        """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
+        """Tell whether the objective returns probabilities, or the head limits its results to [0, 1]."""
         return nodes.is_bounded(model.head, inputs=model.objective.partition(" ")[0] in _SHARES)
 
-    def own_faults(self) -> list[schema.Problem]:
-        finish = self._finish()
-        wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
-        found = self._declared_faults()
-        found += nodes.name_faults(self.arrays, wanted, what="this booster", cure="remove it, or add its node")
-        found += self.prepare.faults(self) if self.prepare else []
-        return found + finish.faults(self.arrays) + self._category_faults()
+    def find_kind_problems(self) -> list[schema.Problem]:
+        head = self._head_graph()
+        names = [*(self.prepare.list_array_names(self) if self.prepare else []), *head.list_array_names()]
+        problems = self._find_declared_problems()
+        problems += nodes.find_name_problems(self.arrays, names, owner="this booster", fix="remove it, or add its node")
+        problems += self.prepare.find_problems(self) if self.prepare else []
+        return problems + head.find_problems(self.arrays) + self._find_category_problems()
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = self.prepare.value_faults(self, arrays) if self.prepare else []
-        return found + self._finish().value_faults(self.arrays, arrays)
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        problems = self.prepare.find_value_problems(self, arrays) if self.prepare else []
+        return problems + self._head_graph().find_value_problems(self.arrays, arrays)
 
-    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+    def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         if FILE not in contents:
-            return []  # own_faults has said so
+            return []  # reported by find_kind_problems
         try:
-            with lightgbm_text.opened(contents[FILE]) as stream:
+            with lightgbm_text.open_text(contents[FILE]) as stream:
                 header = lightgbm_text.read_header(stream)
-                leaves = sum(int(batch.leaves.sum()) for batch in lightgbm_trees.read(stream, header))
+                leaves = sum(int(batch.leaves.sum()) for batch in lightgbm_trees.read_batches(stream, header))
                 lightgbm_text.read_end(stream)
         except (lightgbm_text.BoosterTextError, OSError) as error:
             return [f"{FILE}: {error}"]
-        found = []
-        width = self._width()
+        problems = []
+        width = self._compute_width()
         if width is not None and len(header.features) != width:
-            made = f"prepare gives {width:,}" if self.prepare else scaling.counted(self)
-            found.append(f"{FILE}: takes {len(header.features):,} features, but {made}; make them agree")
+            width_text = f"prepare returns {width:,}" if self.prepare else scaling.describe_inputs(self)
+            problems.append(f"{FILE}: takes {len(header.features):,} features, but {width_text}; make them agree")
         facts = {
             "trees": len(header.sizes),
             "leaves": leaves,
@@ -133,13 +137,13 @@ class LightGbmHeader(bundle_header.BundleHeader):
             "objective": header.objective,
             "averaged": header.averaged,
         }
-        return found + [
-            f"{FILE}: has {name} {came!r}; {files.JSON} declares {getattr(self, name)!r}: export it again"
-            for name, came in facts.items()
-            if came != getattr(self, name)
+        return problems + [
+            f"{FILE}: has {name} {value!r}; {files.JSON} declares {getattr(self, name)!r}; export the model again"
+            for name, value in facts.items()
+            if value != getattr(self, name)
         ]
 
-    def model(
+    def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.LightGbm:
         return bundle_model.LightGbm(
@@ -150,47 +154,54 @@ class LightGbmHeader(bundle_header.BundleHeader):
             leaves=self.leaves,
             averaged=self.averaged,
             categories=tuple(
-                bundle_model.Categories(inputs=one.inputs, values=tuple(map(float, one.values)))
-                for one in self.categories
+                bundle_model.Categories(inputs=index.inputs, values=tuple(map(float, index.values)))
+                for index in self.categories
             ),
             preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
-            head=self._finish().built(arrays),
+            head=self._head_graph().build_nodes(arrays),
         )
 
-    def _finish(self) -> chain.Chain:
-        said = f"the booster's {self.outputs:,} outputs"
-        return chain.Chain(
-            entries=self.finish, place=("finish",), prefix=FINISH, inputs=self.outputs, said=said, said_at=("outputs",)
+    def _head_graph(self) -> node_graph.NodeGraph:
+        source_text = f"the booster's {self.outputs:,} outputs"
+        return node_graph.NodeGraph(
+            entries=self.finish,
+            path=("finish",),
+            prefix=HEAD_PREFIX,
+            inputs=self.outputs,
+            source_text=source_text,
+            source_path=("outputs",),
         )
 
-    def _width(self) -> int | None:
-        """Return how many values a row the booster is given; None where a fault hides it."""
-        return self.prepare.width(self) if self.prepare else len(self.columns)
+    def _compute_width(self) -> int | None:
+        """Compute how many values a row the booster takes; None if a problem hides it."""
+        return self.prepare.compute_width(self) if self.prepare else len(self.columns)
 
-    def _declared_faults(self) -> list[schema.Problem]:
-        found = [
-            schema.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+    def _find_declared_problems(self) -> list[schema.Problem]:
+        problems = [
+            schema.Problem(path=("files", name), text=f"unexpected file; a booster has {FILE} only: remove it")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
-            found.append(schema.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
-        return found
+            problems.append(
+                schema.Problem(path=("files",), text=f"{FILE} is missing: it is the booster; export the model again")
+            )
+        return problems
 
-    def _category_faults(self) -> list[schema.Problem]:
-        width = self._width()
-        found = []
-        for place, group in enumerate(self.categories):
-            beyond = [one for one in group.inputs if width is not None and one >= width]
-            if beyond:
-                text = f"{beyond[0]:,}; expected from 0 to {(width or 1) - 1:,}, the inputs"
-                found.append(schema.Problem(path=("categories", place, "inputs"), text=text))
+    def _find_category_problems(self) -> list[schema.Problem]:
+        width = self._compute_width()
+        problems = []
+        for index, group in enumerate(self.categories):
+            invalid = [index for index in group.inputs if width is not None and index >= width]
+            if invalid:
+                text = f"{invalid[0]:,}; expected the index of an input, from 0 to {(width or 1) - 1:,}"
+                problems.append(schema.Problem(path=("categories", index, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
-                text = "a value is there twice; each has its own place"
-                found.append(schema.Problem(path=("categories", place, "values"), text=text))
-        counts = Counter(one for group in self.categories for one in group.inputs)
-        twice = [str(one) for one, count in counts.items() if count > 1]
-        if twice:
-            text = f"{format_list(twice)}: there more than once; an input has one list"
-            found.append(schema.Problem(path=("categories",), text=text))
-        return found
+                text = "duplicate value; list each once"
+                problems.append(schema.Problem(path=("categories", index, "values"), text=text))
+        counts = Counter(index for group in self.categories for index in group.inputs)
+        duplicates = [str(index) for index, count in counts.items() if count > 1]
+        if duplicates:
+            text = f"{format_list(duplicates)} in several lists; list each input once"
+            problems.append(schema.Problem(path=("categories",), text=text))
+        return problems

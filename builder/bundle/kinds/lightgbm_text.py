@@ -1,9 +1,9 @@
-"""LightGBM's native text form: read a tree at a time, written without what no prediction needs.
+"""Reads LightGBM's native text format tree by tree, and writes it without the parts that prediction does not need.
 
-A header of ``key=value`` lines, the last of which has the size of each tree's text; an empty line; the trees; ``end of
-trees``; then what a person may want to know: importances, and the parameters of the training, with the paths of the
-machine it ran on. LightGBM reads a text that ends with the trees. Of a tree, it predicts with the splits and the
-values of the leaves alone; gains, weights and counts are half of the text and tell of the training data.
+The text is a header of ``key=value`` lines, the last of which has the size of each tree's text; an empty line; the
+trees; ``end of trees``; then feature importances and training parameters, which include paths of the training machine.
+LightGBM also reads a text that ends after the trees. Of a tree, prediction needs the splits and the leaf values only;
+gains, weights and counts are half of the text and reveal statistics of the training data.
 
 The format is that of ``GBDT::SaveModelToString`` and ``Tree::ToString`` in LightGBM 4.0 to 4.7 (``version=v4``).
 """
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_TEXT = 1 << 31
-"""Bytes that a text may inflate to: twice as much, and the booster, would not fit into the tournament's 4 GB."""
-MOST_HEADER = 1 << 26
-MOST_TREE = 1 << 26
-"""Bytes of one tree: LightGBM makes no more than 131,072 leaves."""
-LEVEL = 6
-"""Of gzip. Half a gigabyte takes ten seconds or so; the highest level takes minutes for 3 % less."""
+MAX_TEXT_BYTES = 1 << 31
+"""Limit of the decompressed text: more would not fit into the tournament's 4 GB together with the loaded booster."""
+MAX_HEADER_BYTES = 1 << 26
+MAX_TREE_BYTES = 1 << 26
+"""Limit of the text of one tree: LightGBM's trees have at most 131,072 leaves."""
+GZIP_LEVEL = 6
+"""Compresses half a gigabyte in about ten seconds; level 9 takes minutes and saves another 3 %."""
 
 _VERSION = "v4"
-_TAKEN = 1 << 16
-_INFLATED = 1 << 20
-"""Bytes that are inflated at once; what zlib has taken and not yet inflated is copied each time, so that is less."""
+_READ_BYTES = 1 << 16
+_INFLATE_BYTES = 1 << 20
+"""Bytes that are inflated at once. ``_READ_BYTES`` is smaller because zlib copies the unconsumed input at each call."""
 _END = b"end of trees"
 _UNUSED = (
     b"split_gain=",
@@ -42,25 +42,25 @@ _UNUSED = (
     b"internal_weight=",
     b"internal_count=",
 )
-_WHOLE = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"[0-9]{1,9}")
 
 
 class BoosterTextError(ValueError):
-    """It is no such text; the message is ``what is wrong; what next``, without the file's name."""
+    """A text is not a valid LightGBM model; the message is ``what is wrong; what to do``, without the file's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What stands before the trees.
+    """The header of a LightGBM text.
 
     Attributes:
-        lines: All of it but the trees' sizes, as it came.
-        objective: The objective and its constants; empty for one of the user's own.
-        outputs: Trees an iteration, and values a row.
-        features: Their names, as LightGBM has them: it puts ``_`` for blanks.
-        infos: For each feature ``none`` where it was constant, ``[low:high]``, or categories ``1:0:4``.
-        averaged: Whether the trees' mean is taken and not their sum.
-        sizes: Bytes of each tree.
+        lines: All lines except the trees' sizes, unchanged.
+        objective: Objective and its constants; empty for a custom objective.
+        outputs: Trees in an iteration, which is also the number of values a row.
+        features: Names, in which LightGBM has replaced blanks by ``_``.
+        infos: For each feature: ``none`` if it was constant, ``[low:high]``, or its categories ``1:0:4``.
+        averaged: Whether the trees' values are averaged and not summed.
+        sizes: Bytes of each tree's text.
     """
 
     lines: tuple[bytes, ...]
@@ -73,13 +73,13 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """A text made smaller.
+class StrippedText:
+    """A LightGBM text without the parts that prediction does not need.
 
     Attributes:
-        text: gzip'd, with no name and no time.
-        header: Its header.
-        leaves: How many leaves all trees have together.
+        text: Compressed with gzip, without a file name and a time.
+        header: Header of the text.
+        leaves: Number of leaves of all trees.
     """
 
     text: bytes
@@ -87,10 +87,10 @@ class Summary:
     leaves: int
 
 
-class _Inflated(io.RawIOBase):
-    """The text in a gzip stream of one member, with no name and no time: as ``packed`` writes it.
+class _GzipReader(io.RawIOBase):
+    """Decompresses a gzip stream as ``pack_text`` writes it: one member, without a file name and a time.
 
-    The image inflates it by zlib alone, which stops at the end of a member where ``gzip.open`` goes on.
+    ``gzip.open`` would also accept several members, but the pickle decompresses with zlib, which stops after the first.
     """
 
     def __init__(self, source: IO[bytes]) -> None:
@@ -98,9 +98,9 @@ class _Inflated(io.RawIOBase):
         self._inflate = zlib.decompressobj(31)
         head = source.read(8)
         if head[:2] != b"\x1f\x8b":
-            raise BoosterTextError("is no gzip file; export it again")
+            raise BoosterTextError("is not a gzip file; export the model again")
         if head[2:] != b"\x08" + bytes(5):
-            raise BoosterTextError("has a name or a time in its gzip header; export it again")
+            raise BoosterTextError("has a file name or a time in its gzip header; export the model again")
         self._ahead = head
 
     def readable(self) -> bool:
@@ -109,18 +109,18 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             while not self._inflate.eof:
-                came = self._inflate.unconsumed_tail or self._ahead or self._source.read(_TAKEN)
+                data = self._inflate.unconsumed_tail or self._ahead or self._source.read(_READ_BYTES)
                 self._ahead = b""
-                text = self._inflate.decompress(came, len(buffer))
+                text = self._inflate.decompress(data, len(buffer))
                 buffer[: len(text)] = text
                 if text:
                     return len(text)
-                if not came:
-                    raise BoosterTextError("is cut short; export it again")
+                if not data:
+                    raise BoosterTextError("is truncated; export the model again")
         except zlib.error as error:
-            raise BoosterTextError(f"is damaged ({error}); export it again") from error
+            raise BoosterTextError(f"is damaged ({error}); export the model again") from error
         if self._inflate.unused_data or self._source.read(1):
-            raise BoosterTextError("goes on after the end of its gzip stream; export it again")
+            raise BoosterTextError("has trailing data after its gzip stream; export the model again")
         return 0
 
     def close(self) -> None:
@@ -128,48 +128,48 @@ class _Inflated(io.RawIOBase):
         super().close()
 
 
-def opened(content: bytes | Path) -> IO[bytes]:
-    """Return the text as a stream; whoever reads it says how much.
+def open_text(content: bytes | Path) -> IO[bytes]:
+    """Open the compressed text as a stream of the decompressed one.
 
     Raises:
-        OSError: It cannot be opened.
-        TextError: It is no gzip file; what is wrong further on comes while it is read.
+        OSError: The file cannot be opened.
+        BoosterTextError: It is not a gzip file. Later problems raise this error while the stream is read.
     """
     source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     try:
-        return io.BufferedReader(_Inflated(source), _INFLATED)
+        return io.BufferedReader(_GzipReader(source), _INFLATE_BYTES)
     except BoosterTextError:
         source.close()
         raise
 
 
 def read_header(stream: IO[bytes]) -> Header:
-    """Read up to the first tree.
+    """Read the header, up to the first tree.
 
     Raises:
-        TextError: It is no LightGBM text, or one of another version.
+        BoosterTextError: It is not a LightGBM text, or of another version.
     """
-    lines = _header_lines(stream)
+    lines = _read_header_lines(stream)
     if lines[:1] != [b"tree"]:
-        raise BoosterTextError("is no model in LightGBM's text form; export it again")
-    named = dict(line.split(b"=", 1) for line in lines if b"=" in line)
-    values = {key.decode("latin-1"): value.decode("utf-8", "replace") for key, value in named.items()}
+        raise BoosterTextError("is not a model in LightGBM's text format; export the model again")
+    pairs = dict(line.split(b"=", 1) for line in lines if b"=" in line)
+    values = {key.decode("latin-1"): value.decode("utf-8", "replace") for key, value in pairs.items()}
     missing = [key for key in ("version", "max_feature_idx", "feature_names", "tree_sizes") if key not in values]
     if missing:
-        raise BoosterTextError(f"has no {', '.join(missing)} in its header; export it again")
+        raise BoosterTextError(f"{', '.join(missing)} missing in its header; export the model again")
     if values["version"] != _VERSION:
-        raise BoosterTextError(f"is of version {values['version'][:20]!r}; {_VERSION}, of LightGBM 4, is read")
-    sizes = tuple(_whole(size, "tree_sizes") for size in values["tree_sizes"].split())
+        raise BoosterTextError(f"has version {values['version'][:20]!r}; expected {_VERSION}, of LightGBM 4")
+    sizes = tuple(_parse_integer(size, "tree_sizes") for size in values["tree_sizes"].split())
     features = tuple(values["feature_names"].split(" "))
-    if len(features) != _whole(values["max_feature_idx"], "max_feature_idx") + 1:
-        raise BoosterTextError(f"names {len(features):,} features, and says there are others; export it again")
-    outputs = _whole(values.get("num_tree_per_iteration", "1"), "num_tree_per_iteration")
+    if len(features) != _parse_integer(values["max_feature_idx"], "max_feature_idx") + 1:
+        raise BoosterTextError(f"lists {len(features):,} features, but declares another number; export the model again")
+    outputs = _parse_integer(values.get("num_tree_per_iteration", "1"), "num_tree_per_iteration")
     if outputs < 1 or len(sizes) % outputs or not sizes:
-        raise BoosterTextError(f"has {len(sizes):,} trees for {outputs:,} values a row; export it again")
-    if sum(sizes) > MOST_TEXT or max(sizes) > MOST_TREE:
+        raise BoosterTextError(f"has {len(sizes):,} trees for {outputs:,} values a row; export the model again")
+    if sum(sizes) > MAX_TEXT_BYTES or max(sizes) > MAX_TREE_BYTES:
         raise BoosterTextError(
-            f"says it has {sum(sizes):,} bytes of trees, {max(sizes):,} in one; "
-            f"at most {MOST_TEXT:,} are read, {MOST_TREE:,} in one"
+            f"declares {sum(sizes):,} bytes of trees, {max(sizes):,} in the largest; "
+            f"expected at most {MAX_TEXT_BYTES:,}, and {MAX_TREE_BYTES:,} in one tree"
         )
     return Header(
         lines=tuple(line for line in lines if not line.startswith(b"tree_sizes=")),
@@ -183,55 +183,57 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def read_trees(stream: IO[bytes], header: Header) -> Iterator[bytes]:
-    """Yield the text of each tree; after the last one, make sure that there is nothing but the end.
+    """Yield the text of each tree, then check that the end of the trees follows.
 
     Raises:
-        TextError: The sizes are not those of the trees: LightGBM goes by them.
+        BoosterTextError: The sizes in the header are not those of the trees; LightGBM relies on them.
     """
-    for place, size in enumerate(header.sizes):
+    for index, size in enumerate(header.sizes):
         tree = stream.read(size)
-        if len(tree) != size or not tree.startswith(b"Tree=%d\n" % place) or not tree.endswith(b"\n"):
-            raise BoosterTextError(f"does not have tree {place} where its header says; export it again")
+        if len(tree) != size or not tree.startswith(b"Tree=%d\n" % index) or not tree.endswith(b"\n"):
+            raise BoosterTextError(
+                f"tree {index} is not at the position that its header declares; export the model again"
+            )
         yield tree
     if not stream.read(len(_END) + 1).startswith(_END):
-        raise BoosterTextError("does not end after its last tree; export it again")
+        raise BoosterTextError("does not end after its last tree; export the model again")
 
 
 def read_end(stream: IO[bytes]) -> None:
-    """Make sure that nothing follows the trees.
+    """Check that nothing follows the trees.
 
     Raises:
-        TextError: Something does.
+        BoosterTextError: Something does.
     """
     if stream.read(1):
-        raise BoosterTextError("goes on after its trees; export it again")
+        raise BoosterTextError("has trailing data after its trees; export the model again")
 
 
-def strip_text(text: str) -> Summary:
-    """Return LightGBM's text without what no prediction needs, and so without any path or name of a machine.
+def strip_text(text: str) -> StrippedText:
+    """Remove the parts of a text that prediction does not need, among them all paths and names of the machine.
 
     Args:
-        text: As ``Booster.model_to_string`` gives it.
+        text: As ``Booster.model_to_string`` returns it.
 
     Raises:
-        TextError: It is no such text.
+        BoosterTextError: It is not a LightGBM text.
     """
     stream = io.BytesIO(text.encode())
     header = read_header(stream)
     leaves = 0
-    kept = []
+    stripped = []
     for tree in read_trees(stream, header):
         lines = [line for line in tree.rstrip(b"\n").split(b"\n") if not line.startswith(_UNUSED)]
         leaves += next((int(line[11:]) for line in lines if line.startswith(b"num_leaves=")), 0)
-        kept.append(b"\n".join(lines) + b"\n\n\n")
-    header = replace(header, sizes=tuple(map(len, kept)))
-    return Summary(text=packed(header, kept), header=header, leaves=leaves)
+        stripped.append(b"\n".join(lines) + b"\n\n\n")
+    header = replace(header, sizes=tuple(map(len, stripped)))
+    return StrippedText(text=pack_text(header, stripped), header=header, leaves=leaves)
 
 
-def packed(header: Header, trees: list[bytes]) -> bytes:
-    """Return the text of a header and its trees, gzip'd: the same bytes from the same zlib, whenever and wherever."""
+def pack_text(header: Header, trees: list[bytes]) -> bytes:
+    """Compress the text of a header and its trees; with the same zlib, the same text always gives the same bytes."""
     stream = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=LEVEL, mtime=0) as file:
+    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=GZIP_LEVEL, mtime=0) as file:
         sizes = b"tree_sizes=" + b" ".join(b"%d" % size for size in header.sizes)
         file.write(b"\n".join([*header.lines, sizes, b"", b""]))
         for tree in trees:
@@ -240,20 +242,20 @@ def packed(header: Header, trees: list[bytes]) -> bytes:
     return stream.getvalue()
 
 
-def _header_lines(stream: IO[bytes]) -> list[bytes]:
+def _read_header_lines(stream: IO[bytes]) -> list[bytes]:
     lines: list[bytes] = []
-    left = MOST_HEADER
+    remaining = MAX_HEADER_BYTES
     while True:
-        line = stream.readline(left)
-        left -= len(line)
+        line = stream.readline(remaining)
+        remaining -= len(line)
         if line == b"\n":
             return lines
         if not line.endswith(b"\n"):
-            raise BoosterTextError("is no model in LightGBM's text form, or is cut short; export it again")
+            raise BoosterTextError("is not a model in LightGBM's text format, or is truncated; export the model again")
         lines.append(line[:-1])
 
 
-def _whole(text: str, key: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise BoosterTextError(f"has {key} {text[:20]!r}, expected an integer; export it again")
+def _parse_integer(text: str, key: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise BoosterTextError(f"has {key} {text[:20]!r}; expected an integer: export the model again")
     return int(text)

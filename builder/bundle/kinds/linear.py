@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from builder import schema
-from builder.bundle import activations, chain, nodes
+from builder.bundle import activations, node_graph, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import scaling
@@ -28,7 +28,7 @@ class LinearHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a linear model.
 
     Attributes:
-        output: The activation of the sum, and the activation's constants.
+        output: Activation of the sum, with its constants.
     """
 
     MODEL: ClassVar[type] = bundle_model.Linear
@@ -36,15 +36,15 @@ class LinearHeader(bundle_header.BundleHeader):
     output: dict[str, object]
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Linear) -> dict[str, object]:
+    def dump_keys(cls, model: bundle_model.Linear) -> dict[str, object]:
         return {"output": activations.as_data(model.activation)}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Linear) -> dict[str, bundle_model.Numbers]:
-        return {**scaling.arrays_of(model), "weights": model.weights, "bias": model.bias}
+    def dump_arrays(cls, model: bundle_model.Linear) -> dict[str, bundle_model.Numbers]:
+        return {**scaling.collect_arrays(model), "weights": model.weights, "bias": model.bias}
 
     @classmethod
-    def parameters(cls, model: bundle_model.Linear) -> int:
+    def count_parameters(cls, model: bundle_model.Linear) -> int:
         return model.weights.size + model.bias.size
 
     @classmethod
@@ -52,35 +52,39 @@ class LinearHeader(bundle_header.BundleHeader):
         """Tell whether the activation keeps the sum in [0, 1]."""
         return activations.is_bounded(model.activation)
 
-    def own_faults(self) -> list[schema.Problem]:
-        read = activations.from_data(self.output)
-        found = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
-        found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
-        found += scaling.faults(self)
-        wanted = {"weights": len(self.columns), "bias": 1}
-        for name in wanted.keys() & self.arrays.keys():
+    def find_kind_problems(self) -> list[schema.Problem]:
+        activation = activations.from_data(self.output)
+        problems = (
+            [schema.Problem(path=("output",), text=text) for text in activation] if isinstance(activation, list) else []
+        )
+        problems += nodes.find_name_problems(self.arrays, _NAMES, owner="a linear model", fix="remove it")
+        problems += scaling.find_problems(self)
+        lengths = {"weights": len(self.columns), "bias": 1}
+        for name in lengths.keys() & self.arrays.keys():
             declared = self.arrays[name]
-            found += scaling.float_faults(name, declared)
-            if declared.shape != (wanted[name],):
-                why = f"{scaling.counted(self)}: " if name == "weights" else ""
-                text = f"{declared.shape}; expected {why}({wanted[name]},)"
-                found.append(schema.Problem(path=("arrays", name, "shape"), text=text))
-        return found
+            problems += scaling.find_dtype_problems(name, declared)
+            if declared.shape != (lengths[name],):
+                why = f"{scaling.describe_inputs(self)}: " if name == "weights" else ""
+                text = f"{declared.shape}; expected {why}({lengths[name]},)"
+                problems.append(schema.Problem(path=("arrays", name, "shape"), text=text))
+        return problems
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = scaling.value_faults(self.columns, arrays)
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        problems = scaling.find_value_problems(self.columns, arrays)
         for name in ("weights", "bias"):
             if name in arrays:
-                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
-        return found
+                problems += bundle_header.find_bad_values(
+                    name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
+                )
+        return problems
 
-    def model(
+    def build_model(
         self,
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Linear:
         return bundle_model.Linear(
-            # own_faults has seen that it is no list of faults.
+            # Not a list of problems: find_kind_problems found none.
             activation=cast("activations.Activation", activations.from_data(self.output)),
             **{name: arrays[name] for name in _NAMES},
         )

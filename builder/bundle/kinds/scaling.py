@@ -1,4 +1,4 @@
-"""What networks and linear models do to their inputs first: a value for each that is missing, a centre, a scale."""
+"""Checks ``imputation``, ``centre`` and ``scale``, the arrays of networks, linear models and preprocessing."""
 
 from __future__ import annotations
 
@@ -17,75 +17,75 @@ if TYPE_CHECKING:
     from builder.bundle.storage import tensors
 
 MOST_INPUT = 1e6
-"""Imputations and centres lie within this of zero: a live feature is 0 to 4, a benchmark 0 to 1."""
+"""Largest magnitude of an imputation or a centre; live features are 0 to 4, benchmarks 0 to 1."""
 SCALES = (1e-9, 1e9)
-"""Beyond these, a weight divided by the scale leaves float32."""
+"""Range of a scale. Weights are divided by it, and the result has to fit into float32."""
 
 NAMES = SCALING
 
 
-def arrays_of(
+def collect_arrays(
     model: bundle_model.Network | bundle_model.Linear | bundle_model.Preprocessing, *, prefix: str = ""
 ) -> dict[str, bundle_model.Numbers]:
-    """Return the three arrays under their names."""
+    """Return the three arrays by their names in the bundle."""
     return {prefix + name: getattr(model, name) for name in NAMES}
 
 
-def counted(header: bundle_header.BundleHeader) -> str:
-    """Return what gives a model so many inputs."""
+def describe_inputs(header: bundle_header.BundleHeader) -> str:
+    """Describe where a model's number of inputs comes from, for messages."""
     features, benchmarks = len(header.features), len(header.benchmarks)
     return f"{features:,} features and {benchmarks:,} benchmarks make {len(header.columns):,} inputs"
 
 
-def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
-    """Return what is wrong with the types and shapes of the three."""
+def find_problems(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
+    """Find the problems of the dtypes and shapes of the three arrays."""
     count = len(header.columns)
-    found = []
+    problems = []
     for name in (prefix + name for name in NAMES):
         if name not in header.arrays:
             continue
-        found += float_faults(name, header.arrays[name])
+        problems += find_dtype_problems(name, header.arrays[name])
         if header.arrays[name].shape != (count,):
-            said = f"{header.arrays[name].shape}; expected {counted(header)}: ({count},)"
-            found.append(schema.Problem(path=("arrays", name, "shape"), text=said))
-    return found
+            text = f"{header.arrays[name].shape}; expected {describe_inputs(header)}: ({count},)"
+            problems.append(schema.Problem(path=("arrays", name, "shape"), text=text))
+    return problems
 
 
-def float_faults(name: str, declared: tensors.Declared) -> list[schema.Problem]:
-    """Return the fault of an array that holds whole numbers where any number may stand."""
+def find_dtype_problems(name: str, declared: tensors.ArraySpec) -> list[schema.Problem]:
+    """Find an array of integers that should be floats."""
     if declared.dtype.startswith("float"):
         return []
-    said = f"{declared.dtype}; expected float32 or float64"
-    return [schema.Problem(path=("arrays", name, "dtype"), text=said)]
+    text = f"{declared.dtype}; expected float32 or float64"
+    return [schema.Problem(path=("arrays", name, "dtype"), text=text)]
 
 
-def value_faults(
+def find_value_problems(
     columns: Sequence[str], arrays: Mapping[str, bundle_model.Numbers], *, prefix: str = "", may_miss: bool = False
 ) -> list[str]:
-    """Return what is out of its range.
+    """Find values that are out of range.
 
     Args:
-        columns: The inputs.
-        arrays: Those that could be read.
-        prefix: Before the names of the three.
-        may_miss: Whether an imputation may be NaN: the input stays missing.
+        columns: Names of the inputs.
+        arrays: The arrays that could be read.
+        prefix: Prefix of the names of the three arrays.
+        may_miss: Whether an imputation may be NaN, which leaves the input missing.
     """
-    found = []
+    problems = []
     for name in NAMES:
         array = arrays.get(prefix + name)
         if array is None:
             continue
         low, high = SCALES if name == "scale" else (-MOST_INPUT, MOST_INPUT)
-        unfit = ~((array >= low) & (array <= high))
+        mask = ~((array >= low) & (array <= high))
         if may_miss and name == "imputation":
-            unfit &= ~np.isnan(array)
-        bad = np.flatnonzero(unfit)
+            mask &= ~np.isnan(array)
+        bad = np.flatnonzero(mask)
         if not bad.size:
             continue
-        at = int(bad[0])
-        # Where the lengths disagree, which is a fault of its own, a value may have no column.
-        column = columns[at] if at < len(columns) else "no column"
-        count = f"{bad.size:,} of {array.size:,} values do" if bad.size > 1 else "one value does"
-        said = f"{prefix + name}: {array.flat[at]} for {column} (at [{at}]; {count} not fit)"
-        found.append(f"{said}; expected from {low:g} to {high:g}")
-    return found
+        index = int(bad[0])
+        # If the lengths differ, which is a problem of its own, a value may have no column.
+        column = columns[index] if index < len(columns) else "no column"
+        count = f"{bad.size:,} of {array.size:,} values are" if bad.size > 1 else "one value is"
+        text = f"{prefix + name}: {array.flat[index]} for {column} (at [{index}]; {count} out of range)"
+        problems.append(f"{text}; expected from {low:g} to {high:g}")
+    return problems

@@ -1,9 +1,9 @@
 """The ``trees`` kind: a forest as flat arrays.
 
-Its arrays, with m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and
-``value`` float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); what
-they mean is in ``model.Trees``. Nodes stand in any order in which children come after their parents, so that every
-walk ends. A leaf has -1 for its feature and its children.
+Arrays, for m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and ``value``
+float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); ``model.Trees``
+describes them. Children come after their parents, so that the walk of a row through a tree always ends; otherwise the
+order of nodes is free. The feature and the children of a leaf are -1.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from builder import schema
-from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import prepare
-from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
+from builder.bundle import node_graph, nodes
+from builder.bundle.kinds import preprocessing
+from builder.bundle.kinds.preprocessing import PreprocessingHeader  # noqa: TC001 - annotations are read at run time
 from builder.inside.fold.trees import NODE_ARRAYS, TREE_ARRAYS
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _TYPES = MappingProxyType({**NODE_ARRAYS, **TREE_ARRAYS, "base": "float64"})
 
-_FINISH = "finish."
+_HEAD_PREFIX = "finish."
 
-_BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what another order of summing gives
+_BELOW_ONE = 1 - 1e-9  # a margin for rounding: the sum of many leaves depends on the order of summing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,72 +41,78 @@ class TreesHeader(bundle_header.BundleHeader):
 
     Attributes:
         rounded: Whether inputs are rounded to float32 before they are compared.
-        averaged: Whether the trees' mean is taken and not their sum.
-        prepare: What is done to the inputs first.
-        finish: Nodes over the outputs, as of a network.
+        averaged: Whether the trees' values are averaged and not summed.
+        prepare: Preprocessing of the inputs.
+        finish: Head: nodes over the outputs, as in a network.
     """
 
     MODEL: ClassVar[type] = bundle_model.Trees
 
     rounded: bool
     averaged: bool = False
-    prepare: PrepareHeader | None = None
+    prepare: PreprocessingHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
+    def dump_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
         averaged = {"averaged": True} if model.averaged else {}
         finish = {"finish": nodes.as_data(model.head)} if model.head else {}
-        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.preprocessing), **finish}
+        return {"rounded": model.rounded, **averaged, **preprocessing.to_keys(model.preprocessing), **finish}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
+    def dump_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
         return {
             **{name: getattr(model, name) for name in _TYPES},
-            **prepare.arrays_of(model.preprocessing),
-            **nodes.arrays_of(model.head, prefix=_FINISH),
+            **preprocessing.collect_arrays(model.preprocessing),
+            **nodes.collect_arrays(model.head, prefix=_HEAD_PREFIX),
         }
 
     @classmethod
-    def parameters(cls, model: bundle_model.Trees) -> int:
-        return int(model.feature.size) + nodes.parameters(model.head)
+    def count_parameters(cls, model: bundle_model.Trees) -> int:
+        return int(model.feature.size) + nodes.count_parameters(model.head)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
-        """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
-        low, high = _extremes(model)
+        """Tell whether the sums of the smallest and of the largest leaves are in [0, 1], or the head limits them."""
+        low, high = _compute_output_ranges(model)
         return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
-    def own_faults(self) -> list[schema.Problem]:
-        found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
+    def find_kind_problems(self) -> list[schema.Problem]:
+        problems = nodes.find_name_problems(
+            self.arrays, self._list_array_names(), owner="a bundle of trees", fix="remove it"
+        )
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; expected {_TYPES[name]}"
-                found.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
-        found += self.prepare.faults(self) if self.prepare else []
-        found += self._finish().faults(self.arrays) if self.finish else []
-        found += self._shape_faults(NODE_ARRAYS, "node") + self._shape_faults(TREE_ARRAYS, "tree")
-        return found + self._base_faults()
+                problems.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
+        problems += self.prepare.find_problems(self) if self.prepare else []
+        problems += self._head_graph().find_problems(self.arrays) if self.finish else []
+        problems += self._find_shape_problems(NODE_ARRAYS, "node") + self._find_shape_problems(TREE_ARRAYS, "tree")
+        return problems + self._find_base_problems()
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = []
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        problems = []
         for name in ("value", "base"):
             if name in arrays:
-                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
+                problems += bundle_header.find_bad_values(
+                    name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
+                )
         if "threshold" in arrays:
-            cure = "NaN compares with nothing; a split of missing values from all others has infinity"
-            found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
+            fix = "expected a number; to split missing values from all others, use infinity"
+            problems += bundle_header.find_bad_values(
+                "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), fix
+            )
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
-        found += self._range_faults(arrays)
+            problems += bundle_header.find_bad_values("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
+        problems += self._find_range_problems(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
-            found += _child_faults(arrays)
-        found += self.prepare.value_faults(self, arrays) if self.prepare else []
-        return found + self._finish().value_faults(self.arrays, arrays)
+            problems += _find_child_problems(arrays)
+        problems += self.prepare.find_value_problems(self, arrays) if self.prepare else []
+        return problems + self._head_graph().find_value_problems(self.arrays, arrays)
 
-    def model(
+    def build_model(
         self,
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
@@ -116,103 +122,110 @@ class TreesHeader(bundle_header.BundleHeader):
             rounded=self.rounded,
             averaged=self.averaged,
             preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
-            head=self._finish().built(arrays),
+            head=self._head_graph().build_nodes(arrays),
         )
 
-    def _names(self) -> list[str]:
-        """Return the names of the arrays that there must be."""
-        first = self.prepare.names(self) if self.prepare else []
-        return [*_TYPES, *first, *self._finish().names()]
+    def _list_array_names(self) -> list[str]:
+        """List the names of the arrays that the model must have."""
+        first = self.prepare.list_array_names(self) if self.prepare else []
+        return [*_TYPES, *first, *self._head_graph().list_array_names()]
 
-    def _inputs(self) -> int:
-        """Return how many values a row the trees look at; as many as there may be where a fault hides it."""
-        prepared = self.prepare.width(self) if self.prepare else len(self.columns)
+    def _count_inputs(self) -> int:
+        """Count the values a row that the trees take; the largest int32 if a problem hides it."""
+        prepared = self.prepare.compute_width(self) if self.prepare else len(self.columns)
         return np.iinfo(np.int32).max if prepared is None else prepared
 
-    def _finish(self) -> chain.Chain:
+    def _head_graph(self) -> node_graph.NodeGraph:
         base = self.arrays.get("base")
         count = base.shape[0] if base and len(base.shape) == 1 else None
-        said = f"{count} outputs" if count else "the outputs"
-        where = ("arrays", "base", "shape")
-        return chain.Chain(
-            entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
+        return node_graph.NodeGraph(
+            entries=self.finish,
+            path=("finish",),
+            prefix=_HEAD_PREFIX,
+            inputs=count,
+            source_text=f"{count} outputs" if count else "the outputs",
+            source_path=("arrays", "base", "shape"),
         )
 
-    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[schema.Problem]:
-        """Return the fault of arrays that are not all (count,) with one count."""
+    def _find_shape_problems(self, names: Mapping[str, str], unit: str) -> list[schema.Problem]:
+        """Find arrays that are not one-dimensional, or not as long as the others."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
-        wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
-        said = f"expected {wanted}, as of the others" if wanted else "expected (count,)"
+        expected = next((shape for shape in shapes.values() if len(shape) == 1), None)
+        fix = f"expected {expected}, like the other arrays" if expected else "expected (count,)"
         return [
-            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {fix}: one value for each {unit}")
             for name, shape in shapes.items()
-            if shape != wanted
+            if shape != expected
         ]
 
-    def _base_faults(self) -> list[schema.Problem]:
+    def _find_base_problems(self) -> list[schema.Problem]:
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
-        text = f"{base.shape}; expected (1,): a prediction is one number a row, where nothing follows"
+        text = f"{base.shape}; expected (1,): without `finish`, the model must return one value a row"
         return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
-    def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return the whole numbers that point at nothing."""
-        inputs = self._inputs()
-        ends = {"feature": (-1, inputs - 1, f"expected from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf")}
+    def _find_range_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Find indices of inputs, nodes or outputs that are out of range."""
+        inputs = self._count_inputs()
+        ends = {
+            "feature": (-1, inputs - 1, f"expected the index of an input, from 0 to {inputs - 1:,}, or -1 for a leaf")
+        }
         if "feature" in arrays:
             last = arrays["feature"].size - 1
-            ends["roots"] = (0, last, f"expected from 0 to {last:,}, the nodes")
+            ends["roots"] = (0, last, f"expected the index of a node, from 0 to {last:,}")
         if "base" in arrays:
             last = arrays["base"].size - 1
-            ends["output"] = (0, last, f"expected from 0 to {last:,}, the outputs")
-        found = []
-        for name, (low, high, cure) in ends.items():
+            ends["output"] = (0, last, f"expected the index of an output, from 0 to {last:,}")
+        problems = []
+        for name, (low, high, fix) in ends.items():
             if name in arrays:
-                found += bundle_header.bad_numbers(
-                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
+                problems += bundle_header.find_bad_values(
+                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), fix
                 )
-        return found
+        return problems
 
 
-def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-    """Return children that are none, that come before their parents, or that have two parents."""
+def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    """Find invalid children: out of range, before their parents, or with several parents."""
     count = arrays["feature"].size
     leaf = arrays["feature"] == -1
-    places = np.arange(count)
-    found = []
+    indices = np.arange(count)
+    problems = []
     for name in ("left", "right"):
         child = arrays[name]
-        cure = f"the child of a node comes after it, up to {count - 1:,}"
-        found += bundle_header.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
-        found += bundle_header.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
-    if found or "roots" not in arrays:
-        return found
-    heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
-    named = np.concatenate(heads)
-    times = np.bincount(named[(named >= 0) & (named < count)], minlength=count)
-    return _parent_faults(times)
+        fix = f"expected the index of a later node, up to {count - 1:,}"
+        problems += bundle_header.find_bad_values(name, child, ~leaf & ((child <= indices) | (child >= count)), fix)
+        problems += bundle_header.find_bad_values(
+            name, child, leaf & (child != -1), "expected -1 for a leaf (feature -1)"
+        )
+    if problems or "roots" not in arrays:
+        return problems
+    references = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
+    children = np.concatenate(references)
+    times = np.bincount(children[(children >= 0) & (children < count)], minlength=count)
+    return _find_parent_problems(times)
 
 
-def _parent_faults(times: NDArray[np.intp]) -> list[str]:
-    """Return the fault of nodes that are not, exactly once, a root or a child: ``times`` counts how often each is."""
+def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
+    """Find nodes that are not a root or a child exactly once; ``times`` counts how often each node is one."""
     bad = np.flatnonzero(times != 1)
     if not bad.size:
         return []
-    more = f"; so it is with {bad.size - 1:,} more" if bad.size > 1 else ""
-    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; each is one of them, once"]
+    more = f", and {bad.size - 1:,} other nodes" if bad.size > 1 else ""
+    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; expected once for each node"]
 
 
-def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
+def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the smallest and largest possible outputs from the extreme leaves of each tree: float64 (k,) each."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
-    levels, here = [], model.roots
-    while (here := here[model.feature[here] != -1]).size:
-        levels.append(here)
-        here = np.concatenate([model.left[here], model.right[here]])
-    for here in reversed(levels):
-        least[here] = np.minimum(least[model.left[here]], least[model.right[here]])
-        greatest[here] = np.maximum(greatest[model.left[here]], greatest[model.right[here]])
+    levels, level = [], model.roots
+    while (level := level[model.feature[level] != -1]).size:
+        levels.append(level)
+        level = np.concatenate([model.left[level], model.right[level]])
+    for level in reversed(levels):
+        least[level] = np.minimum(least[model.left[level]], least[model.right[level]])
+        greatest[level] = np.maximum(greatest[model.left[level]], greatest[model.right[level]])
     low, high = np.zeros((2, model.base.size))
     np.add.at(low, model.output, least[model.roots])
     np.add.at(high, model.output, greatest[model.roots])

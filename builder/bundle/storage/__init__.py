@@ -1,1 +1,1 @@
-"""A bundle's files: read, written, zipped."""
+"""The files of a bundle: reads, writes, zips and converts them."""

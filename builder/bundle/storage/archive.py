@@ -1,12 +1,12 @@
-"""A bundle in one file, ``NAME.bundle.zip``: the files of its folder, stored as they are in a zip.
+"""A bundle in one file, ``NAME.bundle.zip``: the files of its folder in a zip.
 
 The same bundle always gives the same bytes: members in a fixed order, dated 1980, of one mode, not compressed (arrays
-do not shrink, boosters are compressed already, and what deflate makes of bytes differs between zlib builds). A zip that
-somebody else made of the same files is read too, stored or deflated.
+do not shrink, boosters are compressed already, and the output of deflate depends on the zlib build). Zips written by
+other tools are read too, stored or deflated.
 
-Nothing that a zip claims is believed: the size of its directory is looked at before zipfile reads it, every name must
-be one that a bundle has, and no more is inflated than was claimed, nor was more claimed than is read here. Imports no
-numpy.
+A zip is untrusted: the size of its directory is checked before zipfile reads it, every name must be a valid name in a
+bundle, and the sizes that members claim are limited and enforced while they are decompressed. Does not import numpy,
+so that commands which only hash a bundle start fast.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 SUFFIX = ".bundle.zip"
 MOST_BYTES = 1 << 32
-"""Bytes of all files together: the tournament runs a model in 4 GB."""
-_MOST_OF = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
-"""Bytes of those files that every bundle has: what is read of them, and room for a zip's own directory."""
+"""Limit of all files together: the tournament runs a model in 4 GB of memory."""
+_MAX_BYTES = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
+"""Limit of each required file: what ``read`` and ``tensors`` accept, and room for the header."""
 
-_MOST_DIRECTORY = 1 << 24
-_MOST_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
+_MAX_DIRECTORY_BYTES = 1 << 24
+_MAX_MEMBERS = files.MOST_FILES + 1_000  # some programs also list the folders
 _CHUNK = 1 << 20
-AGAIN = "copy or fetch it again, or export the model again"
+COPY_AGAIN = "copy or fetch it again, or export the model again"
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -55,17 +55,17 @@ DAMAGE = (
     RuntimeError,
     OSError,  # a damaged offset makes a seek that the system refuses
 )
-"""What zipfile and zlib raise on bytes that are no zip, or a damaged one."""
+"""What zipfile and zlib raise on bytes that are not a zip, or a damaged one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed:
-    """A zip that was looked through and may be unpacked.
+class CheckedArchive:
+    """A zip that passed the checks of ``look`` and can be unpacked.
 
     Attributes:
-        path: Where it is, for messages.
+        path: Its path, for messages.
         archive: The open zip.
-        members: The files of the bundle in it, by name.
+        members: The bundle's files in it, by name.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Packed:
 
 
 def is_archive_name(path: Path) -> bool:
-    """Tell whether a bundle by this name is one file."""
+    """Tell whether a path is that of a bundle in one file, by its name alone."""
     return path.name.endswith(SUFFIX)
 
 
@@ -82,107 +82,109 @@ def pack(folder: Path, file: IO[bytes]) -> None:
     """Write the bundle in a folder as a zip.
 
     Raises:
-        errors.BundleError: The folder does not hold exactly the files of a bundle, or more than a zip may.
+        errors.BundleError: The folder does not contain exactly the files of a bundle, or they are too large for a zip.
         OSError: A file cannot be read or written.
     """
     names = (*files.NAMES, *files.check(folder))
     sizes = {name: (folder / name).stat().st_size for name in names}
     total = sum(sizes.values())
     if total > MOST_BYTES:
-        text = f"{folder}: has {total:,} bytes; at most {MOST_BYTES:,} go into one file: keep it as a folder"
+        text = f"{folder}: has {total:,} bytes; expected at most {MOST_BYTES:,} in one file: keep it as a folder"
         raise errors.BundleError([text])
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3
+            entry.create_system = 3  # Unix, also on other systems: the bytes must not depend on the machine
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             entry.file_size = sizes[name]  # lets zipfile choose the plain or the 64-bit form
             with archive.open(entry, "w") as member, (folder / name).open("rb") as source:
                 shutil.copyfileobj(source, member, _CHUNK)
 
 
-def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> Packed:
-    """Look through a zip; nothing of its members is read.
+def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> CheckedArchive:
+    """Check the directory of a zip, without reading its members.
 
     Args:
-        path: Where it is, for messages.
-        file: The same, open and seekable.
-        names: The three files that every bundle has, in its format.
+        path: Its path, for messages.
+        file: The zip, open and seekable.
+        names: The three required files of the bundle's format.
 
     Raises:
-        errors.BundleError: All that is wrong with it: no zip, cut short, a name that no bundle has, a link, a name that
-            is there twice, a file missing, too many bytes.
+        errors.BundleError: All problems: not a zip, truncated, an invalid or duplicate name, a link, a missing file,
+            too many bytes.
     """
-    fault = _directory_fault(file)
-    if fault:
-        raise errors.BundleError([f"{path}: {fault}"])
+    problem = _find_directory_problem(file)
+    if problem:
+        raise errors.BundleError([f"{path}: {problem}"])
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGE as error:
-        raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {AGAIN}"]) from error
+        raise errors.BundleError(
+            [f"{path}: is damaged, not a valid zip ({_shorten_reason(error)}); {COPY_AGAIN}"]
+        ) from error
     members: dict[str, zipfile.ZipInfo] = {}
-    found: list[str] = []
-    foreign: list[str] = []
+    problems: list[str] = []
+    foreign_names: list[str] = []
     for member in archive.infolist():
-        # orig_filename: zipfile cuts the name at a NUL, so that two different ones could look alike.
+        # Not member.filename, which zipfile cuts at a NUL, so that different names could look the same.
         name = member.orig_filename
         if _is_folder(member):
             continue
         if not files.is_name(name, names):
-            foreign.append(name)
+            foreign_names.append(name)
         elif name in members:
-            found.append(f"{path}: {name}: is there twice; one file a name")
+            problems.append(f"{path}: {name}: duplicate name; keep one file of each name")
         else:
             members[name] = member
-            found += [f"{path}: {name}: {text}" for text in _member_faults(name, member)]
-    found += _foreign_faults(path, foreign)
-    if files.is_format_1(foreign) or (foreign and not members and _wrapping(foreign)):
-        raise errors.BundleError(found)
+            problems += [f"{path}: {name}: {text}" for text in _find_member_problems(name, member)]
+    problems += _find_foreign_problems(path, foreign_names)
+    if files.is_format_1(foreign_names) or (foreign_names and not members and _find_wrapping_folder(foreign_names)):
+        raise errors.BundleError(problems)
     missing = [name for name in names if name not in members]
-    found += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
-    found += [
-        f"{path}: {name}: is a file, and {below} lies below it; {AGAIN}"
+    problems += [f"{path}: {name}: is missing; expected {', '.join(names)}" for name in missing]
+    problems += [
+        f"{path}: {name}: is a file, but {below} is inside it; {COPY_AGAIN}"
         for below in members
         for name in map(str, PurePosixPath(below).parents)
         if name in members
     ]
     total = sum(member.file_size for member in members.values())
     if total > MOST_BYTES:
-        found.append(f"{path}: claims {total:,} bytes; at most {MOST_BYTES:,} are read: make the model smaller")
-    if found:
-        raise errors.BundleError(found)
-    return Packed(path=path, archive=archive, members=members)
+        problems.append(f"{path}: has {total:,} bytes; expected at most {MOST_BYTES:,}: make the model smaller")
+    if problems:
+        raise errors.BundleError(problems)
+    return CheckedArchive(path=path, archive=archive, members=members)
 
 
-def unpack(packed: Packed, folder: Path) -> None:
-    """Write the files of a zip into an empty folder; their checksums are compared.
+def unpack(packed: CheckedArchive, folder: Path) -> None:
+    """Write the files of a zip into an empty folder; zipfile verifies their checksums.
 
     Raises:
-        errors.BundleError: All files that are damaged.
+        errors.BundleError: Files are damaged; all of them are listed.
         OSError: The folder cannot be written.
     """
-    found = []
+    problems = []
     for name, member in packed.members.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
-            fault = _unpack_member(packed.archive, member, out)
-        if fault:
-            found.append(f"{packed.path}: {name}: {fault}")
-    if found:
-        raise errors.BundleError(found)
+            problem = _unpack_member(packed.archive, member, out)
+        if problem:
+            problems.append(f"{packed.path}: {name}: {problem}")
+    if problems:
+        raise errors.BundleError(problems)
 
 
-def is_unpacked(packed: Packed, folder: Path) -> bool:
-    """Tell whether a folder holds the files of a zip and nothing else, byte by byte.
+def is_unpacked(packed: CheckedArchive, folder: Path) -> bool:
+    """Tell whether a folder contains exactly the files of a zip, compared byte by byte.
 
-    By their sizes alone a file that was edited would go for what the zip's hash stands for.
+    Comparing sizes alone would miss an edited file, which would then be used under the hash of the zip.
     """
     try:
-        there = {path.relative_to(folder).as_posix(): path for path in files.list_paths(folder)}
-        sizes = {name: path.stat().st_size for name, path in there.items()}
+        paths = {path.relative_to(folder).as_posix(): path for path in files.list_paths(folder)}
+        sizes = {name: path.stat().st_size for name, path in paths.items()}
         return sizes == {name: member.file_size for name, member in packed.members.items()} and all(
-            _is_same(packed.archive, member, there[name]) for name, member in packed.members.items()
+            _is_same(packed.archive, member, paths[name]) for name, member in packed.members.items()
         )
     except (errors.BundleError, OSError, *DAMAGE):
         return False
@@ -199,102 +201,109 @@ def _is_same(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> b
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[bytes]) -> str:
-    left = member.file_size
+    remaining = member.file_size
     try:
         source = archive.open(member)
     except DAMAGE as error:
-        return _damaged(error)
+        return _describe_damage(error)
     with source:
         while True:
             try:
                 chunk = source.read(_CHUNK)
             except DAMAGE as error:
-                return _damaged(error)
-            left -= len(chunk)
-            if not chunk or left < 0:
+                return _describe_damage(error)
+            remaining -= len(chunk)
+            if not chunk or remaining < 0:
                 break
             out.write(chunk)
-    return f"holds other than the {member.file_size:,} bytes that it claims; {AGAIN}" if left else ""
+    return f"does not have the declared size of {member.file_size:,} bytes; {COPY_AGAIN}" if remaining else ""
 
 
-def _damaged(error: BaseException) -> str:
-    return f"is damaged ({_reason(error)}); {AGAIN}"
+def _describe_damage(error: BaseException) -> str:
+    return f"is damaged ({_shorten_reason(error)}); {COPY_AGAIN}"
 
 
-def _directory_fault(file: IO[bytes]) -> str:
-    """Return what is wrong with the end of the file, where a zip says how large its directory is."""
+def _find_directory_problem(file: IO[bytes]) -> str:
+    """Find a problem of the records at the end of the file, which declare the size of the zip's directory.
+
+    See sections 4.3.14 to 4.3.16 of the zip specification (APPNOTE.TXT).
+    """
     size = file.seek(0, 2)
     if not size:
-        return f"is empty, not a zip; {AGAIN}"
+        return f"is empty, not a zip; {COPY_AGAIN}"
     end = _read_at(file, max(size - _END.size, 0), _END.size)
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         if _read_at(file, 0, 4) == b"PK\x03\x04":
-            return f"is a zip that was cut short or added to: it does not end in its directory; {AGAIN}"
-        return f"is not a zip; a bundle in one file is NAME{SUFFIX}, as export writes it"
+            return f"is a zip that is truncated or has trailing data; {COPY_AGAIN}"
+        return f"is not a zip; expected NAME{SUFFIX}, as written by export"
     _, _, _, _, count, directory, _, _ = _END.unpack(end)
-    place = size - _END.size - _LOCATOR.size
-    locator = _read_at(file, place, _LOCATOR.size) if place >= 0 else b""
+    position = size - _END.size - _LOCATOR.size
+    locator = _read_at(file, position, _LOCATOR.size) if position >= 0 else b""
     if locator.startswith(b"PK\x06\x07"):
-        offset = place - _END_64.size
+        offset = position - _END_64.size
         if _LOCATOR.unpack(locator)[2] != offset:
-            return f"is a zip whose directory is not where it says; {AGAIN}"
+            return f"is a zip whose directory is not at the declared offset; {COPY_AGAIN}"
         fields = _END_64.unpack(_read_at(file, offset, _END_64.size))
         count, directory = fields[7], fields[8]
-    if count > _MOST_MEMBERS or directory > _MOST_DIRECTORY:
+    if count > _MAX_MEMBERS or directory > _MAX_DIRECTORY_BYTES:
         return (
-            f"lists {count:,} files in a directory of {directory:,} bytes; a bundle has at most {files.MOST_FILES:,} "
-            f"files and {_MOST_DIRECTORY:,} bytes of directory: this is none"
+            f"is not a bundle: it lists {count:,} files in a directory of {directory:,} bytes; expected at most "
+            f"{files.MOST_FILES:,} files and {_MAX_DIRECTORY_BYTES:,} bytes of directory"
         )
     return ""
 
 
-def _read_at(file: IO[bytes], place: int, count: int) -> bytes:
-    file.seek(place)
+def _read_at(file: IO[bytes], position: int, count: int) -> bytes:
+    file.seek(position)
     return file.read(count)
 
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is a folder that a bundle may have: some programs list them."""
+    """Tell whether a member is a folder of a bundle: some programs list folders too."""
     name = member.orig_filename
     return name.endswith("/") and not member.file_size and files.is_name(f"{name}x")
 
 
-def _member_faults(name: str, member: zipfile.ZipInfo) -> list[str]:
-    found = []
+def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
+    problems = []
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
-        what = "a link" if kind == stat.S_IFLNK else "no plain file"
-        found.append(f"is {what}; put the file itself there")
+        kind_text = "a link" if kind == stat.S_IFLNK else "not a regular file"
+        problems.append(f"is {kind_text}; replace it by the file itself")
     if member.flag_bits & 0x1:
-        found.append("is encrypted; a bundle is not: export the model again")
+        problems.append("is encrypted; expected a bundle without encryption: export the model again")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        found.append(f"is compressed by method {member.compress_type}; store it plainly or deflate it")
-    most = _MOST_OF.get(name, files.MOST_FILE)
+        problems.append(
+            f"has compression method {member.compress_type}; expected stored or deflated: create the zip again"
+        )
+    most = _MAX_BYTES.get(name, files.MOST_FILE)
     if member.file_size > most:
-        found.append(f"claims {member.file_size:,} bytes; at most {most:,} are read: make the model smaller")
-    return found
+        problems.append(f"has {member.file_size:,} bytes; expected at most {most:,}: make the model smaller")
+    return problems
 
 
-def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
-    if not foreign:
+def _find_foreign_problems(path: Path, foreign_names: Sequence[str]) -> list[str]:
+    if not foreign_names:
         return []
-    if files.is_format_1(foreign):
-        return [files.format_1(path)]
-    folder = _wrapping(foreign)
+    if files.is_format_1(foreign_names):
+        return [files.describe_format_1(path)]
+    folder = _find_wrapping_folder(foreign_names)
     if folder:
         shown = describe(folder)
-        return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
-    shown = format_list([describe(name) for name in foreign])
-    return [f"{path}: holds {shown}, which is no part of a bundle; {AGAIN}"]
+        return [
+            f"{path}: contains the folder {shown} with the bundle in it; zip the files themselves, not their folder"
+        ]
+    shown = format_list([describe(name) for name in foreign_names])
+    return [f"{path}: contains {shown}, which is not part of a bundle; {COPY_AGAIN}"]
 
 
-def _wrapping(names: Sequence[str]) -> str:
-    """Return the one folder that all names are in, if what it holds is a bundle; else nothing."""
+def _find_wrapping_folder(names: Sequence[str]) -> str:
+    """Return the name of the folder that contains everything, if that is a bundle; else an empty text."""
     first, slash, _ = names[0].partition("/")
     inside = {name.removeprefix(first + slash) for name in names if name.startswith(first + slash)}
     return first if slash and len(inside) == len(names) and files.JSON in inside else ""
 
 
-def _reason(error: BaseException) -> str:
+def _shorten_reason(error: BaseException) -> str:
     text = str(error).split("\n", 1)[0].strip()
     return escape(text)[:120] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Converts bundles of format 1, whose arrays are in ``arrays.npz`` and ``golden.npz``; nothing else reads them."""
+"""Converts bundles of format 1, whose arrays are in ``arrays.npz`` and ``golden.npz``; no other module reads them."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 
 CONVERTED_FROM = "converted_from"
-"""The key of ``trained`` with the hash of the bundle of format 1: what was built from that stays good."""
+"""Key of ``trained`` with the hash of the converted bundle, so that pickles built from that one stay valid."""
 
-# What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
+# zipfile, and numpy's parser of an array's header, raise any of these on damaged bytes.
 _DAMAGE = (*archive.DAMAGE, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
 
 
 def convert(old: Path, new: Path, cache: Path) -> bool:
-    """Write the bundle at ``old`` in the present format to ``new``, which may be the same place.
+    """Convert the bundle at ``old`` to the current format, and write it to ``new``, which may be the same path.
 
     Args:
         old: A folder, or a zip.
         new: A folder, or ``NAME.bundle.zip``.
-        cache: Where zips are unpacked to.
+        cache: Folder that zips are unpacked to.
 
     Returns:
-        Whether it was of format 1; if not, it is left as it is.
+        Whether it was of format 1; a bundle of the current format is not changed.
 
     Raises:
-        errors.BundleError: All that is wrong with the bundle; ``new`` cannot be written.
-        errors.RefusedError: ``new`` exists and is another place than ``old``, or lies in it.
+        errors.BundleError: All problems of the bundle; or ``new`` cannot be written.
+        errors.RefusedError: ``new`` exists and is not ``old``, or is inside ``old``.
         OSError: The cache cannot be written.
     """
     is_same = os.path.realpath(old) == os.path.realpath(new)
     if os.path.lexists(new) and not is_same:
-        raise errors.RefusedError(f"{new}: exists and is not replaced; name a new folder or file")
+        raise errors.RefusedError(f"{new}: already exists; choose a new folder or file")
     if not is_same and old.resolve() in new.resolve().parents:
-        raise errors.RefusedError(f"{new}: is in {old}, which would be a bundle no more; name a place outside it")
+        raise errors.RefusedError(f"{new}: is inside the bundle {old}; choose a path outside of it")
     if not _is_format_1(old, cache):
         if not is_same:
-            raise errors.BundleError([f"{old}: is of format {files.FORMAT} already; copy it to {new}"])
+            raise errors.BundleError([f"{old}: already has format {files.FORMAT}; copy it to {new}"])
         return False
     (cache / store.FOLDER).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=cache / store.FOLDER) as name:
-        source, made = Path(name) / "old", Path(name) / "new"
+        source, new_folder = Path(name) / "old", Path(name) / "new"
         if old.is_dir():
             source = old
         else:
@@ -63,11 +63,11 @@ def convert(old: Path, new: Path, cache: Path) -> bool:
             with old.open("rb") as file:
                 archive.unpack(archive.look(old, file, files.NAMES_1), source)
         with store.report_as(old, source):
-            _rewrite(source, made)
+            _rewrite(source, new_folder)
         try:
-            bundle = read.read(made)
+            bundle = read.read(new_folder)
         except errors.BundleError as error:
-            raise errors.BundleError([_rename(fault, made, old) for fault in error.problems]) from error
+            raise errors.BundleError([_rename(problem, new_folder, old) for problem in error.problems]) from error
         write.write(new, bundle)
     return True
 
@@ -76,68 +76,70 @@ def _is_format_1(path: Path, cache: Path) -> bool:
     try:
         files.check(store.resolve_folder(path, cache))
     except errors.BundleError as error:
-        if list(error.problems) == [files.format_1(path)]:
+        if list(error.problems) == [files.describe_format_1(path)]:
             return True
         raise
     return False
 
 
-def _rewrite(source: Path, made: Path) -> None:
-    """Write the files of format 2 for those of format 1, as they are: whoever reads them finds what is wrong."""
-    beside = files.check(source, files.NAMES_1)
+def _rewrite(source: Path, new_folder: Path) -> None:
+    """Write the files of format 2 for those of format 1; their contents are checked when the result is read."""
+    extra_files = files.check(source, files.NAMES_1)
     path = source / files.JSON
     with path.open("rb") as file:
-        raw = file.read(read.MOST_TEXT + 1)
-    data = schema.read_json(raw[: read.MOST_TEXT])
-    found = check.placed(path, data) if isinstance(data, list) else []
+        raw = file.read(read.MAX_TEXT_BYTES + 1)
+    data = schema.read_json(raw[: read.MAX_TEXT_BYTES])
+    problems = check.format_problems(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
-        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.AGAIN}")
+        problems.append(
+            f"{path}: format: {data.get('format')}; expected 1 with {files.NAMES_1[1]}; {archive.COPY_AGAIN}"
+        )
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
-        contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
-        found += faults
-    if found or not isinstance(data, dict):
-        raise errors.BundleError(found)
-    made.mkdir()
+        contents[name], npz_problems = _read_npz(source / old_name, tensors.LIMITS[name])
+        problems += npz_problems
+    if problems or not isinstance(data, dict):
+        raise errors.BundleError(problems)
+    new_folder.mkdir()
     for name, arrays in contents.items():
-        tensors.write(made / name, arrays)
+        tensors.write(new_folder / name, arrays)
     trained = data.get("trained", {})
     if isinstance(trained, dict):
         trained = {**trained, CONVERTED_FROM: files.hash_bundle(source, files.NAMES_1)}
-    (made / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT, "trained": trained}))
-    for name in beside:
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, made / name)
+    (new_folder / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT, "trained": trained}))
+    for name in extra_files:
+        (new_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, new_folder / name)
 
 
 def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return the arrays of an ``.npz``, and what is wrong with it. Nothing is unpickled."""
+    """Return the arrays of an ``.npz``, and its problems. Nothing is unpickled."""
     arrays: dict[str, NDArray[Any]] = {}
-    found = []
+    problems = []
     name = ""
     try:
         with zipfile.ZipFile(path) as stored:
-            claimed = sum(member.file_size for member in stored.infolist())
-        if claimed > limit + read.MOST_TEXT:
-            return {}, [f"{path}: claims {claimed:,} bytes; at most {limit:,} are read: make the model smaller"]
+            size = sum(member.file_size for member in stored.infolist())
+        if size > limit + read.MAX_TEXT_BYTES:
+            return {}, [f"{path}: has {size:,} bytes; expected at most {limit:,}: make the model smaller"]
         with np.load(path, allow_pickle=False) as stored, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged headers
+            warnings.simplefilter("ignore")  # numpy warns about damaged headers
             for name in stored.files:
                 array = stored[name]
                 if name in arrays:
-                    found.append(f"{path}: {name}: there twice; expected one array a name")
+                    problems.append(f"{path}: {name}: duplicate name; expected one array of each name")
                 elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in tensors.TYPES:
-                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
+                    problems.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
                 else:
                     arrays[name] = array
     except _DAMAGE as error:
-        where = f"{path}: {name}" if name else f"{path}"
-        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.AGAIN}")
-    return arrays, found
+        location = f"{path}: {name}" if name else f"{path}"
+        problems.append(f"{location}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.COPY_AGAIN}")
+    return arrays, problems
 
 
-def _rename(fault: str, made: Path, old: Path) -> str:
-    """Return a problem of what was made, in the names of what it was made from."""
+def _rename(problem: str, new_folder: Path, old: Path) -> str:
+    """Replace the paths of the converted bundle in a problem by those of the original."""
     for name, old_name in zip(files.NAMES, files.NAMES_1, strict=True):
-        fault = fault.replace(str(made / name), str(old / old_name))
-    return fault.replace(str(made), str(old))
+        problem = problem.replace(str(new_folder / name), str(old / old_name))
+    return problem.replace(str(new_folder), str(old))

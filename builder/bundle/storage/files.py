@@ -1,6 +1,6 @@
-"""The files of a bundle's folder: which there are, that nothing else is, and the hash of their bytes.
+"""Lists, checks and hashes the files of a bundle's folder, without reading their contents.
 
-Imports no numpy: ``make pickle`` with nothing changed reads no more of a bundle than this.
+Does not import numpy: if nothing changed, ``make pickle`` needs no more of a bundle than its hash, and starts fast.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ ARRAYS = "arrays.safetensors"
 GOLDEN = "golden.safetensors"
 NAMES = (JSON, ARRAYS, GOLDEN)
 NAMES_1 = (JSON, "arrays.npz", "golden.npz")
-"""Of format 1, which :mod:`builder.bundle.storage.convert` alone reads."""
+"""The required files of format 1, which only :mod:`builder.bundle.storage.convert` reads."""
 MOST_FILE = 1 << 32
-"""Bytes of one file beside these."""
+"""Limit of an additional file, in bytes."""
 MOST_FILES = 10_000
 
 NAMING = (
-    "in code/ and files/, up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, a letter or digit first"
+    "a path in code/ or files/ of up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, beginning with a "
+    "letter or digit"
 )
-"""How files beside the three are named, for messages."""
+"""Valid names of additional files, for messages."""
 
 _FOLDERS = ("code", "files")
 _EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
@@ -40,84 +41,88 @@ _CHUNK = 1 << 20
 
 
 def hash_bundle(folder: Path, names: tuple[str, ...] = NAMES) -> str:
-    """Return the sha256 of the names and bytes of the bundle's files, in hexadecimal; ``names`` as of :func:`check`.
+    """Compute the hash of a bundle: the sha256 of the names, sizes and hashes of its files, in hexadecimal.
+
+    Args:
+        folder: Folder of the bundle.
+        names: The three required files of its format.
 
     Raises:
-        errors.BundleError: The folder does not hold exactly the files of a bundle, or one cannot be read.
+        errors.BundleError: The folder does not contain exactly the files of a bundle, or one cannot be read.
     """
     extra = check(folder, names)
-    total = hashlib.sha256()
+    bundle_digest = hashlib.sha256()
     for name in (*names, *extra):
         path = folder / name
         try:
-            one, size = _hash_file(path)
+            file_digest, size = _hash_file(path)
         except OSError as error:
             raise errors.BundleError([describe_read_error(path, error)]) from error
-        # Name and size before the hash of the bytes: no two folders run together into the same stream.
-        total.update(f"{name} {size} {one}\n".encode())
-    return total.hexdigest()
+        # With the name and the size of each file, two different folders cannot give the same input to the hash.
+        bundle_digest.update(f"{name} {size} {file_digest}\n".encode())
+    return bundle_digest.hexdigest()
 
 
 def check(folder: Path, names: tuple[str, ...] = NAMES) -> tuple[str, ...]:
-    """Make sure that the folder holds the files of a bundle and nothing else.
+    """Check that a folder contains the files of a bundle and nothing else.
 
     Args:
-        folder: The bundle's.
-        names: The three files that every bundle has, in its format.
+        folder: Folder of the bundle.
+        names: The three required files of its format.
 
     Returns:
-        The names of the files beside the three, sorted: a booster's text, or what a model of the user's own brings.
+        The names of the additional files, sorted: a booster's text, or the files of a custom model.
 
     Raises:
-        errors.BundleError: All that is missing, extra, a link or no plain file.
+        errors.BundleError: Files are missing, unexpected, links or not regular files; all are listed.
     """
-    found, extra = _look(folder, names)
-    if found:
-        raise errors.BundleError(found)
+    problems, extra = _inspect_folder(folder, names)
+    if problems:
+        raise errors.BundleError(problems)
     return extra
 
 
 def list_paths(folder: Path) -> list[Path]:
-    """Return all files of a bundle, those that every one has first.
+    """List the paths of all files of a bundle, the required ones first.
 
     Raises:
-        errors.BundleError: As of ``check``.
+        errors.BundleError: See ``check``.
     """
     return [folder / name for name in (*NAMES, *check(folder))]
 
 
-def foreign(folder: Path) -> list[str]:
-    """Return the names of what is in a folder and can be no part of a bundle, of format 1 neither.
+def list_foreign(folder: Path) -> list[str]:
+    """List the names of files in a folder that cannot be part of a bundle, in either format.
 
     Raises:
         OSError: It cannot be listed.
     """
-    return _foreign(_entries(folder), NAMES + NAMES_1)
+    return _find_foreign_names(_list_entries(folder), NAMES + NAMES_1)
 
 
 def is_name(name: str, names: tuple[str, ...] = NAMES) -> bool:
-    """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
+    """Tell whether a file of a bundle can have this name, a path with ``/`` between its parts."""
     return name in names or is_extra_name(name)
 
 
 def is_format_1(foreign: Iterable[str]) -> bool:
-    """Tell whether a bundle is of format 1, by the names of its files that are not of this format."""
+    """Tell whether a bundle is of format 1, by the names of those files that format 2 does not have."""
     return set(foreign) >= {*NAMES_1} - {JSON}
 
 
-def format_1(path: Path) -> str:
-    """Return the problem of a bundle of format 1, folder or zip."""
+def describe_format_1(path: Path) -> str:
+    """Describe the problem of a bundle of format 1, a folder or a zip."""
     command = commands.suggest_for_folder("bundle convert", path)
-    return f"{path}: is a bundle of format 1, and this version reads format {FORMAT}; convert it: `{command}`"
+    return f"{path}: is a bundle of format 1, but this version reads format {FORMAT}; convert it: `{command}`"
 
 
 def is_extra_name(name: str) -> bool:
-    """Tell whether a file that is none of the three may have this name."""
+    """Tell whether an additional file can have this name."""
     return bool(_EXTRA.fullmatch(name))
 
 
 def hash_content(content: bytes | Path) -> tuple[str, int]:
-    """Return the sha256 and the size of a file, or of what will be one.
+    """Compute the sha256 and the size of a file, given by its content or path.
 
     Raises:
         OSError: It cannot be read.
@@ -126,7 +131,7 @@ def hash_content(content: bytes | Path) -> tuple[str, int]:
 
 
 def hash_stream(file: IO[bytes]) -> tuple[str, int]:
-    """Return the sha256 and the size of all that an open, seekable file holds.
+    """Compute the sha256 and the size of an open, seekable file, from its beginning.
 
     Raises:
         OSError: It cannot be read.
@@ -140,54 +145,54 @@ def hash_stream(file: IO[bytes]) -> tuple[str, int]:
 
 
 def describe_read_error(path: Path, error: OSError) -> str:
-    """Return the fault of a file that the system refuses to hand out."""
-    return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
+    """Describe why a file cannot be read."""
+    return f"{path}: cannot read the file: {error.strerror or error}; check its permissions and the disk"
 
 
-def _look(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
-    """Return what is wrong with the folder, and the names of the files beside the three."""
-    whole = f"a bundle is a folder with {', '.join(names)}"
+def _inspect_folder(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the problems of the folder, and the names of the additional files."""
+    expected = f"a bundle is a folder with {', '.join(names)}"
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
-            return [f"{folder}: is not a folder; {whole}"], ()
-        entries = _entries(folder)
+            return [f"{folder}: is not a folder; {expected}"], ()
+        entries = _list_entries(folder)
     except FileNotFoundError:
-        return [f"{folder}: does not exist; {whole}, made by builder.bundle.storage.write"], ()
+        return [f"{folder}: does not exist; {expected}, as written by builder.bundle.storage.write"], ()
     except OSError as error:
         return [describe_read_error(folder, error)], ()
-    foreign = _foreign(entries, names)
+    foreign = _find_foreign_names(entries, names)
     if is_format_1(foreign):
-        return [format_1(folder)], ()
-    found = [f"{folder / name}: is missing; {whole}" for name in names if name not in entries]
+        return [describe_format_1(folder)], ()
+    problems = [f"{folder / name}: is missing; {expected}" for name in names if name not in entries]
     for name in sorted(set(entries) - set(foreign)):
-        found += _entry_faults(folder / name, entries[name])
+        problems += _find_entry_problems(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
-        found.append(f"{folder}: also holds {format_list(foreign)}; {whole} and nothing else: move the rest away")
-    return found, tuple(sorted(set(entries) - set(names)))
+        problems.append(f"{folder}: also contains {format_list(foreign)}; {expected} only: move the other files away")
+    return problems, tuple(sorted(set(entries) - set(names)))
 
 
-def _foreign(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:
+def _find_foreign_names(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:
     return sorted(name for name in entries if not is_name(name, names))
 
 
-def _entries(folder: Path) -> dict[str, int]:
-    """Return the mode of each file by its name in the bundle; those of the two folders it may have too."""
+def _list_entries(folder: Path) -> dict[str, int]:
+    """Return the mode of each file by its name in the bundle, including the files in ``code`` and ``files``."""
     entries = {}
     for entry in sorted(folder.iterdir()):
         mode = entry.lstat().st_mode
         if entry.name in _FOLDERS and stat.S_ISDIR(mode):
-            below = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
-            entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in below})
+            nested_paths = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
+            entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in nested_paths})
         else:
             entries[entry.name] = mode
     return entries
 
 
-def _entry_faults(path: Path, mode: int) -> list[str]:
+def _find_entry_problems(path: Path, mode: int) -> list[str]:
     if stat.S_ISLNK(mode):
-        return [f"{path}: is a link; put the file itself there"]
+        return [f"{path}: is a link; replace it by the file itself"]
     if not stat.S_ISREG(mode):
-        return [f"{path}: is not a plain file; put the file itself there"]
+        return [f"{path}: is not a regular file; replace it by the file itself"]
     return []
 
 

@@ -1,7 +1,7 @@
-"""Reads a safetensors file from an untrusted source, and writes one whose bytes depend on its arrays alone.
+"""Reads untrusted safetensors files, and writes files whose bytes depend on the arrays only.
 
-The safetensors library checks the header: offsets in range, without gaps or overlaps, up to the last byte. What it
-leaves open is checked here: the size of the file and of the header, duplicate names, and what the bundle declares.
+The safetensors library checks the header: offsets in range, without gaps or overlaps, up to the last byte. The other
+checks are done here: the sizes of the file and of the header, duplicate names, and agreement with ``bundle.json``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
 
 LIMITS = {files.ARRAYS: 1 << 30, files.GOLDEN: 1 << 28}
-"""Bytes of the arrays of each file: the tournament runs a model in 4 GB."""
-MOST_HEADER = 1 << 24
-"""Bytes of a header, the names and shapes of the arrays; the library takes 100 MB."""
+"""Limits of the arrays in each file, in bytes: the tournament runs a model in 4 GB of memory."""
+MAX_HEADER_BYTES = 1 << 24
+"""Limit of a header (names and shapes of the arrays), in bytes; the library accepts 100 MB."""
 
 Dtype = Literal["float32", "float64", "int32", "uint8"]
 TYPES = get_args(Dtype)
@@ -38,96 +38,100 @@ _GOOD = "write it again with builder.bundle.storage.write"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
-    """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
+class ArraySpec:
+    """The dtype and shape of an array as ``bundle.json`` declares them; which dtypes are valid depends on the kind."""
 
     dtype: Dtype
     shape: Annotated[tuple[Annotated[int, schema.require_between(1, 1 << 40)], ...], schema.require_length(1, 2)]
 
     @property
     def size(self) -> int:
-        """How many bytes its numbers take."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """The arrays that could be read, and all problems with the others, each ``file: array: what; what is expected``."""
+class ArrayContents:
+    """The arrays that could be read, and the problems of the others, each ``file: array: problem; fix``."""
 
     arrays: Mapping[str, bundle_model.Numbers]
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
-def read(path: Path, declared: Mapping[str, Declared] | None, *, sha256: str | None = None) -> Contents:
+def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | None = None) -> ArrayContents:
     """Read the declared arrays.
 
     Args:
-        path: The file, by the name that it has in a bundle.
-        declared: What must be in it, and nothing else. If this is not known (None), only the file itself is checked.
-        sha256: Of the file, where it is known.
+        path: The file; its name decides the limit.
+        declared: The arrays that it must contain, and no others. None (unknown): only the file itself is checked.
+        sha256: Expected hash of the file, if known.
 
     Returns:
-        Arrays of the declared dtype and shape, C-contiguous, in the machine's byte order, writeable; and the problems.
+        Arrays of the declared dtype and shape, C-contiguous, in native byte order, writeable; and the problems.
     """
     limit = LIMITS[path.name]
     try:
         size = path.stat().st_size
-        if size > limit + MOST_HEADER:
-            text = f"has {size:,} bytes; at most {limit:,} bytes of arrays are read: make the model smaller"
-            return Contents(arrays={}, faults=(f"{path}: {text}",))
+        if size > limit + MAX_HEADER_BYTES:
+            text = f"has {size:,} bytes; expected at most {limit:,} bytes of arrays: make the model smaller"
+            return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         with safetensors.safe_open(path, framework="numpy") as file:
             contents = _read_declared(path, file, declared)
-        if sha256 is None or contents.faults:
+        if sha256 is None or contents.problems:
             return contents
         digest, _ = files.hash_content(path)
         if digest == sha256:
             return contents
-        fault = f"is damaged: its sha256 is {digest[:16]}..., {files.JSON} declares {sha256[:16]}...; {_GOOD}"
-        return Contents(arrays=contents.arrays, faults=(f"{path}: {fault}",))
+        problem = f"is damaged: its sha256 is {digest[:16]}..., {files.JSON} declares {sha256[:16]}...; {_GOOD}"
+        return ArrayContents(arrays=contents.arrays, problems=(f"{path}: {problem}",))
     except safetensors.SafetensorError as error:
         reason = str(error).split("\n", 1)[0].removeprefix("Error while deserializing header: ")[:120]
-        return Contents(arrays={}, faults=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
+        return ArrayContents(arrays={}, problems=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
     except OSError as error:
-        return Contents(arrays={}, faults=(files.describe_read_error(path, error),))
+        return ArrayContents(arrays={}, problems=(files.describe_read_error(path, error),))
 
 
-def size_faults(path: Path, declared: Mapping[str, Declared]) -> list[str]:
-    """Return the problem of arrays that are larger, together, than this tool reads."""
+def find_size_problems(path: Path, declared: Mapping[str, ArraySpec]) -> list[str]:
+    """Find arrays that are too large together."""
     size, limit = sum(array.size for array in declared.values()), LIMITS[path.name]
-    return [f"{path}: has {size:,} bytes of arrays; at most {limit:,}: make the model smaller"] if size > limit else []
+    return (
+        [f"{path}: has {size:,} bytes of arrays; expected at most {limit:,}: make the model smaller"]
+        if size > limit
+        else []
+    )
 
 
 def write(path: Path, arrays: Mapping[str, bundle_model.Numbers]) -> None:
-    """Write arrays: the same arrays, the same bytes.
+    """Write arrays so that the same arrays always give the same bytes.
 
-    The library takes an array's memory as it lies there, whatever its strides; several keys of metadata come in
-    another order in each process.
+    The library writes an array's memory without regard to its strides and byte order, so arrays are made contiguous and
+    little-endian first. No metadata is written: the library's order of several keys differs between processes.
     """
     # ascontiguousarray returns at least one dimension.
-    plain = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
-    path.write_bytes(safetensors.numpy.save(plain))
+    contiguous = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+    path.write_bytes(safetensors.numpy.save(contiguous))
 
 
-def _read_declared(path: Path, file: Any, declared: Mapping[str, Declared] | None) -> Contents:
+def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | None) -> ArrayContents:
     """Read from a file whose header the library has checked: it is an object of objects, and not nested deeply."""
     with path.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
-        if length > MOST_HEADER:
-            text = f"has a header of {length:,} bytes; at most {MOST_HEADER:,} are read; {_GOOD}"
-            return Contents(arrays={}, faults=(f"{path}: {text}",))
+        if length > MAX_HEADER_BYTES:
+            text = f"has a header of {length:,} bytes; expected at most {MAX_HEADER_BYTES:,}; {_GOOD}"
+            return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         if declared is None:
-            return Contents(arrays={}, faults=())
+            return ArrayContents(arrays={}, problems=())
         entries = json.loads(raw.read(length), object_pairs_hook=list)
     counts = Counter(name for name, _ in entries if name != "__metadata__")
-    found = [
+    problems = [
         f"{path}: {format_list(names)}: {text}"
         for names, text in (
             ([name for name in declared if name not in counts], f"missing; {files.JSON} declares it"),
             (
                 [describe(name) for name in counts if name not in declared],
-                f"not declared in {files.JSON}; it may hold {format_list(list(declared))}",
+                f"not declared in {files.JSON}; expected {format_list(list(declared))}",
             ),
-            ([name for name in declared if counts[name] > 1], "there twice; expected one array a name"),
+            ([name for name in declared if counts[name] > 1], "duplicate name; expected one array of each name"),
         )
         if names
     ]
@@ -140,5 +144,5 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, Declared] | Non
                 arrays[name] = file.get_tensor(name)
             else:
                 text = f"is {dtype} {shape}; {files.JSON} declares {expected.dtype} {expected.shape}"
-                found.append(f"{path}: {name}: {text}")
-    return Contents(arrays=arrays, faults=tuple(found))
+                problems.append(f"{path}: {name}: {text}")
+    return ArrayContents(arrays=arrays, problems=tuple(problems))

@@ -1,6 +1,6 @@
-"""Writing a bundle: all or nothing, and the same bundle always in the same bytes.
+"""Writes a bundle atomically; the same bundle always gives the same bytes.
 
-A network of two layers over two features, from whatever trained it::
+A network of two layers over two features, from any framework::
 
     >>> from pathlib import Path
     >>> import numpy as np
@@ -28,7 +28,7 @@ A network of two layers over two features, from whatever trained it::
     ...         scale=np.array([1.5, 1.5]),
     ...     ),
     ...     golden=model.GoldenRows(
-    ...         inputs=np.array([[2.0, 2.0], [np.nan, 2.0]]),  # raw, as in live data; NaN where missing
+    ...         inputs=np.array([[2.0, 2.0], [np.nan, 2.0]]),  # raw, as in live data; NaN if missing
     ...         predictions=np.array([0.5, 0.5]),  # from the framework itself, before the rank
     ...     ),
     ...     post=(post.make_step("rank"),),
@@ -68,45 +68,45 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, bundle: bundle_model.Bundle) -> None:
-    """Write a bundle, in place of the one that is there.
+    """Write a bundle; an existing one is replaced.
 
-    It is written beside its place and renamed: whatever goes wrong, there is either the old bundle or the new one, but
-    for the instant between two renames of folders.
+    It is written to a temporary folder next to ``path`` and renamed. After an error there is either the old bundle or
+    the new one; only between the two renames that replace a folder is there none.
 
     Args:
-        path: ``NAME.bundle.zip`` for one file, anything else for a folder; made, with the folders above it. What is
-            there must be a bundle and nothing else, or an empty folder.
-        bundle: Shapes, dtypes and units as its classes say.
+        path: ``NAME.bundle.zip`` for one file, any other name for a folder. Created with its parents. What exists there
+            must be a bundle and nothing else, or an empty folder.
+        bundle: The bundle; its classes document shapes, dtypes and units.
 
     Raises:
-        errors.BundleError: All that ``read`` would refuse; something else in its place; a disk that is full.
+        errors.BundleError: All problems that ``read`` would find; something else exists at ``path``; the disk is full.
     """
     target = path.resolve()
     try:
-        contents = _contents(bundle)
-        found = _faults(path, contents)
-        found += _archive_faults(path) if archive.is_archive_name(path) else _target_faults(path)
-        if found:
-            raise errors.BundleError(found)
+        contents = _collect_contents(bundle)
+        problems = _find_problems(path, contents)
+        problems += _find_archive_problems(path) if archive.is_archive_name(path) else _find_folder_problems(path)
+        if problems:
+            raise errors.BundleError(problems)
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}-", dir=target.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}-", dir=target.parent))
         try:
-            _write_files(beside / "new", contents)
+            _write_files(work / "new", contents)
             if archive.is_archive_name(path):
-                _pack(beside / "new", target, beside / "zip")
+                _pack(work / "new", target, work / "zip")
             else:
-                _replace(target, beside)
+                _replace(target, work)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise errors.BundleError(
-            [f"{path}: cannot be written ({error.strerror or error}); check its permissions and the free space"]
+            [f"{path}: cannot write the bundle: {error.strerror or error}; check permissions and free disk space"]
         ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Contents:
-    """What the files will hold."""
+class _BundleContents:
+    """The contents of the files to write."""
 
     data: Mapping[str, object]
     arrays: Mapping[str, bundle_model.Numbers]
@@ -114,13 +114,13 @@ class _Contents:
     files: Mapping[str, bytes | Path]
 
 
-def _contents(bundle: bundle_model.Bundle) -> _Contents:
-    """Return what the files will hold, not yet checked."""
+def _collect_contents(bundle: bundle_model.Bundle) -> _BundleContents:
+    """Collect the contents of the files; they are not checked yet."""
     name = kinds.get_kind_name(bundle.model)
     kind = kinds.KINDS[name]
-    arrays = {key: np.asarray(array) for key, array in kind.own_arrays(bundle.model).items()}
+    arrays = {key: np.asarray(array) for key, array in kind.dump_arrays(bundle.model).items()}
     golden = {"inputs": np.asarray(bundle.golden.inputs), "predictions": np.asarray(bundle.golden.predictions)}
-    beside = kind.own_files(bundle.model)
+    work = kind.dump_files(bundle.model)
     data = {
         "format": files.FORMAT,
         "kind": name,
@@ -130,10 +130,10 @@ def _contents(bundle: bundle_model.Bundle) -> _Contents:
         "arrays": {key: _declare(array) for key, array in arrays.items()},
         "golden": {key: _declare(array) for key, array in golden.items()},
         "trained": {key: list(fact) if isinstance(fact, tuple) else fact for key, fact in bundle.trained.items()},
-        **({"files": {key: _declare_file(content) for key, content in beside.items()}} if beside else {}),
-        **kind.own_keys(bundle.model),
+        **({"files": {key: _declare_file(content) for key, content in work.items()}} if work else {}),
+        **kind.dump_keys(bundle.model),
     }
-    return _Contents(data=data, arrays=arrays, golden=golden, files=beside)
+    return _BundleContents(data=data, arrays=arrays, golden=golden, files=work)
 
 
 def _declare(array: bundle_model.Numbers) -> dict[str, object]:
@@ -145,62 +145,63 @@ def _declare_file(content: bytes | Path) -> dict[str, object]:
     return {"sha256": digest, "size": size}
 
 
-def _faults(folder: Path, contents: _Contents) -> list[str]:
-    """Return what ``read`` would say of the files, so that nobody writes a bundle that nobody can read."""
-    described = check.parse(folder / files.JSON, contents.data)
-    if isinstance(described, list):
-        return described
+def _find_problems(folder: Path, contents: _BundleContents) -> list[str]:
+    """Find the problems that ``read`` would find in these contents."""
+    header = check.parse_header(folder / files.JSON, contents.data)
+    if isinstance(header, list):
+        return header
     return [
-        *check.placed(folder / files.JSON, described.faults()),
-        *tensors.size_faults(folder / files.ARRAYS, described.arrays),
-        *tensors.size_faults(folder / files.GOLDEN, described.golden.arrays()),
-        *check.number_faults(folder, described, contents.arrays, contents.golden),
-        *check.file_faults(folder, described, contents.files),
+        *check.format_problems(folder / files.JSON, header.find_problems()),
+        *tensors.find_size_problems(folder / files.ARRAYS, header.arrays),
+        *tensors.find_size_problems(folder / files.GOLDEN, header.golden.arrays()),
+        *check.find_array_problems(folder, header, contents.arrays, contents.golden),
+        *check.find_file_problems(folder, header, contents.files),
     ]
 
 
-def _target_faults(folder: Path) -> list[str]:
-    """Return the fault of a folder that is not ours to replace."""
+def _find_folder_problems(folder: Path) -> list[str]:
+    """Find why a folder must not be replaced: it contains anything other than a bundle."""
     if folder.suffix == ".zip":
-        return [f"{folder}: a bundle in one file is called {folder.stem}{archive.SUFFIX}; name it so"]
+        return [f"{folder}: invalid name for a bundle in one file; expected {folder.stem}{archive.SUFFIX}"]
     if not folder.exists():
         return []
     if not folder.is_dir():
-        return [f"{folder}: is not a folder; move it away or name another"]
-    foreign = files.foreign(folder)
-    if foreign:
-        return [f"{folder}: holds {format_list(foreign)}, which is no part of a bundle; name an empty or a new folder"]
+        return [f"{folder}: is not a folder; move it away or choose another path"]
+    foreign_names = files.list_foreign(folder)
+    if foreign_names:
+        text = f"contains {format_list(foreign_names)}, which is not part of a bundle; choose an empty or a new folder"
+        return [f"{folder}: {text}"]
     return []
 
 
-def _archive_faults(path: Path) -> list[str]:
-    """Return the fault of a file that is not ours to replace."""
+def _find_archive_problems(path: Path) -> list[str]:
+    """Find why a file must not be replaced: it is not a bundle."""
     if not path.exists():
         return []
     if path.is_dir():
-        return [f"{path}: is a folder, and a bundle by this name is one file; move it away or name another"]
+        return [f"{path}: is a folder, but a bundle of this name is one file; move it away or choose another path"]
     try:
         with path.open("rb") as file:
             archive.look(path, file)
     except errors.BundleError as error:
-        if list(error.problems) == [files.format_1(path)]:
+        if list(error.problems) == [files.describe_format_1(path)]:
             return []
-        return [f"{path}: holds something that is no bundle; move it away or name another"]
+        return [f"{path}: is not a bundle; move it away or choose another path"]
     return []
 
 
-def _write_files(folder: Path, contents: _Contents) -> None:
+def _write_files(folder: Path, contents: _BundleContents) -> None:
     folder.mkdir()
     tensors.write(folder / files.ARRAYS, contents.arrays)
-    # One NaN for all: their bits differ between the frameworks that made them.
+    # Frameworks produce NaN with different bits; with one NaN for all, the same bundle has the same bytes.
     inputs = contents.golden["inputs"]
     inputs = np.where(np.isnan(inputs), np.array(np.nan, dtype=inputs.dtype), inputs)
     tensors.write(folder / files.GOLDEN, {**contents.golden, "inputs": inputs})
-    sums = {
+    checksums = {
         "arrays": files.hash_content(folder / files.ARRAYS)[0],
         "golden": files.hash_content(folder / files.GOLDEN)[0],
     }
-    (folder / files.JSON).write_bytes(schema.canonical_json({**contents.data, "checksums": sums}) + b"\n")
+    (folder / files.JSON).write_bytes(schema.canonical_json({**contents.data, "checksums": checksums}) + b"\n")
     for name, content in contents.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,24 +211,24 @@ def _write_files(folder: Path, contents: _Contents) -> None:
             shutil.copyfile(content, path)
     for name in (*files.NAMES, *contents.files):
         with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())  # a full or failing disk says so now, not after the rename
+            os.fsync(file.fileno())  # so that a full or failing disk raises now, before the rename
 
 
-def _pack(folder: Path, target: Path, beside: Path) -> None:
-    with beside.open("xb") as file:
+def _pack(folder: Path, target: Path, work: Path) -> None:
+    with work.open("xb") as file:
         archive.pack(folder, file)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(target)
+    work.replace(target)
 
 
-def _replace(target: Path, beside: Path) -> None:
-    old = beside / "old"
+def _replace(target: Path, work: Path) -> None:
+    old = work / "old"
     try:
         with contextlib.suppress(FileNotFoundError):
             target.rename(old)
-        (beside / "new").rename(target)
-    except BaseException:  # an interrupt too
+        (work / "new").rename(target)
+    except BaseException:  # also after an interrupt: otherwise there would be no bundle
         if old.exists() and not target.exists():
             old.rename(target)
         raise

@@ -28,12 +28,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_bundle_reads_back_as_written(tmp_path: Path) -> None:
     names = ("leaky_relu", "softplus", "gelu_tanh")
     network = bundles.make_network(5, widths=(7, 3, 2), names=names, dtype="float64")
-    made = bundles.make_bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
-    back = read.read(bundles.write_bundle(tmp_path / "mlp", made))
-    bundles.assert_same(made, back)
+    built = bundles.make_bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
+    back = read.read(bundles.write_bundle(tmp_path / "mlp", built))
+    bundles.assert_same(built, back)
     assert kinds.count_parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
 
 
@@ -45,7 +45,7 @@ def test_arrays_are_writeable_contiguous_and_native(tmp_path: Path) -> None:
         assert array.dtype.isnative
 
 
-def test_checksums_need_not_be_there(tmp_path: Path) -> None:
+def test_checksums_are_optional(tmp_path: Path) -> None:
     folder = bundles.write_bundle(tmp_path / "mlp")
     bundles.edit_json(folder, lambda data: data.pop("checksums"))
     bundles.assert_same(read.read(folder), bundles.make_bundle())
@@ -81,7 +81,7 @@ def test_the_hash_changes_with_any_byte_of_any_file(tmp_path: Path) -> None:
     assert len(seen) == 4
 
 
-def test_the_hash_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+def test_hash_refuses_a_folder_that_is_not_a_bundle(tmp_path: Path) -> None:
     folder = bundles.write_bundle(tmp_path / "mlp")
     (folder / "golden.safetensors").unlink()
     (folder / "extra").mkdir()
@@ -154,50 +154,50 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         write.write(tmp_path / "mlp", bundles.make_bundle())
 
 
-def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.BundleError, match="cannot be written"):
+    with pytest.raises(errors.BundleError, match="cannot write the bundle"):
         write.write(tmp_path / "file" / "mlp", bundles.make_bundle())
 
 
-def test_writing_refuses_what_reading_would_and_leaves_nothing(tmp_path: Path) -> None:
+def test_write_refuses_what_read_refuses_and_leaves_nothing(tmp_path: Path) -> None:
     good = bundles.make_bundle()
     layer = good.model.layers[0]
     bad = layer.with_arrays(weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
-    made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
+    built = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError) as caught:
-        write.write(tmp_path / "mlp", made)
+        write.write(tmp_path / "mlp", built)
     assert len(caught.value.problems) == 3
     assert not list(tmp_path.iterdir())
 
 
-def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
+def test_write_reports_an_invalid_dtype(tmp_path: Path) -> None:
     good = bundles.make_bundle()
     whole = np.ones(3, dtype=np.int64)
-    made = replace(good, model=replace(good.model, scale=whole))  # type: ignore[arg-type]
+    built = replace(good, model=replace(good.model, scale=whole))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError, match=r'arrays\.scale\.dtype: "int64"'):
-        write.write(tmp_path / "mlp", made)
+        write.write(tmp_path / "mlp", built)
 
 
-def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
-    made = replace(bundles.make_bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
+def test_write_reports_an_invalid_fact(tmp_path: Path) -> None:
+    built = replace(bundles.make_bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
     with pytest.raises(errors.BundleError, match=r"bundle\.json: trained\.score: the type numpy\.float32 is invalid"):
-        write.write(tmp_path / "mlp", made)
+        write.write(tmp_path / "mlp", built)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("activation", "says"),
+    ("activation", "message"),
     [
         (activations.Activation(name="swish"), '"swish"'),
-        (activations.Activation(name="elu", constants={"alpha": float("nan")}), "alpha is nan"),
-        (activations.Activation(name="tanh", constants={"alpha": 1.0}), "it takes no constants"),
+        (activations.Activation(name="elu", constants={"alpha": float("nan")}), "invalid value nan for alpha of elu"),
+        (activations.Activation(name="tanh", constants={"alpha": 1.0}), "expected no constants"),
     ],
 )
-def test_writing_names_a_wrong_activation(activation: activations.Activation, says: str, tmp_path: Path) -> None:
+def test_write_reports_an_invalid_activation(activation: activations.Activation, message: str, tmp_path: Path) -> None:
     good = bundles.make_bundle()
     layers = (replace(good.model.layers[0], activation=activation), good.model.layers[1])
-    with pytest.raises(errors.BundleError, match=says):
+    with pytest.raises(errors.BundleError, match=message):
         write.write(tmp_path / "mlp", replace(good, model=replace(good.model, layers=layers)))  # type: ignore[arg-type]
 
 
@@ -215,8 +215,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mutate(raw: bytes, edits: list[tuple[float, int]], cut: float) -> bytes:
     mutated = bytearray(raw)
-    for place, octet in edits:
-        mutated[int(place * (len(raw) - 1))] = octet
+    for index, octet in edits:
+        mutated[int(index * (len(raw) - 1))] = octet
     return bytes(mutated[: round(cut * len(raw))])
 
 
@@ -235,7 +235,7 @@ FUZZ = settings(max_examples=20)
 
 @FUZZ
 @given(name=st.sampled_from(FILES), edits=EDITS, cut=CUTS)
-def test_a_damaged_file_is_a_fault_or_harmless(
+def test_damaged_file_is_a_problem_or_harmless(
     good: Path, name: str, edits: list[tuple[float, int]], cut: float
 ) -> None:
     raw = (good / name).read_bytes()
@@ -251,7 +251,7 @@ def test_a_damaged_file_is_a_fault_or_harmless(
 
 @FUZZ
 @given(name=st.sampled_from(FILES[1:]), edits=EDITS, cut=CUTS)
-def test_a_damaged_header_under_a_right_checksum_is_a_fault_or_harmless(
+def test_damaged_header_with_correct_checksum_is_a_problem_or_harmless(
     good: Path, name: str, edits: list[tuple[float, int]], cut: float
 ) -> None:
     path = good / name
@@ -279,12 +279,12 @@ JSON = st.recursive(
 def places(data: Any, trail: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the trail of every value in plain data."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    return [trail] * bool(trail) + [place for key, value in items for place in places(value, (*trail, key))]
+    return [trail] * bool(trail) + [index for key, value in items for index in places(value, (*trail, key))]
 
 
 @FUZZ
 @given(data=st.data(), value=JSON)
-def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st.DataObject, value: Any) -> None:
+def test_changed_json_value_is_a_problem_or_harmless(good: Path, data: st.DataObject, value: Any) -> None:
     path = good / "bundle.json"
     raw = path.read_bytes()
     text = json.loads(raw)
@@ -301,7 +301,7 @@ def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st
 
 
 @pytest.mark.parametrize("name", ["id", "era", "data_type", "target", "target_ender_20"])
-def test_a_feature_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
-    made = replace(bundles.make_bundle(), features=(name, "feature_b", "feature_c"))
-    with pytest.raises(errors.BundleError, match=f"features: {name}: the tournament's frames use the name"):
-        write.write(tmp_path / "bundle", made)
+def test_reserved_feature_name_is_refused(tmp_path: Path, name: str) -> None:
+    built = replace(bundles.make_bundle(), features=(name, "feature_b", "feature_c"))
+    with pytest.raises(errors.BundleError, match=f"features: {name}: reserved for another column"):
+        write.write(tmp_path / "bundle", built)

@@ -76,9 +76,9 @@ def test_the_example_of_format_1_becomes_that_of_format_2(old: Path, new: Path, 
 
 def test_a_zip_becomes_the_zip_that_export_writes(old: Path, new: Path, cache: Path) -> None:
     one = old.with_name("one.bundle.zip")
-    with zipfile.ZipFile(one, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(one, "w", zipfile.ZIP_DEFLATED) as pack_trees:
         for name, raw in contents(old).items():
-            packed.writestr(name, raw)
+            pack_trees.writestr(name, raw)
     stream = io.BytesIO()
     archive.pack(new, stream)
     assert convert.convert(one, old.with_name("two.bundle.zip"), cache)
@@ -91,9 +91,9 @@ def test_a_zip_becomes_the_zip_that_export_writes(old: Path, new: Path, cache: P
 
 
 def test_code_and_files_and_names_are_kept(tmp_path: Path, cache: Path) -> None:
-    made = custom.make_bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
-    write.write(tmp_path / "new", made)
-    write.write(tmp_path / "old", made)
+    built = custom.make_bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
+    write.write(tmp_path / "new", built)
+    write.write(tmp_path / "old", built)
     before = files.hash_bundle(bundles.downgrade(tmp_path / "old"), files.NAMES_1)
     assert convert.convert(tmp_path / "old", tmp_path / "old", cache)
     assert contents(tmp_path / "old") == contents(note_conversion(tmp_path / "new", before))
@@ -115,26 +115,26 @@ def test_other_layouts_of_the_same_numbers_are_converted(old: Path, new: Path, c
 # ---- refused
 
 
-def test_what_is_there_is_not_replaced(old: Path, cache: Path) -> None:
+def test_existing_path_is_not_replaced(old: Path, cache: Path) -> None:
     for name in ("folder", "file.bundle.zip"):
         there = old.with_name(name)
         write.write(there, bundles.make_bundle())
         before = there.read_bytes() if there.is_file() else contents(there)
-        with pytest.raises(errors.RefusedError, match=f"{name}: exists and is not replaced"):
+        with pytest.raises(errors.RefusedError, match=f"{name}: already exists"):
             convert.convert(old, there, cache)
         assert (there.read_bytes() if there.is_file() else contents(there)) == before
-        with pytest.raises(errors.BundleError, match="is of format 2 already; copy it to"):
+        with pytest.raises(errors.BundleError, match="already has format 2; copy it to"):
             convert.convert(there, old.with_name("other"), cache)
-    with pytest.raises(errors.RefusedError, match=r"new: is in .*mine, which would be a bundle no more"):
+    with pytest.raises(errors.RefusedError, match=r"new: is inside the bundle .*mine"):
         convert.convert(old, old / "new", cache)
     assert contents(old) == contents(OLD)
 
 
 def members(change: Callable[[dict[str, bytes]], object], name: str = "arrays.npz") -> Callable[[Path], object]:
     def damage(folder: Path) -> None:
-        packed = bundles.members(folder / name)
-        change(packed)
-        bundles.pack(folder / name, packed)
+        pack_trees = bundles.members(folder / name)
+        change(pack_trees)
+        bundles.pack(folder / name, pack_trees)
 
     return damage
 
@@ -145,8 +145,8 @@ def link(folder: Path) -> None:
 
 
 def duplicate(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "arrays.npz", "a") as packed, pytest.warns(UserWarning, match="Duplicate"):
-        packed.writestr("w0.npy", bundles.npy(np.zeros((50, 64))))
+    with zipfile.ZipFile(folder / "arrays.npz", "a") as pack_trees, pytest.warns(UserWarning, match="Duplicate"):
+        pack_trees.writestr("w0.npy", bundles.npy(np.zeros((50, 64))))
 
 
 def flip(folder: Path) -> None:
@@ -169,29 +169,35 @@ HUGE = bundles.npy(np.zeros((50, 64))).replace(b"(50, 64), }                    
 assert b"(1048576, 1048576)" in HUGE
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "objects": (
-        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.array([{}]))})),
+        members(lambda pack_trees: pack_trees.update({"w0.npy": bundles.npy(np.array([{}]))})),
         "arrays.npz: w0: is damaged",
     ),
     "strings": (
-        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.array(["a"]))})),
+        members(lambda pack_trees: pack_trees.update({"w0.npy": bundles.npy(np.array(["a"]))})),
         "arrays.npz: w0: is not an",
     ),
-    "text": (members(lambda packed: packed.update({"w0.npy": b"no array"})), "arrays.npz: w0: is not an array"),
-    "4 TB": (members(lambda packed: packed.update({"w0.npy": HUGE})), "arrays.npz: w0: is damaged"),
-    "cut": (members(lambda packed: packed.update({"w0.npy": packed["w0.npy"][:-9]})), "arrays.npz: w0: is damaged"),
-    "another": (members(lambda packed: packed.update({"x.npy": packed["w0.npy"]})), 'arrays.npz: "x": not declared'),
-    "missing": (members(lambda packed: packed.pop("w0.npy")), "arrays.npz: w0: missing"),
+    "text": (members(lambda pack_trees: pack_trees.update({"w0.npy": b"no array"})), "arrays.npz: w0: is not an array"),
+    "4 TB": (members(lambda pack_trees: pack_trees.update({"w0.npy": HUGE})), "arrays.npz: w0: is damaged"),
+    "cut": (
+        members(lambda pack_trees: pack_trees.update({"w0.npy": pack_trees["w0.npy"][:-9]})),
+        "arrays.npz: w0: is damaged",
+    ),
+    "another": (
+        members(lambda pack_trees: pack_trees.update({"x.npy": pack_trees["w0.npy"]})),
+        'arrays.npz: "x": not declared',
+    ),
+    "missing": (members(lambda pack_trees: pack_trees.pop("w0.npy")), "arrays.npz: w0: missing"),
     "another type": (
-        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.ones((50, 64), "f4"))})),
+        members(lambda pack_trees: pack_trees.update({"w0.npy": bundles.npy(np.ones((50, 64), "f4"))})),
         "npz: w0: is float",
     ),
     "NaN": (
-        members(lambda packed: packed.update({"b0.npy": bundles.npy(np.full(64, np.nan))})),
+        members(lambda pack_trees: pack_trees.update({"b0.npy": bundles.npy(np.full(64, np.nan))})),
         "arrays.npz: b0: nan at [0]",
     ),
-    "twice": (duplicate, "arrays.npz: w0: there twice"),
+    "twice": (duplicate, "arrays.npz: w0: duplicate name"),
     "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
-    "3 GB": (claim, "arrays.npz: claims 3,2"),
+    "3 GB": (claim, "arrays.npz: has 3,2"),
     "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
     "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
     "not a zip": (
@@ -202,19 +208,19 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "format": (lambda folder: bundles.edit_json(folder, lambda data: data.update(format=7)), "bundle.json: format: 7"),
     "key": (lambda folder: bundles.edit_json(folder, lambda data: data.update(x=7)), "bundle.json: x: unknown key"),
     "link": (link, "golden.npz: is a link"),
-    "stray": (lambda folder: (folder / "notes.txt").write_text("x"), "also holds notes.txt"),
+    "stray": (lambda folder: (folder / "notes.txt").write_text("x"), "also contains notes.txt"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_names_its_file_and_nothing_is_written(name: str, old: Path, cache: Path) -> None:
+def test_each_problem_names_its_file_and_nothing_is_written(name: str, old: Path, cache: Path) -> None:
     damage, text = FAULTS[name]
     damage(old)
     before = contents(old)
     with pytest.raises(errors.BundleError) as caught:
         convert.convert(old, old, cache)
-    assert any(text in fault for fault in caught.value.problems), caught.value.problems
-    assert all(fault.startswith(str(old)) for fault in caught.value.problems)
+    assert any(text in problem for problem in caught.value.problems), caught.value.problems
+    assert all(problem.startswith(str(old)) for problem in caught.value.problems)
     assert contents(old) == before
     assert not list((cache / "bundles").iterdir())
 
@@ -225,7 +231,7 @@ def test_each_fault_names_its_file_and_nothing_is_written(name: str, old: Path, 
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
     cut=st.sampled_from([1.0, 0.9, 0.5]),
 )
-def test_whatever_is_damaged_is_a_fault_or_harmless(
+def test_any_damage_is_a_problem_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[float, int]], cut: float
 ) -> None:
     old = tmp_path_factory.mktemp("fuzz") / "mlp"
@@ -239,8 +245,8 @@ def test_whatever_is_damaged_is_a_fault_or_harmless(
         convert.convert(old, old, old.parent / "cache")
     except errors.BundleError:
         return
-    made = bundles.make_bundle()
-    bundles.assert_same(read.read(old), dataclasses.replace(made, trained={**made.trained, "converted_from": before}))
+    built = bundles.make_bundle()
+    bundles.assert_same(read.read(old), dataclasses.replace(built, trained={**built.trained, "converted_from": before}))
 
 
 def test_format_1_is_refused_with_the_command_that_converts_it(
@@ -250,11 +256,11 @@ def test_format_1_is_refused_with_the_command_that_converts_it(
     one = tmp_path / "one.bundle.zip"
     bundles.pack(one, contents(old))
     for path in (old, one):
-        fault = f"{path}: is a bundle of format 1, and this version reads format 2; convert it: "
+        problem = f"{path}: is a bundle of format 1, but this version reads format 2; convert it: "
         for command in (["bundle", "show"], ["bundle", "check"], ["init", "--root", str(tmp_path), "--from"]):
             assert call(*command, str(path)) == 2
             _, err = read_output(capsys)
-            assert err == f"error: {fault}`python -m builder bundle convert {path}`\n"
+            assert err == f"error: {problem}`python -m builder bundle convert {path}`\n"
         with pytest.raises(errors.BundleError, match="is a bundle of format 1"):
             files.hash_bundle(store.resolve_folder(path, tmp_path / "cache"))
 
@@ -270,7 +276,7 @@ def test_exporting_a_model_again_replaces_its_bundle_of_format_1(old: Path, tmp_
 # ---- by the command
 
 
-def test_the_command_prints_what_configs_need(
+def test_command_prints_the_keys_for_configs(
     old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -290,6 +296,6 @@ def test_the_command_prints_what_configs_need(
     assert call("bundle", "convert", str(old)) == 0
     assert read_output(capsys)[0] == f"already of format 2: {old}: {digest}\n"
     assert call("bundle", "convert", str(tmp_path / "absent")) == 2
-    assert "absent: does not exist; name a folder" in read_output(capsys)[1]
+    assert "absent: does not exist; expected a folder" in read_output(capsys)[1]
     assert call("bundle", "convert", str(old), str(one)) == 5
-    assert "one.bundle.zip: exists and is not replaced" in read_output(capsys)[1]
+    assert "one.bundle.zip: already exists" in read_output(capsys)[1]

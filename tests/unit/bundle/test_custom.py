@@ -24,9 +24,9 @@ from builder.inside import custom as inside_custom
 from tests.support import custom, pickles
 
 
-def fault_of(made: bundle_model.Bundle, folder: Path) -> str:
+def problem_of(built: bundle_model.Bundle, folder: Path) -> str:
     with pytest.raises(errors.BundleError) as refused:
-        write.write(folder / "bundle", made)
+        write.write(folder / "bundle", built)
     assert not (folder / "bundle").exists()
     return str(refused.value).replace(f"{folder / 'bundle'}/", "")
 
@@ -36,13 +36,13 @@ def fault_of(made: bundle_model.Bundle, folder: Path) -> str:
 
 def test_code_files_and_arrays_come_back(tmp_path: Path) -> None:
     helpers = {"shapes": "def flat(x):\n    return x\n", "pkg.deep.maths": "ONE = 1\n"}
-    made = custom.make_bundle(modules=helpers, files={"sub/table.csv": b"a,b\n", "x.bin": b"\0\1"})
-    write.write(tmp_path / "bundle", made)
+    built = custom.make_bundle(modules=helpers, files={"sub/table.csv": b"a,b\n", "x.bin": b"\0\1"})
+    write.write(tmp_path / "bundle", built)
     again = read.read(tmp_path / "bundle")
     model = again.model
     assert isinstance(model, bundle_model.Custom)
-    assert set(model.files) == set(made.model.files)
-    for name, content in made.model.files.items():
+    assert set(model.files) == set(built.model.files)
+    for name, content in built.model.files.items():
         assert model.files[name].read_bytes() == content
     assert model.modules == ("shapes", "pkg.deep.maths")
     np.testing.assert_array_equal(model.arrays["weights"], custom.WEIGHTS)
@@ -57,14 +57,16 @@ def test_it_needs_no_arrays(tmp_path: Path) -> None:
     assert dict(read.read(tmp_path / "bundle").model.arrays) == {}
 
 
-def test_an_array_whose_name_safetensors_keeps_for_itself_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: not a name"):
+def test_array_name_reserved_by_safetensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: reserved by safetensors"):
         write.write(tmp_path / "bundle", custom.make_bundle(arrays={"__metadata__": custom.WEIGHTS}))
 
 
-def test_more_numbers_than_are_read_are_not_written(tmp_path: Path) -> None:
+def test_write_refuses_too_many_numbers(tmp_path: Path) -> None:
     two_gigabytes = np.broadcast_to(np.float64(0), (1 << 13, 1 << 15))
-    with pytest.raises(errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; at most 1,073,741,"):
+    with pytest.raises(
+        errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; expected at most 1,073,741,"
+    ):
         write.write(tmp_path / "bundle", custom.make_bundle(arrays={"large": two_gigabytes}))
     assert not (tmp_path / "bundle").exists()
 
@@ -78,31 +80,31 @@ def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "message"),
     [
-        ("def load(bundle)\n    pass\n", "code/model.py:1: expected ':'; mend it: Python cannot read the file"),
-        ("def predict(x):\n    return x\n", "code/model.py: has no function load at its top; write one"),
-        ("def load():\n    pass\n", "code/model.py:1: load takes (); it is called with the bundle"),
-        ("\ndef load(a, b):\n    pass\n", "code/model.py:2: load takes (a, b); it is called with the bundle"),
-        ("def load(a, *, b):\n    pass\n", "code/model.py:1: load takes (a, *, b); it is called with the bundle"),
+        ("def load(bundle)\n    pass\n", "code/model.py:1: expected ':'; fix the error: Python cannot parse the file"),
+        ("def predict(x):\n    return x\n", "code/model.py: the function load is missing at the top level; write one"),
+        ("def load():\n    pass\n", "code/model.py:1: load takes (); expected the bundle only"),
+        ("\ndef load(a, b):\n    pass\n", "code/model.py:2: load takes (a, b); expected the bundle only"),
+        ("def load(a, *, b):\n    pass\n", "code/model.py:1: load takes (a, *, b); expected the bundle only"),
         (
             "from .shapes import x\nload = x\n",
-            "code/model.py:1: .shapes is a relative import, and code/model.py is in no package; write the module's",
+            "code/model.py:1: .shapes is a relative import, but code/model.py is not in a package; write the module's",
         ),
         (
             "def load(bundle):\n    return predict\n\ndef predict(x):\n    import shapes\n",
-            "code/model.py:5: imports shapes when a function is called, and by then the module is gone; move the",
+            "code/model.py:5: imports shapes inside a function, but the module does not exist when predict runs",
         ),
     ],
 )
-def test_a_fault_of_the_code_has_its_line(code: str, says: str, tmp_path: Path) -> None:
-    assert says in fault_of(custom.make_bundle(code, modules={"shapes": "x = 1\n"}), tmp_path)
+def test_code_problem_has_line_number(code: str, message: str, tmp_path: Path) -> None:
+    assert message in problem_of(custom.make_bundle(code, modules={"shapes": "x = 1\n"}), tmp_path)
 
 
 @pytest.mark.parametrize(
     "code", ["def load(bundle, extra=1): ...", "def load(*all): ...", "from shapes import load", "load = print"]
 )
-def test_what_can_be_called_with_the_bundle_is_taken(code: str, tmp_path: Path) -> None:
+def test_load_with_optional_arguments_is_accepted(code: str, tmp_path: Path) -> None:
     write.write(tmp_path / "bundle", custom.make_bundle(code, modules={"shapes": "def load(bundle): ...\n"}))
 
 
@@ -112,19 +114,19 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
-        ({"files": {"files/x": b""}}, "code/model.py: is missing; it has the model's code: def load(bundle)"),
-        ({"modules": ("a.b",)}, "code/a/b.py: is missing; `modules` lists a.b: put its file there, or take it off"),
-        ({"modules": ("json",)}, "modules.0: json is a module of Python's own library, which the image has"),
-        ({"modules": ("numpy",)}, "modules.0: numpy is the name of another module in the image; rename yours"),
-        ({"modules": ("a", "a")}, "modules.1: a is there twice; list it once"),
-        ({"modules": ("a.class",)}, "modules.0: a.class has a word of Python's own in it; rename the module"),
+        ({"files": {"files/x": b""}}, "code/model.py: is missing; write the model's code there: def load(bundle)"),
+        ({"modules": ("a.b",)}, "code/a/b.py: is missing, but `modules` lists a.b; put its file there, or remove it"),
+        ({"modules": ("json",)}, "modules.0: json is in Python's standard library, which the image has"),
+        ({"modules": ("numpy",)}, "modules.0: numpy is also the name of another module in the image; rename yours"),
+        ({"modules": ("a", "a")}, "modules.1: duplicate a; list it once"),
+        ({"modules": ("a.class",)}, "modules.0: a.class contains a Python keyword; rename the module"),
         ({"modules": ("a/b",)}, "expected text that is a module's dotted name, such as a.b"),
         ({"files": {"code/model.py": b"\xff"}}, "code/model.py: is not UTF-8 (byte 0); save it as UTF-8"),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "code/more.py": b""}},
-            "code/more.py: no module of `modules` is in it; list it there, or move data to files/",
+            "code/more.py: is not the file of a module in `modules`; list it, or move data to files/",
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "model.txt.gz": b""}},
@@ -132,32 +134,32 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "files/weights (final).json": b""}},
-            'files: "files/weights (final).json" cannot be a file of a bundle; in code/ and files/, up to 8 parts',
+            'files: "files/weights (final).json" is not a valid name for a file of a bundle; expected a path in code/',
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "files/a": b"", "files/a/b": b""}},
-            'files: "files/a" is a file, and "files/a/b" lies in it; rename one',
+            'files: "files/a" is a file, but "files/a/b" is inside it; rename one of them',
         ),
     ],
 )
-def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_file_problem_is_reported(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     whole = {"files": {"code/model.py": custom.CODE.encode()}, **changes}
-    made = custom.make_bundle()
+    built = custom.make_bundle()
     faulty = bundle_model.Bundle(
-        features=made.features, model=bundle_model.Custom(**whole), golden=made.golden, post=made.post
+        features=built.features, model=bundle_model.Custom(**whole), golden=built.golden, post=built.post
     )
-    assert says in fault_of(faulty, tmp_path)
+    assert message in problem_of(faulty, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["files/../../../victim.json", "files/../victim.json", "/victim.json", "files//x"])
 def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
-    made = custom.make_bundle()
+    built = custom.make_bundle()
     files_of_it = {"code/model.py": custom.CODE.encode(), name: b"new"}
     faulty = bundle_model.Bundle(
-        features=made.features, model=bundle_model.Custom(files=files_of_it), golden=made.golden, post=made.post
+        features=built.features, model=bundle_model.Custom(files=files_of_it), golden=built.golden, post=built.post
     )
     (tmp_path / "victim.json").write_bytes(b"old")
-    with pytest.raises(errors.BundleError, match="cannot be a file of a bundle"):
+    with pytest.raises(errors.BundleError, match="is not a valid name for a file of a bundle"):
         write.write(tmp_path / "below" / "bundle", faulty)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("victim.json", b"old")]
 
@@ -171,7 +173,7 @@ def live(rows: int = 6) -> pd.DataFrame:
     return frame.set_index(pd.Index([f"n{row}" for row in range(rows)], name="id")).assign(era="X")
 
 
-def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
+def test_function_without_steps_is_pickled_unchanged() -> None:
     predict = pickles.load_predict(custom.make_bundle())
     assert predict.__name__ == "predict"
     assert "MODEL" not in predict.__globals__
@@ -180,7 +182,7 @@ def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 6, 50])
-def test_steps_are_done_to_what_it_returns(rows: int) -> None:
+def test_steps_are_applied_to_its_predictions(rows: int) -> None:
     raw, ranked = (
         pickles.load_predict(custom.make_bundle()),
         pickles.load_predict(custom.make_bundle(post=(post.make_step("rank"),))),
@@ -209,16 +211,16 @@ def test_two_frames_are_handed_to_a_function_of_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returned", "says"),
+    ("returned", "message"),
     [
         ("live_features.iloc[:2]", "predict returned rows for other ids than those of live_features"),
         ("[1.0, 2.0]", "predict returned 2 values for 6 rows of live_features"),
     ],
 )
-def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> None:
+def test_steps_report_invalid_input(returned: str, message: str) -> None:
     code = f"def load(bundle):\n    return predict\n\ndef predict(live_features):\n    return {returned}\n"
     predict = pickles.load_predict(custom.make_bundle(code, post=(post.make_step("rank"),)))
-    with pytest.raises(ValueError, match=re.escape(says)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         predict(live(), None)
 
 
@@ -229,11 +231,11 @@ COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []
 
 
 @pytest.mark.parametrize("steps", [(), (post.make_step("rank"),)])
-def test_golden_rows_are_what_the_function_predicts(steps: tuple[Any, ...], tmp_path: Path) -> None:
-    made = custom.make_bundle(post=steps)
-    np.save(tmp_path / "golden.npy", made.golden.inputs)
-    found: Any = collect_results.predict_golden(pickles.load_predict(made), str(tmp_path / "golden.npy"), COLUMNS)
-    np.testing.assert_allclose(found, made.golden.predictions)
+def test_golden_rows_match_the_function(steps: tuple[Any, ...], tmp_path: Path) -> None:
+    built = custom.make_bundle(post=steps)
+    np.save(tmp_path / "golden.npy", built.golden.inputs)
+    found: Any = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"), COLUMNS)
+    np.testing.assert_allclose(found, built.golden.predictions)
 
 
 def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
@@ -257,10 +259,10 @@ def test_a_function_that_returns_something_else_has_none(returned: str, tmp_path
 
 
 def test_measuring_one_as_a_script(tmp_path: Path) -> None:
-    made = custom.make_bundle()
-    np.save(tmp_path / "golden.npy", made.golden.inputs)
+    built = custom.make_bundle()
+    np.save(tmp_path / "golden.npy", built.golden.inputs)
     live().to_parquet(tmp_path / "live.parquet")
-    (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(made))
+    (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(built))
     plan = {
         "model": str(tmp_path / "model.pkl"),
         "features": str(tmp_path / "live.parquet"),
@@ -273,7 +275,7 @@ def test_measuring_one_as_a_script(tmp_path: Path) -> None:
     script = paths.inside_folder() / "collect_results.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], cwd=tmp_path, check=True)
     report = json.loads((tmp_path / "out.json").read_bytes())
-    np.testing.assert_allclose(report["golden"], made.golden.predictions)
+    np.testing.assert_allclose(report["golden"], built.golden.predictions)
     assert report["parameters"] == ["live_features"]
 
 

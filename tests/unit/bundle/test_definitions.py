@@ -87,7 +87,7 @@ def test_every_kind_is_read_folded_and_predicted() -> None:
     assert all((paths.inside_folder() / "predict" / kind.predict).is_file() for kind in fold.KINDS.values())
 
 
-def test_what_is_defined_predicts() -> None:
+def test_each_defined_operator_predicts() -> None:
     assert OPERATOR_FUNCTIONS.keys() == operators.OPERATORS.keys()
     assert ACTIVATION_FUNCTIONS.keys() == operators.ACTIVATIONS.keys()
     for definition in operators.OPERATORS.values():
@@ -102,7 +102,7 @@ def test_what_is_defined_predicts() -> None:
 def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bounds(op: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     one = node_lists.node(random, op, -1, {-1: 4}, "float64")
-    folded = fold_nodes.fold_nodes(nodes.as_data([one]), nodes.arrays_of([one]))
+    folded = fold_nodes.fold_nodes(nodes.as_data([one]), nodes.collect_arrays([one]))
     values: NDArray[np.float64] = random.normal(size=(4, 30))
     before = values.copy()
     found = predict_nodes.run_nodes(folded, values)
@@ -130,13 +130,13 @@ def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_s
 
 @pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if one.constants])
 def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, tmp_path: Path) -> None:
-    made = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
-    folder = bundles.write_bundle(tmp_path / "net", made)
+    built = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
+    folder = bundles.write_bundle(tmp_path / "net", built)
 
     def folded() -> Any:
         header = json.loads((folder / "bundle.json").read_bytes())
         read_back = read.read(folder)
-        arrays = nodes.arrays_of(read_back.model.layers)
+        arrays = nodes.collect_arrays(read_back.model.layers)
         scaling = {key: getattr(read_back.model, key) for key in ("imputation", "centre", "scale")}
         return [layer["constants"] for layer in fold.fold_model(header, {**arrays, **scaling}, folder)["layers"]]
 
@@ -151,17 +151,21 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
 
 
 @pytest.mark.parametrize(
-    ("op", "values", "says"),
+    ("op", "values", "message"),
     [
-        ("dens", {}, "no operator 'dens'; one of dense, affine"),
+        ("dens", {}, "unknown operator 'dens'; expected one of dense, affine"),
         ("dense", {"weights": np.ones((1, 1))}, "dense takes weights, bias, not weights"),
         ("norm", {"gain": np.ones(1), "shift": np.ones(1)}, "norm takes gain, shift, epsilon, not gain, shift"),
         ("softmax", {"gain": np.ones(1)}, "softmax takes nothing, not gain"),
-        ("softmax", {"activation": activations.Activation(name="relu")}, "softmax has no activation; put relu"),
+        (
+            "softmax",
+            {"activation": activations.Activation(name="relu")},
+            "softmax has no activation; add a node with relu",
+        ),
     ],
 )
-def test_a_node_is_refused_with_what_its_operator_takes(op: str, values: dict[str, Any], says: str) -> None:
-    with pytest.raises(TypeError, match=says):
+def test_invalid_node_error_lists_expected_arguments(op: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         model.make_node(op, **values)
 
 
@@ -197,10 +201,10 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
         model.make_node(weigh, factor=np.array([2.0, 3.0]), more=1, activation=half),
         model.make_node("dense", weights=np.ones((2, 1)), bias=np.zeros(1)),
     )
-    made = model.Network(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
+    built = model.Network(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
     golden = model.GoldenRows(inputs=np.ones((1, 2)), predictions=np.array([(2 + 1) / 2 + (3 + 1) / 2]))
     folder = tmp_path / "net"
-    write.write(folder, model.Bundle(features=("a", "b"), model=made, golden=golden))
+    write.write(folder, model.Bundle(features=("a", "b"), model=built, golden=golden))
     back = read.read(folder).model
     assert nodes.as_data(back.layers)[0] == {
         "op": weigh,
@@ -211,7 +215,7 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
         "share": 0.5,
     }
     assert catalog.count_parameters(back) == 2 + 3
-    folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.arrays_of(back.layers))
+    folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.collect_arrays(back.layers))
     assert predict_nodes.run_nodes(folded, golden.inputs.T).tolist() == [golden.predictions.tolist()]
 
     def cut(data: dict[str, Any]) -> None:
@@ -220,10 +224,12 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
     bundles.edit_json(folder, cut)
     assert nodes.as_data(read.read(folder).model.layers) == nodes.as_data(back.layers)
     short = json.loads((folder / "bundle.json").read_bytes())["layers"]
-    assert predict_nodes.run_nodes(fold_nodes.fold_nodes(short, nodes.arrays_of(back.layers)), golden.inputs.T) == 3.5
+    assert (
+        predict_nodes.run_nodes(fold_nodes.fold_nodes(short, nodes.collect_arrays(back.layers)), golden.inputs.T) == 3.5
+    )
 
     bundles.edit_json(folder, lambda data: data["layers"][0].update(more=10, shear=0.5))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
     assert "layers.0: weigh: more: 10; expected a number from 0 to 9" in str(caught.value)
-    assert 'layers.0: half has no constant "shear"; it takes share from 0 to 1 (default 0.5)' in str(caught.value)
+    assert 'layers.0: unknown constant "shear" of half; expected share from 0 to 1 (default 0.5)' in str(caught.value)

@@ -50,8 +50,8 @@ def eras_of(rows: int, seed: int) -> list[str]:
     return [f"{era:04}" for era in np.random.default_rng(seed).integers(1, 6, size=rows)]
 
 
-def columns(made: model.Bundle, one: model.Member, inputs: Any) -> Any:
-    everything = [*made.features, *made.benchmarks]
+def columns(built: model.Bundle, one: model.Member, inputs: Any) -> Any:
+    everything = [*built.features, *built.benchmarks]
     return inputs[:, [everything.index(name) for name in (*one.features, *one.benchmarks)]]
 
 
@@ -63,45 +63,45 @@ def test_pickle_reference_and_pandas_agree(
     seed: int,
     holes: bool,  # noqa: FBT001
 ) -> None:
-    made = ensembles.make_bundle(parts)
+    built = ensembles.make_bundle(parts)
     random = np.random.default_rng(seed)
-    inputs = random.normal(2, 1, size=(rows, len(made.features) + len(made.benchmarks)))
+    inputs = random.normal(2, 1, size=(rows, len(built.features) + len(built.benchmarks)))
     if holes:
         inputs[random.random(inputs.shape) < 0.2] = np.nan
     eras = eras_of(rows, seed)
-    got = pickles.get_predict_raw(pickles.load_predict(made))(*ensembles.frames(made, inputs, eras))
-    expected, bounds = prediction.predict_with_tolerances(made.model, inputs, eras=np.array(eras))
+    got = pickles.get_predict_raw(pickles.load_predict(built))(*ensembles.frames(built, inputs, eras))
+    expected, bounds = prediction.predict_with_tolerances(built.model, inputs, eras=np.array(eras))
     assert (np.abs(got - expected) <= bounds).all()
     # Not by formulas of their own: where two rows are all but alike, the last digit decides their ranks.
-    alone = [prediction.predict(one.model, columns(made, one, inputs)) for one in parts]
-    np.testing.assert_allclose(expected, ensembles.by_pandas(made, alone, eras), atol=1e-12)
+    alone = [prediction.predict(one.model, columns(built, one, inputs)) for one in parts]
+    np.testing.assert_allclose(expected, ensembles.by_pandas(built, alone, eras), atol=1e-12)
 
 
 def test_ranks_over_the_frame_are_the_official_target_ensemble() -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("abc", seed=seed, transform="rank", scope="frame") for seed in range(4)]
     )
     inputs = np.random.default_rng(1).integers(0, 3, size=(400, 3)).astype(np.float64)  # 27 different rows: ties
-    live, benchmarks = ensembles.frames(made, inputs)
+    live, benchmarks = ensembles.frames(built, inputs)
     alone = {}
-    for place, one in enumerate(made.model.members):
+    for place, one in enumerate(built.model.members):
         single = dataclasses.replace(
-            made, model=one.model, golden=model.GoldenRows(inputs=inputs, predictions=inputs[:, 0])
+            built, model=one.model, golden=model.GoldenRows(inputs=inputs, predictions=inputs[:, 0])
         )
         alone[place] = pickles.get_predict_raw(pickles.load_predict(single))(live, benchmarks)
     predictions = pd.DataFrame(alone)
-    got = pickles.get_predict_raw(pickles.load_predict(made))(live, benchmarks)
+    got = pickles.get_predict_raw(pickles.load_predict(built))(live, benchmarks)
     np.testing.assert_allclose(got, predictions.rank(pct=True).mean(axis=1), atol=1e-12, rtol=0)
 
 
 def test_int8_and_float_features_give_the_same_values() -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("abc", transform="gaussian"), ensembles.make_member("ca", "x", seed=2)]
     )
     inputs = np.random.default_rng(1).integers(0, 5, size=(50, 4)).astype(np.float64)
-    live, benchmarks = ensembles.frames(made, inputs, eras_of(50, 1))
-    predict = pickles.load_predict(made)
-    whole = live.astype(dict.fromkeys(made.features, np.int8))
+    live, benchmarks = ensembles.frames(built, inputs, eras_of(50, 1))
+    predict = pickles.load_predict(built)
+    whole = live.astype(dict.fromkeys(built.features, np.int8))
     pd.testing.assert_frame_equal(predict(whole, benchmarks), predict(live, benchmarks))
 
 
@@ -111,59 +111,59 @@ def test_a_constant_member_counts_for_nothing_when_gaussianised() -> None:
     flat = dataclasses.replace(flat, layers=(*flat.layers[:-1], last.with_arrays(weights=last["weights"] * 0)))
     constant = model.Member(model=flat, features=("feature_a", "feature_b", "feature_c"), transform="gaussian")
     other = ensembles.make_member("abc", transform="raw")
-    made = ensembles.make_bundle([constant, other])
+    built = ensembles.make_bundle([constant, other])
     inputs = np.random.default_rng(1).normal(2, 1, size=(40, 3))
-    frames = ensembles.frames(made, inputs, eras_of(40, 2))
-    got = pickles.get_predict_raw(pickles.load_predict(made))(*frames)
+    frames = ensembles.frames(built, inputs, eras_of(40, 2))
+    got = pickles.get_predict_raw(pickles.load_predict(built))(*frames)
     np.testing.assert_allclose(got, formulas.predict(other.model, inputs) / 2, atol=1e-6)
 
 
 def test_a_gaussianised_member_is_standardised_with_ties_too() -> None:
     """Few values at one end, many alike at the other: the quantiles of their ranks do not cancel."""
-    made = ensembles.make_bundle([ensembles.make_member("ab", transform="gaussian")])
+    built = ensembles.make_bundle([ensembles.make_member("ab", transform="gaussian")])
     inputs = np.array([[0.0, 0.0]] * 30 + [[float(one), 1.0] for one in range(10)])
-    live, benchmarks = ensembles.frames(made, inputs, ["0001"] * 40)
+    live, benchmarks = ensembles.frames(built, inputs, ["0001"] * 40)
     for got in (
-        pickles.get_predict_raw(pickles.load_predict(made))(live, benchmarks),
-        formulas.predict(made.model, inputs),
+        pickles.get_predict_raw(pickles.load_predict(built))(live, benchmarks),
+        formulas.predict(built.model, inputs),
     ):
         np.testing.assert_allclose([got.mean(), got.std()], [0, 1], atol=1e-12)
 
 
-def test_one_row_alone_is_finite_whatever_the_transform() -> None:
+def test_single_row_is_finite_for_each_transform() -> None:
     for transform, value in (("gaussian", 0.0), ("rank", 1.0)):
-        made = ensembles.make_bundle([ensembles.make_member("ab", transform=transform)])
-        frames = ensembles.frames(made, np.array([[1.0, np.nan]]), ["X"])
-        assert pickles.get_predict_raw(pickles.load_predict(made))(*frames).tolist() == [value]
+        built = ensembles.make_bundle([ensembles.make_member("ab", transform=transform)])
+        frames = ensembles.frames(built, np.array([[1.0, np.nan]]), ["X"])
+        assert pickles.get_predict_raw(pickles.load_predict(built))(*frames).tolist() == [value]
 
 
 def test_rows_without_an_era_are_ranked_among_themselves() -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("ab", transform="gaussian"), ensembles.make_member("ab", transform="rank")]
     )
     inputs = np.random.default_rng(1).normal(size=(6, 2))
     eras = ["0001", None, "0001", None, "0001", None]
-    got = pickles.get_predict_raw(pickles.load_predict(made))(*ensembles.frames(made, inputs, eras))
+    got = pickles.get_predict_raw(pickles.load_predict(built))(*ensembles.frames(built, inputs, eras))
     named = ["0001", "none", "0001", "none", "0001", "none"]
     np.testing.assert_array_equal(
-        got, pickles.get_predict_raw(pickles.load_predict(made))(*ensembles.frames(made, inputs, named))
+        got, pickles.get_predict_raw(pickles.load_predict(built))(*ensembles.frames(built, inputs, named))
     )
 
 
 def test_era_as_a_category_or_a_number() -> None:
-    made = ensembles.make_bundle([ensembles.make_member("ab", transform="gaussian")])
-    live, benchmarks = ensembles.frames(made, np.random.default_rng(1).normal(size=(20, 2)), eras_of(20, 1))
-    predict = pickles.load_predict(made)
+    built = ensembles.make_bundle([ensembles.make_member("ab", transform="gaussian")])
+    live, benchmarks = ensembles.frames(built, np.random.default_rng(1).normal(size=(20, 2)), eras_of(20, 1))
+    predict = pickles.load_predict(built)
     expected = predict(live, benchmarks)
     for kind in ("category", "int64"):
         pd.testing.assert_frame_equal(predict(live.astype({"era": kind}), benchmarks), expected)
 
 
 def test_a_missing_era_or_feature_is_named_before_anything_runs() -> None:
-    made = ensembles.make_bundle([ensembles.make_member("a"), ensembles.make_member("ab", transform="rank")])
-    predict = pickles.load_predict(made)
+    built = ensembles.make_bundle([ensembles.make_member("a"), ensembles.make_member("ab", transform="rank")])
+    predict = pickles.load_predict(built)
     predict.__globals__["RUNNERS"]["mlp"] = None
-    live, benchmarks = ensembles.frames(made, np.zeros((3, 2)))
+    live, benchmarks = ensembles.frames(built, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="has no column 'era', within which members"):
         predict(live, benchmarks)
     with pytest.raises(ValueError, match="live_features is missing 1 of 2 columns: 'feature_b'"):
@@ -171,36 +171,36 @@ def test_a_missing_era_or_feature_is_named_before_anything_runs() -> None:
 
 
 def test_an_ensemble_that_ranks_over_the_frame_needs_no_era() -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("ab", transform="rank", scope="frame"), ensembles.make_member("a")]
     )
-    assert not kinds.needs_era(made.model)
+    assert not kinds.needs_era(built.model)
     inputs = np.random.default_rng(1).normal(size=(20, 2))
-    got = pickles.load_predict(made)(*ensembles.frames(made, inputs))["prediction"]
-    assert np.abs(got - formulas.predict(made.model, inputs)).max() < 1e-6
+    got = pickles.load_predict(built)(*ensembles.frames(built, inputs))["prediction"]
+    assert np.abs(got - formulas.predict(built.model, inputs)).max() < 1e-6
 
 
 def test_golden_rows_are_one_era_to_the_pickle(tmp_path: Path) -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("ab", "x", transform="rank"), ensembles.make_member("c", seed=3)]
     )
-    assert kinds.needs_era(made.model)
-    np.save(tmp_path / "golden.npy", made.golden.inputs)
-    got = collect_results.predict_golden(pickles.load_predict(made), str(tmp_path / "golden.npy"))
-    np.testing.assert_allclose(np.array(got), made.golden.predictions, atol=1e-6)
+    assert kinds.needs_era(built.model)
+    np.save(tmp_path / "golden.npy", built.golden.inputs)
+    got = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"))
+    np.testing.assert_allclose(np.array(got), built.golden.predictions, atol=1e-6)
 
 
 def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [
             ensembles.make_member("ba", "x", transform="gaussian", weight=-2, scope="frame"),
             ensembles.make_member("cb", seed=2, transform="rank", weight=0.25),
         ]
     )
-    write.write(tmp_path / "one", made)
+    write.write(tmp_path / "one", built)
     back = read.read(tmp_path / "one")
     assert (back.features, back.benchmarks) == (("feature_b", "feature_a", "feature_c"), ("bench_x",))
-    for ours, theirs in zip(made.model.members, back.model.members, strict=True):
+    for ours, theirs in zip(built.model.members, back.model.members, strict=True):
         assert dataclasses.replace(ours, model=theirs.model) != theirs  # compared by identity
         for key in ("features", "benchmarks", "weight", "transform", "scope"):
             assert getattr(ours, key) == getattr(theirs, key)
@@ -213,7 +213,7 @@ def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert kinds.count_parameters(back.model) == 2 * 17 + 4
 
 
-def test_what_a_member_leaves_out_has_its_default(tmp_path: Path) -> None:
+def test_missing_member_keys_have_defaults(tmp_path: Path) -> None:
     folder = bundles.write_bundle(tmp_path / "made", ensembles.make_bundle([ensembles.make_member("ab")]))
     data = json.loads((folder / "bundle.json").read_bytes())
     for key in ("weight", "transform", "scope", "benchmarks"):
@@ -244,27 +244,27 @@ def test_a_mean_of_bounded_predictions_is_bounded() -> None:
 
 @given(weights=st.lists(WEIGHTS, min_size=1, max_size=9), rows=st.integers(1, 3))
 @settings(max_examples=10)
-def test_what_is_called_bounded_stays_in_0_to_1(weights: list[float], rows: int) -> None:
-    made = ensembles.make_bundle([ensembles.make_member("a", transform="rank", weight=weight) for weight in weights])
-    got = pickles.load_predict(made)(*ensembles.frames(made, np.ones((rows, 1)) * [[2.0]], ["X"] * rows))
+def test_bounded_nodes_stay_in_0_to_1(weights: list[float], rows: int) -> None:
+    built = ensembles.make_bundle([ensembles.make_member("a", transform="rank", weight=weight) for weight in weights])
+    got = pickles.load_predict(built)(*ensembles.frames(built, np.ones((rows, 1)) * [[2.0]], ["X"] * rows))
     assert got["prediction"].between(0, 1).all()
     assert rows > 1 or got["prediction"].tolist() == [1.0]
 
 
 def test_the_bound_is_wide_where_ranks_are_open_and_nowhere_else() -> None:
-    made = ensembles.make_bundle([ensembles.make_member("a", transform="rank", scope="frame")])
+    built = ensembles.make_bundle([ensembles.make_member("a", transform="rank", scope="frame")])
     inputs = np.array([[0.0], [1.0], [2.0], [2.0 + 1e-9], [3.0], [4.0]])
-    _, bounds = prediction.predict_with_tolerances(made.model, inputs)
+    _, bounds = prediction.predict_with_tolerances(built.model, inputs)
     open_rows = bounds > 0.1
     assert open_rows.tolist() == [False, False, True, True, False, False]
     assert bounds[~open_rows].max() < 1e-4
 
 
-def test_members_that_cancel_have_the_bound_of_what_they_are() -> None:
+def test_tolerance_of_members_that_cancel_each_other() -> None:
     one = ensembles.make_member("ab")
-    made = ensembles.make_bundle([one, dataclasses.replace(one, weight=-1.0)])
+    built = ensembles.make_bundle([one, dataclasses.replace(one, weight=-1.0)])
     inputs = np.random.default_rng(1).normal(size=(30, 2))
-    expected, bounds = prediction.predict_with_tolerances(made.model, inputs)
+    expected, bounds = prediction.predict_with_tolerances(built.model, inputs)
     assert not expected.any()
     assert bounds.min() >= prediction.compute_tolerance(formulas.predict(one.model, inputs)) / 2
 
@@ -276,11 +276,11 @@ def test_the_members_features_are_written_once() -> None:
     assert sizes[1] - sizes[0] < sum(map(len, names))  # its own numbers take half of that
 
 
-def test_members_are_of_kinds_that_predict_by_themselves(tmp_path: Path) -> None:
+def test_member_of_an_invalid_kind_is_refused(tmp_path: Path) -> None:
     inner = model.Ensemble(members=(ensembles.make_member("a"),))
     outer: Any = model.Member(model=inner, features=("feature_a",))  # type: ignore[arg-type]
-    made = dataclasses.replace(
+    built = dataclasses.replace(
         ensembles.make_bundle([ensembles.make_member("a")]), model=model.Ensemble(members=(outer,))
     )
-    with pytest.raises(errors.BundleError, match=r"members\.0: is a model of type Ensemble; a member is "):
-        write.write(tmp_path / "made", made)
+    with pytest.raises(errors.BundleError, match=r"members\.0: has a model of type Ensemble; expected one of "):
+        write.write(tmp_path / "made", built)

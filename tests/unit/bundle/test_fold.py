@@ -53,8 +53,8 @@ def test_scaling_and_bias_are_inside_the_first_layers_weights(
 ) -> None:
     folded = one_layer(weights, bias, centre, scale)
     shifted = inputs.copy()
-    for place, _, far_centre in folded["far"]:
-        shifted[place] -= far_centre
+    for index, _, far_centre in folded["far"]:
+        shifted[index] -= far_centre
     expected = ((inputs - centre) / scale) @ weights + bias
     ones = np.ones(folded["layers"][0]["weights"].shape[1] - len(shifted))
     np.testing.assert_allclose(folded["layers"][0]["weights"] @ np.append(shifted, ones), expected, atol=1e-12)
@@ -89,11 +89,11 @@ def plain(tree: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [*pickles.SCENARIO_BUNDLES, "custom"])
-def test_a_key_that_need_not_be_there_is_not_needed(name: str, tmp_path: Path) -> None:
-    made = custom.make_bundle() if name == "custom" else pickles.scenario_bundle(name)
-    if not hasattr(made.model, "members"):  # those of an ensemble name benchmarks
-        made = dataclasses.replace(made, benchmarks=(), features=made.features + made.benchmarks)
-    bundle = bundles.write_bundle(tmp_path / "bundle", made)
+def test_optional_key_can_be_missing(name: str, tmp_path: Path) -> None:
+    built = custom.make_bundle() if name == "custom" else pickles.scenario_bundle(name)
+    if not hasattr(built.model, "members"):  # those of an ensemble name benchmarks
+        built = dataclasses.replace(built, benchmarks=(), features=built.features + built.benchmarks)
+    bundle = bundles.write_bundle(tmp_path / "bundle", built)
     expected = folded(bundle)
 
     def cut(data: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def test_a_key_that_need_not_be_there_is_not_needed(name: str, tmp_path: Path) -
     assert folded(bundle) == expected
 
 
-def test_a_large_booster_that_is_no_mean_need_not_say_so() -> None:
+def test_averaged_is_optional_for_a_summed_booster() -> None:
     told = {"objective": "regression", "leaves": 1_000_000, "trees": 1_000, "outputs": 1, "features": ["a"]}
     header = {**told, "benchmarks": []}
     assert lightgbm.choose_step(header) == lightgbm.choose_step({**header, "averaged": False}) > 0

@@ -60,7 +60,7 @@ def bundle(of: model.LightGbm, features: int = 4) -> model.Bundle:
     inputs = rows(6, features)
     inputs[1, 0] = np.nan
     return model.Bundle(
-        features=tuple(f"feature_{place}" for place in range(features)),
+        features=tuple(f"feature_{index}" for index in range(features)),
         model=of,
         golden=model.GoldenRows(inputs=inputs, predictions=formulas.predict(of, inputs)),
         post=(post.make_step("rank"),),
@@ -68,7 +68,7 @@ def bundle(of: model.LightGbm, features: int = 4) -> model.Bundle:
 
 
 def frame(x: Any) -> pd.DataFrame:
-    return pd.DataFrame(x, columns=[f"feature_{place}" for place in range(x.shape[1])])
+    return pd.DataFrame(x, columns=[f"feature_{index}" for index in range(x.shape[1])])
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +97,16 @@ def test_the_same_booster_gives_the_same_bytes_with_no_name_and_no_time(small: l
     assert len(zlib.decompress(one.text, 31)) < 0.7 * len(text)
 
 
-def damaged(text: bytes, change: Callable[[bytes], bytes]) -> bytes:
+def damage_text(text: bytes, change: Callable[[bytes], bytes]) -> bytes:
     """Return a text with its trees changed and the header's sizes right."""
     head, body = gzip.decompress(text).split(b"\n\nTree=", 1)
     trees = (b"Tree=" + body).split(b"\n\n\n")[:-1]
     trees = [change(tree) + b"\n\n\n" for tree in trees]
     head = re.sub(rb"tree_sizes=.*", b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in trees), head)
-    return packed(head + b"\n\n" + b"".join(trees) + b"end of trees\n")
+    return pack_trees(head + b"\n\n" + b"".join(trees) + b"end of trees\n")
 
 
-def number(key: bytes, place: int, value: bytes, *, tree: int = 0) -> Callable[[bytes], bytes]:
+def number(key: bytes, index: int, value: bytes, *, tree: int = 0) -> Callable[[bytes], bytes]:
     """Return a change of one number of a tree."""
 
     def change(text: bytes) -> bytes:
@@ -115,119 +115,123 @@ def number(key: bytes, place: int, value: bytes, *, tree: int = 0) -> Callable[[
         line = re.search(rb"^" + key + rb"=(.*)$", text, re.MULTILINE)
         assert line is not None
         values = line.group(1).split()
-        values[place] = value
+        values[index] = value
         return text.replace(line.group(0), key + b"=" + b" ".join(values))
 
     return change
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (number(b"split_feature", 0, b"9"), "tree 0: split_feature: is no feature (at [0])"),
-        (number(b"split_feature", 1, b"-1", tree=2), "tree 2: split_feature: is no feature (at [1])"),
-        (number(b"left_child", 0, b"0"), "left_child: is no split after its own, and no leaf"),
-        (number(b"right_child", 0, b"5000"), "right_child: is no split after its own, and no leaf"),
-        (number(b"left_child", 1, b"-5000"), "left_child: is no split after its own, and no leaf"),
-        (number(b"right_child", -1, b"-1"), "left_child: leads to a leaf twice, or never"),
+        (number(b"split_feature", 0, b"9"), "tree 0: split_feature: is not a feature (at [0])"),
+        (number(b"split_feature", 1, b"-1", tree=2), "tree 2: split_feature: is not a feature (at [1])"),
+        (number(b"left_child", 0, b"0"), "left_child: is not a later split or a leaf"),
+        (number(b"right_child", 0, b"5000"), "right_child: is not a later split or a leaf"),
+        (number(b"left_child", 1, b"-5000"), "left_child: is not a later split or a leaf"),
+        (number(b"right_child", -1, b"-1"), "left_child: does not lead to each leaf exactly once"),
         (number(b"leaf_value", 0, b"nan"), "leaf_value: is not finite"),
-        (number(b"leaf_value", 0, b"x"), "leaf_value: has something that is no number"),
+        (number(b"leaf_value", 0, b"x"), "leaf_value: has text that is not a number"),
         (number(b"threshold", 0, b"nan"), "threshold: is not finite"),
-        (number(b"decision_type", 0, b"64"), "decision_type: is no way to decide"),
+        (number(b"decision_type", 0, b"64"), "decision_type: is not a valid decision type"),
         (number(b"num_leaves", 0, b"3", tree=1), "tree 1: split_feature: has"),
         (number(b"num_leaves", 0, b"-3", tree=1), "tree 1: num_leaves: has no leaves"),
         (
             number(b"num_leaves", 0, b"8589934592", tree=1),
-            "tree 1: num_leaves: is more than there are values of leaves",
+            "tree 1: num_leaves: is more than the number of leaf values",
         ),
-        (number(b"num_leaves", 0, b"9223372036854775807"), "tree 0: num_leaves: is more than there are values of"),
+        (number(b"num_leaves", 0, b"9223372036854775807"), "tree 0: num_leaves: is more than the number of"),
     ],
 )
-def test_a_number_that_lightgbm_would_follow_anywhere_is_found(
-    small: lgb.Booster, tmp_path: Path, change: Any, said: str
-) -> None:
+def test_out_of_range_number_is_reported(small: lgb.Booster, tmp_path: Path, change: Any, message: str) -> None:
     good = kind_of(small.model_to_string())
-    bad = replace(good, text=damaged(good.text, change))
+    bad = replace(good, text=damage_text(good.text, change))
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "it", replace(bundle(good), model=bad))
     assert f"{FILE}: " in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(("key", "value"), [(b"cat_boundaries", b"70"), (b"cat_threshold", b"-1"), (b"num_cat", b"0")])
 def test_categorical_splits_are_checked_too(key: bytes, value: bytes) -> None:
     good = kind_of(booster(max_cat_to_onehot=1, min_data_per_group=5, cat_smooth=1).model_to_string())
     assert lgb_trees(good.text)[0].words.any()
-    tree = next(place for place, text in enumerate(trees_of(good.text)) if b"cat_threshold" in text)
+    tree = next(index for index, text in enumerate(trees_of(good.text)) if b"cat_threshold" in text)
     with pytest.raises(lightgbm_text.BoosterTextError, match=f"tree {tree}: "):
-        lgb_trees(damaged(good.text, number(key, 0 if key != b"cat_boundaries" else 1, value, tree=tree)))
+        lgb_trees(damage_text(good.text, number(key, 0 if key != b"cat_boundaries" else 1, value, tree=tree)))
 
 
-def test_a_count_that_no_memory_holds_is_found_before_it_is_followed() -> None:
+def test_huge_count_is_refused_before_allocation() -> None:
     text = trees_of(kind_of(booster(linear_tree=True).model_to_string()).text)[1]
-    batch = lightgbm_trees.parse([text], 0, 4)
+    batch = lightgbm_trees.parse_trees([text], 0, 4)
     assert batch.linear is not None
-    for place in range(int(batch.leaves[0])):
-        text = number(b"num_features", place, b"1000000000000000", tree=1)(text)
+    for index in range(int(batch.leaves[0])):
+        text = number(b"num_features", index, b"1000000000000000", tree=1)(text)
     with pytest.raises(lightgbm_text.BoosterTextError, match="leaf_features: has"):
-        lightgbm_trees.parse([text], 0, 1 << 60)
+        lightgbm_trees.parse_trees([text], 0, 1 << 60)
 
 
 def trees_of(text: bytes) -> list[bytes]:
-    with lightgbm_text.opened(text) as stream:
+    with lightgbm_text.open_text(text) as stream:
         return list(lightgbm_text.read_trees(stream, lightgbm_text.read_header(stream)))
 
 
 def lgb_trees(text: bytes) -> list[lightgbm_trees.Batch]:
-    with lightgbm_text.opened(text) as stream:
-        return list(lightgbm_trees.read(stream, lightgbm_text.read_header(stream)))
+    with lightgbm_text.open_text(text) as stream:
+        return list(lightgbm_trees.read_batches(stream, lightgbm_text.read_header(stream)))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
-        (lambda _: b"", "is no gzip file"),
-        (lambda _: b"tree\n", "is no gzip file"),
-        (lambda text: text[:-20], "is cut short"),
+        (lambda _: b"", "is not a gzip file"),
+        (lambda _: b"tree\n", "is not a gzip file"),
+        (lambda text: text[:-20], "is truncated"),
         (lambda text: text[:200] + bytes(4) + text[204:], "is damaged"),
-        (lambda text: text + b"more", "goes on after the end of its gzip stream"),
-        (lambda text: text + text, "goes on after the end of its gzip stream"),
-        (lambda text: gzip.compress(gzip.decompress(text)), "has a name or a time in its gzip header"),
-        (lambda text: packed(gzip.decompress(text) + b"\nparameters:\n[data: /srv/x]\n"), "goes on after its trees"),
-        (lambda text: packed(gzip.decompress(text)[:-20]), "does not have tree 5 where its header says"),
-        (lambda text: packed(gzip.decompress(text).replace(b"Tree=3", b"Tree=4")), "does not have tree 3"),
-        (lambda text: packed(gzip.decompress(text).replace(b"version=v4", b"version=v9")), "is of version 'v9'"),
-        (lambda text: packed(gzip.decompress(text).replace(b"max_feature_idx=3", b"max_feature_idx=7")), "names 4"),
-        (lambda text: packed(re.sub(rb"tree_sizes=\d+", b"tree_sizes=999999999", gzip.decompress(text))), "in one"),
-        (lambda text: packed(gzip.decompress(text).replace(b"feature_names", b"names")), "has no feature_names"),
-        (lambda _: packed(b"tree\n" + b"x" * 70_000_000), "is no model in LightGBM's text form"),
-        (lambda _: packed(b"{}\n\n"), "is no model in LightGBM's text form"),
+        (lambda text: text + b"more", "has trailing data after its gzip stream"),
+        (lambda text: text + text, "has trailing data after its gzip stream"),
+        (lambda text: gzip.compress(gzip.decompress(text)), "has a file name or a time in its gzip header"),
+        (
+            lambda text: pack_trees(gzip.decompress(text) + b"\nparameters:\n[data: /srv/x]\n"),
+            "has trailing data after its trees",
+        ),
+        (
+            lambda text: pack_trees(gzip.decompress(text)[:-20]),
+            "tree 5 is not at the position that its header declares",
+        ),
+        (lambda text: pack_trees(gzip.decompress(text).replace(b"Tree=3", b"Tree=4")), "tree 3 is not at the position"),
+        (lambda text: pack_trees(gzip.decompress(text).replace(b"version=v4", b"version=v9")), "has version 'v9'"),
+        (lambda text: pack_trees(gzip.decompress(text).replace(b"max_feature_idx=3", b"max_feature_idx=7")), "lists 4"),
+        (lambda text: pack_trees(re.sub(rb"tree_sizes=\d+", b"tree_sizes=999999999", gzip.decompress(text))), "in one"),
+        (lambda text: pack_trees(gzip.decompress(text).replace(b"feature_names", b"names")), "feature_names missing"),
+        (lambda _: pack_trees(b"tree\n" + b"x" * 70_000_000), "is not a model in LightGBM's text format"),
+        (lambda _: pack_trees(b"{}\n\n"), "is not a model in LightGBM's text format"),
     ],
 )
-def test_what_is_no_text_is_said(small: lgb.Booster, tmp_path: Path, spoil: Any, said: str) -> None:
+def test_invalid_text_is_reported(small: lgb.Booster, tmp_path: Path, spoil: Any, message: str) -> None:
     good = bundle(kind_of(small.model_to_string()))
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "it", replace(good, model=replace(good.model, text=spoil(good.model.text))))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def packed(text: bytes) -> bytes:
+def pack_trees(text: bytes) -> bytes:
     stream = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as file:
         file.write(text)
     return stream.getvalue()
 
 
-def test_what_is_declared_is_held_against_the_text(small: lgb.Booster, tmp_path: Path) -> None:
+def test_declared_facts_are_compared_to_the_text(small: lgb.Booster, tmp_path: Path) -> None:
     of = kind_of(small.model_to_string())
     good, wrong = bundle(of), replace(of, trees=7, leaves=1, objective="binary", averaged=True)
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "it", replace(good, model=wrong))
-    said = str(caught.value)
-    assert "has trees 6; bundle.json declares 7" in said
-    assert "declares 1" in said
-    assert "has objective 'regression'; bundle.json declares 'binary'" in said
-    assert "has averaged False" in said
+    message = str(caught.value)
+    assert "has trees 6; bundle.json declares 7" in message
+    assert "declares 1" in message
+    assert "has objective 'regression'; bundle.json declares 'binary'" in message
+    assert "has averaged False" in message
 
 
 def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) -> None:
@@ -236,38 +240,38 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
     narrow = replace(good, features=good.features[:3], golden=replace(good.golden, inputs=inputs))
     with pytest.raises(errors.BundleError, match="takes 4 features, but 3 features and 0 benchmarks make 3 inputs"):
         write.write(tmp_path / "it", narrow)
-    with pytest.raises(errors.BundleError, match="outputs: gives 3 values a row"):
+    with pytest.raises(errors.BundleError, match="outputs: returns 3 values a row"):
         write.write(tmp_path / "it", replace(good, model=replace(of, outputs=3)))
 
 
 @pytest.mark.parametrize(
-    ("categories", "said"),
+    ("categories", "message"),
     [
-        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected from 0 to 3"),
-        ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: a value is there twice"),
-        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2: there more than once"),
+        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected the index of an input, from 0 to 3"),
+        ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: duplicate value"),
+        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2 in several lists"),
         ([{"inputs": [], "values": [1]}], "categories.0.inputs"),
         ([{"inputs": [0], "values": ["a"]}], "categories.0.values"),
     ],
 )
-def test_categories_have_places_and_numbers(
-    small: lgb.Booster, tmp_path: Path, categories: list[Any], said: str
+def test_invalid_categories_are_reported(
+    small: lgb.Booster, tmp_path: Path, categories: list[Any], message: str
 ) -> None:
     folder = bundles.write_bundle(tmp_path / "it", bundle(kind_of(small.model_to_string())))
     bundles.edit_json(folder, lambda data: data.update(categories=categories))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_another_file_and_none_are_faults(small: lgb.Booster, tmp_path: Path) -> None:
+def test_unexpected_and_missing_files_are_problems(small: lgb.Booster, tmp_path: Path) -> None:
     folder = bundles.write_bundle(tmp_path / "it", bundle(kind_of(small.model_to_string())))
     (folder / FILE).rename(folder / "m0.model.txt.gz")
     bundles.edit_json(folder, lambda data: data.update(files={f"m0.{FILE}": data["files"][FILE]}))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    assert "a booster has no file but model.txt.gz" in str(caught.value)
-    assert "model.txt.gz: missing" in str(caught.value)
+    assert "a booster has model.txt.gz only" in str(caught.value)
+    assert "model.txt.gz is missing" in str(caught.value)
 
 
 def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:
@@ -307,19 +311,19 @@ def deep() -> str:
 
 
 def test_deep_texts_are_boosters_of_that_size(deep: str) -> None:
-    made = lgb.Booster(model_str=deep)
-    assert made.num_trees() == 130
-    assert made.feature_name() == [f"feature_{place}" for place in range(5)]
+    built = lgb.Booster(model_str=deep)
+    assert built.num_trees() == 130
+    assert built.feature_name() == [f"feature_{index}" for index in range(5)]
     of = kind_of(deep)
     assert of.trees == 130
     assert 8 * 130 < of.leaves <= 16 * 130
 
 
 def test_a_large_booster_is_summed_some_trees_at_a_time(deep: str) -> None:
-    made, x = lgb.Booster(model_str=deep), rows(60, 5)
+    built, x = lgb.Booster(model_str=deep), rows(60, 5)
     for step in (7, 129, 130, 500):
-        ours = boosters.predict_block(made, step, 1, x)
-        np.testing.assert_allclose(ours, made.predict(x), rtol=1e-13)
+        ours = boosters.predict_block(built, step, 1, x)
+        np.testing.assert_allclose(ours, built.predict(x), rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -381,10 +385,10 @@ def test_every_type_of_column_predicts_alike(small: lgb.Booster, dtype: str) -> 
 
 def test_float64_inputs_are_not_rounded() -> None:
     x = 1 + np.arange(200)[:, None] * 2.0**-40  # all alike in float32
-    made = lgb.train({**QUIET, "min_data_in_bin": 1}, lgb.Dataset(x, np.arange(200)), 5)
-    raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(made.model_to_string()), 1)))
-    assert len(np.unique(made.predict(x))) > 10
-    np.testing.assert_array_equal(raw(frame(x), None), made.predict(x))
+    built = lgb.train({**QUIET, "min_data_in_bin": 1}, lgb.Dataset(x, np.arange(200)), 5)
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(built.model_to_string()), 1)))
+    assert len(np.unique(built.predict(x))) > 10
+    np.testing.assert_array_equal(raw(frame(x), None), built.predict(x))
 
 
 def test_rows_are_taken_in_blocks(small: lgb.Booster, monkeypatch: pytest.MonkeyPatch) -> None:

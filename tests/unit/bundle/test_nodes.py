@@ -15,7 +15,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from builder.bundle import activations, model, nodes, prediction
 from builder.bundle.kinds import catalog as kinds
-from builder.bundle.kinds import prepare
+from builder.bundle.kinds import preprocessing
 from builder.bundle.storage import read, write
 from builder.inside.fold import nodes as fold_nodes
 from builder.inside.predict import nodes as predict_nodes
@@ -33,21 +33,21 @@ def network(random: np.random.Generator, inputs: int, layers: tuple[model.Node, 
     )
 
 
-def inputs_of(made: model.Network | model.Linear, random: np.random.Generator, rows: int = ROWS) -> formulas.Array:
-    inputs = made.centre + made.scale * random.normal(size=(rows, len(made.centre)))
+def inputs_of(built: model.Network | model.Linear, random: np.random.Generator, rows: int = ROWS) -> formulas.Array:
+    inputs = built.centre + built.scale * random.normal(size=(rows, len(built.centre)))
     inputs[random.random(inputs.shape) < 0.05] = np.nan
     return np.asarray(inputs, dtype=np.float64)
 
 
-def frame(made: model.Bundle, inputs: formulas.Array) -> pd.DataFrame:
+def frame(built: model.Bundle, inputs: formulas.Array) -> pd.DataFrame:
     index = pd.Index([f"n{row}" for row in range(len(inputs))], name="id")
-    return pd.DataFrame(inputs, index=index, columns=list(made.features))
+    return pd.DataFrame(inputs, index=index, columns=list(built.features))
 
 
-def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
-    expected = formulas.predict(made.model, inputs)
-    raw = pickles.get_predict_raw(pickles.load_predict(made))
-    live = frame(made, inputs)
+def assert_near(built: model.Bundle, inputs: formulas.Array) -> None:
+    expected = formulas.predict(built.model, inputs)
+    raw = pickles.get_predict_raw(pickles.load_predict(built))
+    live = frame(built, inputs)
     found = raw(live, None)
     bound = prediction.compute_tolerance(expected)
     assert np.abs(found - expected).max() <= bound
@@ -60,8 +60,8 @@ def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
 @given(seed=SEEDS, inputs=st.integers(1, 9), count=st.integers(1, 9))
 def test_any_nodes_predict_what_the_reference_does(seed: int, inputs: int, count: int) -> None:
     random = np.random.default_rng(seed)
-    made = network(random, inputs, node_lists.drawn(random, inputs, count))
-    assert_near(bundles.make_bundle(inputs, network=made), inputs_of(made, random))
+    built = network(random, inputs, node_lists.drawn(random, inputs, count))
+    assert_near(bundles.make_bundle(inputs, network=built), inputs_of(built, random))
 
 
 @settings(max_examples=15)
@@ -84,12 +84,12 @@ def test_wide_nodes_in_float32_are_near_the_reference(seed: int, *, dense_first:
     wide = width + (width if dense_first else inputs)
     last = (random.normal(size=(wide, 1)) / np.sqrt(wide)).astype(np.float32)
     first.append(model.make_node("dense", weights=last, bias=bias[:1], activation=IDENTITY))
-    made = network(random, inputs, tuple(first))
-    bundle = bundles.make_bundle(inputs, network=made)
+    built = network(random, inputs, tuple(first))
+    bundle = bundles.make_bundle(inputs, network=built)
     folded = pickles.fold_bundle(bundle)
     assert folded["imputation"].dtype == np.float32
     assert {array["gain"].dtype.name for array in folded["layers"] if "gain" in array} == {"float32"}
-    assert_near(bundle, inputs_of(made, random))
+    assert_near(bundle, inputs_of(built, random))
 
 
 @settings(max_examples=20)
@@ -101,21 +101,21 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     width = 5
     drawn = node_lists.drawn(random, width, count, ops=ops)
     imputation = np.where(random.random(width) < 0.5, np.nan, 1.5)
-    made = model.Preprocessing(
+    built = model.Preprocessing(
         imputation=imputation, centre=random.normal(size=width), scale=np.full(width, 0.3), layers=drawn
     )
-    entry = prepare.keys_of(made)["prepare"]
-    folded = fold_nodes.fold_preprocessing(entry, prepare.arrays_of(made))
+    entry = preprocessing.to_keys(built)["prepare"]
+    folded = fold_nodes.fold_preprocessing(entry, preprocessing.collect_arrays(built))
     inputs = random.normal(size=(ROWS, width))
     inputs[random.random(inputs.shape) < 0.1] = np.nan
     found = predict_nodes.preprocess(folded, inputs.T.copy())
-    np.testing.assert_allclose(found.T, formulas.nodes.prepared(made, inputs), rtol=1e-9, atol=1e-9)
-    assert np.isnan(found).any() == np.isnan(formulas.nodes.prepared(made, inputs)).any()
+    np.testing.assert_allclose(found.T, formulas.nodes.prepared(built, inputs), rtol=1e-9, atol=1e-9)
+    assert np.isnan(found).any() == np.isnan(formulas.nodes.prepared(built, inputs)).any()
 
 
-def test_what_does_nothing_is_not_done() -> None:
-    made = model.Preprocessing(imputation=np.full(3, np.nan), centre=np.zeros(3), scale=np.ones(3))
-    folded = fold_nodes.fold_preprocessing(prepare.keys_of(made)["prepare"], prepare.arrays_of(made))
+def test_steps_without_effect_are_folded_away() -> None:
+    built = model.Preprocessing(imputation=np.full(3, np.nan), centre=np.zeros(3), scale=np.ones(3))
+    folded = fold_nodes.fold_preprocessing(preprocessing.to_keys(built)["prepare"], preprocessing.collect_arrays(built))
     assert folded == {"imputation": None, "centre": None, "scale": None, "layers": []}
     assert fold_nodes.fold_preprocessing(None, {}) is None
 
@@ -133,7 +133,7 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
     )
     expected = theirs.inverse_transform(x) if inverse else theirs.transform(x)
     np.testing.assert_allclose(formulas.nodes.run_nodes([node], x), expected, rtol=1e-12, atol=1e-12)
-    folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.arrays_of([node]))
+    folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.collect_arrays([node]))
     np.testing.assert_allclose(predict_nodes.run_nodes(folded, x.T).T, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -141,13 +141,13 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
 @given(seed=SEEDS, count=st.integers(1, 9), kind=st.sampled_from(["float32", "float64"]))
 def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, tmp_path_factory: Any) -> None:
     random = np.random.default_rng(seed)
-    made = network(random, 4, node_lists.drawn(random, 4, count, kind=kind))
+    built = network(random, 4, node_lists.drawn(random, 4, count, kind=kind))
     folder: Path = tmp_path_factory.mktemp("written")
-    bundles.write_bundle(folder, bundles.make_bundle(4, network=made))
+    bundles.write_bundle(folder, bundles.make_bundle(4, network=built))
     back = read.read(folder).model
     assert isinstance(back, model.Network)
-    assert nodes.as_data(back.layers) == nodes.as_data(made.layers)
-    ours, theirs = nodes.arrays_of(made.layers), nodes.arrays_of(back.layers)
+    assert nodes.as_data(back.layers) == nodes.as_data(built.layers)
+    ours, theirs = nodes.collect_arrays(built.layers), nodes.collect_arrays(back.layers)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         assert array.dtype == theirs[name].dtype
@@ -162,7 +162,7 @@ def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
         model.make_node("sum", sources=(1, 0)),
         model.make_node("sum", sources=(2, 2, 0)),
     ]
-    folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.arrays_of(listed))
+    folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.collect_arrays(listed))
     assert [node["free"] for node in folded] == [[], [-1], [1], [0, 2]]
     assert fold_nodes.row_bytes(folded, 3) == 3 * 3 * 8
 
@@ -171,7 +171,7 @@ def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
 @given(seed=SEEDS, inputs=st.integers(1, 300), kind=st.sampled_from(["float32", "float64"]))
 def test_linear_models_predict_what_the_reference_does(seed: int, inputs: int, kind: str) -> None:
     random = np.random.default_rng(seed)
-    made = model.Linear(
+    built = model.Linear(
         weights=random.normal(size=inputs).astype(kind),
         bias=random.normal(size=1).astype(kind),
         activation=activations.Activation(name=str(random.choice(["identity", "sigmoid"]))),
@@ -179,31 +179,31 @@ def test_linear_models_predict_what_the_reference_does(seed: int, inputs: int, k
         centre=random.uniform(1, 3, size=inputs),
         scale=random.uniform(0.5, 2, size=inputs),
     )
-    bundle = replace(bundles.make_bundle(inputs), model=made)
-    rows = inputs_of(made, random)
-    by_hand = (np.where(np.isnan(rows), 2.0, rows) - made.centre) / made.scale @ made.weights + made.bias
-    if made.activation.name == "sigmoid":
+    bundle = replace(bundles.make_bundle(inputs), model=built)
+    rows = inputs_of(built, random)
+    by_hand = (np.where(np.isnan(rows), 2.0, rows) - built.centre) / built.scale @ built.weights + built.bias
+    if built.activation.name == "sigmoid":
         by_hand = 1 / (1 + np.exp(-by_hand))
-    np.testing.assert_allclose(formulas.predict(made, rows), by_hand, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(formulas.predict(built, rows), by_hand, rtol=1e-10, atol=1e-10)
     assert_near(bundle, rows)
-    assert kinds.count_parameters(made) == inputs + 1
-    assert kinds.is_bounded(made) == (made.activation.name == "sigmoid")
+    assert kinds.count_parameters(built) == inputs + 1
+    assert kinds.is_bounded(built) == (built.activation.name == "sigmoid")
 
 
 def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
-    made = model.Linear(
+    built = model.Linear(
         weights=np.array([0.5, -1.0, 2.0]),
         bias=np.array([0.25]),
         activation=activations.Activation(name="leaky_relu", constants={"slope": 0.5}),
         **{name: np.ones(3, dtype=np.float32) for name in ("imputation", "centre", "scale")},
     )
-    bundle = replace(bundles.make_bundle(3), model=made)
+    bundle = replace(bundles.make_bundle(3), model=built)
     write.write(tmp_path / "linear", bundle)
     back = read.read(tmp_path / "linear").model
     assert isinstance(back, model.Linear)
-    assert back.activation == made.activation
+    assert back.activation == built.activation
     for name in ("weights", "bias", "imputation", "centre", "scale"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+        np.testing.assert_array_equal(getattr(back, name), getattr(built, name))
 
 
 BOUNDED: list[tuple[list[model.Node], bool]] = [
@@ -237,5 +237,5 @@ BOUNDED: list[tuple[list[model.Node], bool]] = [
 
 
 @pytest.mark.parametrize(("listed", "bounded"), BOUNDED)
-def test_what_bounds_the_predictions(listed: list[model.Node], *, bounded: bool) -> None:
+def test_is_bounded_by_objective_and_head(listed: list[model.Node], *, bounded: bool) -> None:
     assert nodes.is_bounded(listed) is bounded

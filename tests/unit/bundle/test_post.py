@@ -41,12 +41,12 @@ def test_every_step_is_written_and_read_back() -> None:
         post.make_step("blend", benchmark="c", weight=0.1, transform="raw"),
         post.make_step("clip", low=-1, high=2),
     )
-    written = json.loads(json.dumps(post.as_data(steps)))
-    assert schema.parse(post.Steps, {"post": written}) == post.Steps(post=steps)
+    write_small = json.loads(json.dumps(post.as_data(steps)))
+    assert schema.parse(post.Steps, {"post": write_small}) == post.Steps(post=steps)
     assert {post.get_step_name(step) for step in steps} == set(post.KINDS)
 
 
-def test_what_steps_read() -> None:
+def test_required_columns_of_steps() -> None:
     steps = (
         post.make_step("neutralize", features=("a", "b"), scope="frame"),
         post.make_step("neutralize", features=("b", "c"), scope="frame"),
@@ -85,7 +85,7 @@ def test_groups_become_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "bounded_model", "place"),
+    ("steps", "bounded_model", "index"),
     [
         ((), True, None),
         ((), False, -1),
@@ -111,31 +111,31 @@ def test_groups_become_names() -> None:
         ((post.make_step("rank"), post.make_step("blend", benchmark="x", transform="gaussian")), True, 1),
     ],
 )
-def test_where_predictions_leave_the_range(steps: tuple[post.Step, ...], bounded_model: Any, place: int | None) -> None:
-    assert post.find_unbounded_step(steps, model_bounded=bounded_model) == place
-    fault = post.find_range_problem(steps, model_bounded=bounded_model)
-    assert (fault is None) == (place is None)
-    assert fault is None or "[0, 1]" in fault
+def test_find_unbounded_step(steps: tuple[post.Step, ...], bounded_model: Any, index: int | None) -> None:
+    assert post.find_unbounded_step(steps, model_bounded=bounded_model) == index
+    problem = post.find_range_problem(steps, model_bounded=bounded_model)
+    assert (problem is None) == (index is None)
+    assert problem is None or "[0, 1]" in problem
 
 
 def test_unknown_steps_and_words_are_refused() -> None:
-    faults = schema.parse(tuple[post.Step, ...], [{"rank": {"scope": "row"}}, {"rnak": {}}, {"rank": None}])
-    assert isinstance(faults, list)
-    assert [(fault.path, fault.text) for fault in faults] == [
+    problems = schema.parse(tuple[post.Step, ...], [{"rank": {"scope": "row"}}, {"rnak": {}}, {"rank": None}])
+    assert isinstance(problems, list)
+    assert [(problem.path, problem.text) for problem in problems] == [
         ((0, "rank", "scope"), "\"row\" is invalid; expected 'era' or 'frame'"),
         ((1, "rnak"), "unknown key; did you mean rank?"),
         ((2, "rank"), "null is invalid; expected a mapping with the keys scope, ties"),
     ]
 
 
-def test_what_is_refused_in_a_file_is_refused_in_python_too() -> None:
+def test_invalid_steps_are_refused_in_python_too() -> None:
     with pytest.raises(ValueError, match="rnak: unknown key; did you mean rank"):
         post.make_step("rnak")
     with pytest.raises(ValueError, match=r"clip\.low: "):
         post.make_step("clip", low="0")
-    with pytest.raises(ValueError, match="low has to be below high"):
+    with pytest.raises(ValueError, match="expected low to be below high"):
         post.make_step("clip", low=0.5, high=0.5)
-    with pytest.raises(ValueError, match="features and benchmarks stand here"):
+    with pytest.raises(ValueError, match="has features and benchmarks; expected one of"):
         post.make_step("neutralize", features=("a",), benchmarks=("b",))
 
 
@@ -167,7 +167,7 @@ STEPS["shift"] = shift_step
 """
 
 
-def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_step_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(source.PREDICT, tmp_path / "predict")
     (folder / "shift.py").write_text(NEW_STEP)
     monkeypatch.setattr(source, "PREDICT", folder)
@@ -178,13 +178,13 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     again: Any = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, again)
     spec.loader.exec_module(again)
-    faults = schema.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
-    assert isinstance(faults, list)
-    assert [fault.path[1:] for fault in faults] == [(0, "shift", "low"), (1, "shift"), (2, "shfit")]
-    made = again.make_step("shift", benchmark="bench", low=0.5)
-    assert again.as_data([made]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
-    assert again.needs([made]) == again.Needs(features=(), benchmarks=("bench",), era=True)
-    assert again.unbounded([made], model_bounded=False) is None
+    problems = schema.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
+    assert isinstance(problems, list)
+    assert [problem.path[1:] for problem in problems] == [(0, "shift", "low"), (1, "shift"), (2, "shfit")]
+    built = again.make_step("shift", benchmark="bench", low=0.5)
+    assert again.as_data([built]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
+    assert again.find_required_columns([built]) == again.RequiredColumns(features=(), benchmarks=("bench",), era=True)
+    assert again.find_unbounded_step([built], model_bounded=False) is None
     keys = schema.build_json_schema(again.Steps, title="")["$defs"]["Shift"]
     assert keys["properties"]["low"] == {
         "type": "number",
@@ -197,4 +197,4 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     assert files.index("rank.py") < files.index("shift.py")
     run = source.load_module(files, folder).STEPS["shift"]
     live = pd.DataFrame({"era": ["1", "1"]})
-    assert run(np.array([0.1, 0.2]), again.as_data([made])[0]["shift"], live, None).tolist() == [1.0, 1.5]
+    assert run(np.array([0.1, 0.2]), again.as_data([built])[0]["shift"], live, None).tolist() == [1.0, 1.5]

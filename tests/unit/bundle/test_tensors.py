@@ -47,7 +47,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(named=NAMED.filter(lambda named: "__metadata__" not in named))
-def test_what_is_written_is_what_both_readers_read(named: dict[str, tuple[NDArray[Any], str]], path: Path) -> None:
+def test_written_arrays_read_back_by_both_readers(named: dict[str, tuple[NDArray[Any], str]], path: Path) -> None:
     arrays = {name: LAYOUTS[layout](array) for name, (array, layout) in named.items()}
     tensors.write(path, arrays)
     raw = path.read_bytes()
@@ -68,7 +68,7 @@ def test_what_is_written_is_what_both_readers_read(named: dict[str, tuple[NDArra
 
 
 @given(named=st.dictionaries(st.text(max_size=4), ARRAYS, max_size=4), seed=st.integers(0, 9))
-def test_what_the_library_writes_is_read_the_same(named: dict[str, NDArray[Any]], seed: int, path: Path) -> None:
+def test_files_of_the_library_are_read_the_same(named: dict[str, NDArray[Any]], seed: int, path: Path) -> None:
     plain = {name: np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))) for name, array in named.items()}
     safetensors.numpy.save_file(plain, path, metadata={"seed": str(seed)})
     back = inside_tensors.read(path)

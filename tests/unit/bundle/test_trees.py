@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INPUTS = 4
 
 
-def grown(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole: bool = False) -> list[list[Any]]:
+def grow_trees(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole: bool = False) -> list[list[Any]]:
     """Return a tree as rows of feature, threshold, left, right, missing_left, value; a leaf is split again and again.
 
     Args:
@@ -38,11 +38,11 @@ def grown(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole:
     nodes: list[list[Any]] = [[-1, 0, -1, -1, 0, random.normal()]]
     ends = [0]
     while len(ends) < leaves:
-        place = ends.pop(-1 if random.random() < lean else int(random.integers(len(ends))))
+        index = ends.pop(-1 if random.random() < lean else int(random.integers(len(ends))))
         threshold = random.integers(0, 4) + 0.5 if whole else random.normal() * 2
         if random.random() < 0.05:
             threshold = np.inf
-        nodes[place] = [random.integers(INPUTS), threshold, len(nodes), len(nodes) + 1, random.random() < 0.5, 0]
+        nodes[index] = [random.integers(INPUTS), threshold, len(nodes), len(nodes) + 1, random.random() < 0.5, 0]
         for _ in range(2):
             ends.append(len(nodes))
             nodes.append([-1, 0, -1, -1, 0, random.normal()])
@@ -81,9 +81,9 @@ def sample(random: np.random.Generator, rows: int, *, whole: bool, holes: float)
 
 def assert_predicts(trees: model.Trees, inputs: NDArray[np.float64]) -> None:
     """The pickle predicts what the reference does; to the last bit where no node computes before or after."""
-    made = bundles.make_bundle(inputs.shape[1], network=trees)
-    raw = pickles.get_predict_raw(pickles.load_predict(made))
-    live = pd.DataFrame(inputs, columns=list(made.features))
+    built = bundles.make_bundle(inputs.shape[1], network=trees)
+    raw = pickles.get_predict_raw(pickles.load_predict(built))
+    live = pd.DataFrame(inputs, columns=list(built.features))
     expected = formulas.predict(trees, inputs)
     near: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13} if trees.head else {"rtol": 0, "atol": 0}
     np.testing.assert_allclose(raw(live, None), expected, **near)
@@ -96,7 +96,7 @@ def cases(draw: st.DrawFn) -> tuple[model.Trees, NDArray[np.float64]]:
     whole = draw(st.booleans())
     sizes = draw(st.lists(st.integers(1, 60), min_size=1, max_size=12))
     lean = draw(st.sampled_from([0.0, 0.5, 1.0]))
-    trees = [grown(random, size, lean=lean, whole=whole) for size in sizes]
+    trees = [grow_trees(random, size, lean=lean, whole=whole) for size in sizes]
     inputs = sample(random, draw(st.integers(1, 200)), whole=whole, holes=draw(st.sampled_from([0.0, 0.2])))
     return forest(trees, rounded=draw(st.booleans()), averaged=draw(st.booleans())), inputs
 
@@ -109,7 +109,7 @@ def test_any_forest_predicts_what_the_reference_does(case: tuple[model.Trees, ND
 
 @settings(max_examples=10)
 @given(cases(), st.integers(0, 2**20))
-def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[np.float64]], seed: int) -> None:
+def test_preprocessing_and_head_of_trees(case: tuple[model.Trees, NDArray[np.float64]], seed: int) -> None:
     trees, inputs = case
     random = np.random.default_rng(seed)
     outputs = int(random.integers(1, 4))
@@ -148,11 +148,11 @@ def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[
 
 def test_parts_of_rows_and_groups_of_questions_do_not_show() -> None:
     random = np.random.default_rng(3)
-    trees = forest([grown(random, 40) for _ in range(9)])
+    trees = forest([grow_trees(random, 40) for _ in range(9)])
     inputs = sample(random, 500, whole=False, holes=0.1)
     raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
     raw.__globals__["PART_ROWS"] = 64
-    live = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(INPUTS)])
+    live = pd.DataFrame(inputs, columns=[f"feature_{index}" for index in range(INPUTS)])
     np.testing.assert_allclose(raw(live, None), formulas.predict(trees, inputs), rtol=1e-12, atol=1e-13)
 
 
@@ -161,14 +161,14 @@ def test_more_questions_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(fold_trees, "_MAX_SPLITS_PER_GROUP", 20)
     random = np.random.default_rng(4)
-    trees = forest([grown(random, 30, lean=0.0) for _ in range(9)])
+    trees = forest([grow_trees(random, 30, lean=0.0) for _ in range(9)])
     assert len(pickles.fold_bundle(bundles.make_bundle(INPUTS, network=trees))["groups"]) > 2
     assert_predicts(trees, sample(random, 100, whole=False, holes=0.1))
 
 
 def test_whole_numbers_of_any_type_predict_the_same() -> None:
     random = np.random.default_rng(5)
-    trees = forest([grown(random, 30, whole=True) for _ in range(5)])
+    trees = forest([grow_trees(random, 30, whole=True) for _ in range(5)])
     live = pd.DataFrame(sample(random, 300, whole=True, holes=0), columns=[f"feature_{one}" for one in range(INPUTS)])
     raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
     for kind in ("int8", "float32", "int64"):
@@ -177,24 +177,24 @@ def test_whole_numbers_of_any_type_predict_the_same() -> None:
 
 def test_a_tree_that_is_one_long_branch_stays_small() -> None:
     random = np.random.default_rng(6)
-    trees = forest([grown(random, 3000, lean=1.0) for _ in range(3)])
-    made = bundles.make_bundle(INPUTS, network=trees)
-    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
-    assert len(pickles.pickle_bundle(made)) < 1.3 * arrays + 60_000
+    trees = forest([grow_trees(random, 3000, lean=1.0) for _ in range(3)])
+    built = bundles.make_bundle(INPUTS, network=trees)
+    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].dump_arrays(trees).values())
+    assert len(pickles.pickle_bundle(built)) < 1.3 * arrays + 60_000
     assert_predicts(trees, sample(random, 100, whole=False, holes=0.1))
 
 
 @pytest.mark.parametrize("lean", [0.0, 0.3, 0.8])
 def test_a_pickle_is_not_much_larger_than_its_trees(lean: float) -> None:
     random = np.random.default_rng(7)
-    trees = forest([grown(random, 200, lean=lean) for _ in range(20)])
-    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
+    trees = forest([grow_trees(random, 200, lean=lean) for _ in range(20)])
+    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].dump_arrays(trees).values())
     assert len(pickles.pickle_bundle(bundles.make_bundle(INPUTS, network=trees))) < 1.3 * arrays + 60_000
 
 
 def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
     random = np.random.default_rng(8)
-    trees = dataclasses.replace(forest([grown(random, 20) for _ in range(4)]), base=np.zeros(1))
+    trees = dataclasses.replace(forest([grow_trees(random, 20) for _ in range(4)]), base=np.zeros(1))
     inside = dataclasses.replace(trees, value=np.where(trees.feature < 0, random.random(trees.value.size) / 4.1, 0))
     assert kinds.is_bounded(inside)
     assert not kinds.is_bounded(dataclasses.replace(inside, base=np.full(1, 0.5)))
@@ -214,21 +214,21 @@ def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.
         folder = tmp_path_factory.mktemp("trees") / "bundle"
         write.write(folder, bundles.make_bundle(INPUTS, network=one))
         back = read.read(folder).model
-        ours, theirs = (kinds.KINDS["trees"].own_arrays(each) for each in (one, back))
+        ours, theirs = (kinds.KINDS["trees"].dump_arrays(each) for each in (one, back))
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name])
             assert array.dtype == theirs[name].dtype
-        assert kinds.KINDS["trees"].own_keys(one) == kinds.KINDS["trees"].own_keys(back)
+        assert kinds.KINDS["trees"].dump_keys(one) == kinds.KINDS["trees"].dump_keys(back)
 
 
 SMALL = [[0, 0.5, 1, 2, 0, 0], [-1, 0, -1, -1, 0, 1.0], [-1, 0, -1, -1, 0, 2.0]]
 
 
-def put(name: str, place: int, value: float) -> Callable[[model.Trees], model.Trees]:
+def put(name: str, index: int, value: float) -> Callable[[model.Trees], model.Trees]:
     def change(trees: model.Trees) -> model.Trees:
         array = getattr(trees, name).copy()
-        array[place] = value
+        array[index] = value
         return dataclasses.replace(trees, **{name: array})
 
     return change
@@ -250,11 +250,11 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
     "output": (put("output", 0, 1), "output: 1 at [0]"),
     "two_outputs": (
         lambda trees: dataclasses.replace(trees, base=np.zeros(2)),
-        "(2,); expected (1,): a prediction is one number a row",
+        "(2,); expected (1,): without `finish`, the model must return one value a row",
     ),
     "lengths": (
         lambda trees: dataclasses.replace(trees, value=trees.value[:-1]),
-        "value.shape: (5,); expected (6,), as of the others: one value a node",
+        "value.shape: (5,); expected (6,), like the other arrays: one value for each node",
     ),
     "type": (
         lambda trees: dataclasses.replace(trees, threshold=trees.threshold.astype(np.float32)),
@@ -268,17 +268,17 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_fault_is_named(name: str, tmp_path: Path) -> None:
-    change, said = FAULTS[name]
-    made = dataclasses.replace(bundles.make_bundle(INPUTS), model=change(forest([SMALL, SMALL])))
+def test_each_problem_is_reported(name: str, tmp_path: Path) -> None:
+    change, text = FAULTS[name]
+    built = dataclasses.replace(bundles.make_bundle(INPUTS), model=change(forest([SMALL, SMALL])))
     with pytest.raises(errors.BundleError) as caught:
-        write.write(tmp_path / "b", made)
-    assert said in str(caught.value)
+        write.write(tmp_path / "b", built)
+    assert text in str(caught.value)
 
 
-def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     trees = put("feature", 0, 9)(put("threshold", 0, np.nan)(put("value", 2, np.nan)(forest([SMALL, SMALL]))))
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "b", dataclasses.replace(bundles.make_bundle(INPUTS), model=trees))
-    for said in ("feature: 9", "threshold: nan", "value: nan"):
-        assert said in str(caught.value)
+    for text in ("feature: 9", "threshold: nan", "value: nan"):
+        assert text in str(caught.value)

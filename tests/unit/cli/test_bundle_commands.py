@@ -93,7 +93,7 @@ def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureF
         out, err = read_output(capsys)
         assert out == ""
         lines = err.splitlines()
-        assert lines[0].startswith(f"error: {path}/bundle.json: features: 1 of 2 names are there more than once: a")
+        assert lines[0].startswith(f"error: {path}/bundle.json: features: duplicates of 1 of 2 names: a")
         assert lines[1].startswith(f"{path}/bundle.json: trained.user: ")
         assert call("bundle", "check", str(path), "--json") == 2
         out, err = read_output(capsys)
@@ -133,7 +133,7 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
     nonsense = dataclasses.replace(booster, text=smaller.text, objective="nonsense")
     write.write(tmp_path / "nonsense", dataclasses.replace(made, model=nonsense))
     assert call("bundle", "check", str(tmp_path / "nonsense")) == 2
-    assert f"{tmp_path / 'nonsense'}: LightGBM refuses the booster's text" in read_output(capsys)[1]
+    assert f"{tmp_path / 'nonsense'}: LightGBM cannot read the booster" in read_output(capsys)[1]
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     assert call("bundle", "check", str(bad), "--json") == 0
     out, err = read_output(capsys)
@@ -158,7 +158,7 @@ def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pyte
 def test_nothing_there_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("show", "check"):
         assert call("bundle", verb, "absent.bundle.zip") == 2
-        assert "absent.bundle.zip: does not exist; name a folder with bundle.json" in read_output(capsys)[1]
+        assert "absent.bundle.zip: does not exist; expected a folder with bundle.json" in read_output(capsys)[1]
     assert call("bundle") == 2
     assert call("bundle", "shwo", "x") == 2
 

@@ -110,16 +110,18 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = project / "configs" / "small.yaml"
-    ending = "which the tournament refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
+    ending = (
+        "which the tournament requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
+    )
     for text, fault in (
-        ("post: []\n", f"{path}: post: no step follows the model, whose predictions can leave [0, 1], {ending}"),
+        ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {ending}"),
         (
             "post:\n  - blend: {benchmark: bench, transform: raw}\n",
-            f"{path}: post: no step keeps the model's predictions in [0, 1], {ending}",
+            f"{path}: post: no step limits the model's predictions to [0, 1], {ending}",
         ),
         (
             "post:\n  - rank: {}\n  - gaussianize: {}\n",
-            f"configs/small.yaml:7: post[1]: nothing after gaussianize keeps the predictions in [0, 1], {ending}",
+            f"configs/small.yaml:7: post[1]: no step after gaussianize limits the predictions to [0, 1], {ending}",
         ),
     ):
         path.write_text(CONFIG + text)
@@ -131,7 +133,7 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
     assert (
-        f"{path}: post: nothing after standardize keeps the predictions in [0, 1], {ending}" in read_output(capsys)[1]
+        f"{path}: post: no step after standardize limits the predictions to [0, 1], {ending}" in read_output(capsys)[1]
     )
 
 
@@ -145,16 +147,16 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
     assert read.read(bundles.write_bundle(tmp_path / "whole", made)).post == steps
     grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
     fault = (
-        'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
-        "a group belongs in a config"
+        'bundle.json: post.1.neutralize.group: "medium"; a bundle cannot refer to a feature group; '
+        "list the features: features: [...]"
     )
-    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+    with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         bundles.write_bundle(tmp_path / "grouped", grouped)
     assert fault in str(raised.value)
     bundles.edit_json(
         tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
     )
-    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+    with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         read.read(tmp_path / "whole")
     assert fault in str(raised.value)
 
@@ -164,5 +166,5 @@ def test_export_reads_steps_as_a_config_does() -> None:
     assert steps == (post.make_step("neutralize", features=("a",), proportion=0.5), post.make_step("rank"))
     with pytest.raises(errors.ExportError, match="export: neutralize: the features of group 'medium' are unknown here"):
         export_run._resolve_steps(None, "era", {"group": "medium"})
-    with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):
+    with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: has no columns"):
         export_run._resolve_steps(None, "era", {"proportion": 0.5})

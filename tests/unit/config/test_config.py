@@ -343,17 +343,17 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "neutralize to nothing",
         with_step("neutralize: {proportion: 0.5}"),
-        ["FILE:5: post[0].neutralize: no columns stand here; expected one of features, group, benchmarks"],
+        ["FILE:5: post[0].neutralize: has no columns; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to two sorts",
         with_step("neutralize: {features: [a], group: medium}"),
-        ["FILE:5: post[0].neutralize: features and group stand here; expected one of features, group, benchmarks"],
+        ["FILE:5: post[0].neutralize: has features and group; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to a column twice",
         with_step("neutralize: {benchmarks: [a, b, a]}"),
-        ["FILE:5: post[0].neutralize: benchmarks has a more than once; leave one of each"],
+        ["FILE:5: post[0].neutralize: duplicates in benchmarks: a; list each once"],
     ),
     (
         "neutralize to another column",
@@ -401,7 +401,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "clip, the wrong way round",
         with_step("clip: {low: 1, high: 0}"),
-        ["FILE:5: post[0].clip: low is 1 and high 0; low has to be below high"],
+        ["FILE:5: post[0].clip: low is 1 and high is 0; expected low to be below high"],
     ),
     (
         "clip, no number",
@@ -424,8 +424,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         MINIMAL + "post:\n  - rank: {}\n  - neutralize: {features: [a]}\n  - standardize: {}\n",
         [
             (
-                "FILE:7: post[2]: nothing after standardize keeps the predictions in [0, 1], which the tournament "
-                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+                "FILE:7: post[2]: no step after standardize limits the predictions to [0, 1], which the tournament "
+                "requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
             )
         ],
     ),
@@ -434,8 +434,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         with_step("clip: {low: 1.5, high: 2}"),
         [
             (
-                "FILE:5: post[0]: nothing after clip keeps the predictions in [0, 1], which the tournament "
-                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+                "FILE:5: post[0]: no step after clip limits the predictions to [0, 1], which the tournament "
+                "requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
             )
         ],
     ),

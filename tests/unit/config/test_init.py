@@ -178,10 +178,10 @@ def test_a_features_file_may_be_given(root: Path, tmp_path: Path) -> None:
 
 def test_a_rank_is_added_if_the_predictions_are_not_bounded(root: Path) -> None:
     for steps, why in (
-        ((), "no step follows the model, whose predictions can leave [0, 1]"),
+        ((), "there is no step to limit the model's predictions to [0, 1]"),
         (
             (post.make_step("rank"), post.make_step("neutralize", features=("feature_1",))),
-            "nothing after neutralize keeps the predictions",
+            "no step after neutralize limits the predictions",
         ),
     ):
         result, loaded, text = run_init(root, write_bundle(root / "mine.bundle.zip", post=steps), force=True)

@@ -1,11 +1,11 @@
-"""The kinds of model that predict by themselves, of which an ensemble may be made."""
+"""Lists the kinds of model that an ensemble can have as members."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle.kinds import lightgbm, linear, mlp, trees
+from builder.bundle.kinds import lightgbm, linear, network, trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
     {
-        "mlp": mlp.MlpHeader,
+        "mlp": network.NetworkHeader,
         "linear": linear.LinearHeader,
         "lightgbm": lightgbm.LightGbmHeader,
         "trees": trees.TreesHeader,

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A bundle of two members: features a, b, c and the benchmark x."""
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         [ensembles.make_member("ab", transform="rank"), ensembles.make_member("ca", "x", seed=2, weight=2)]
     )
-    return bundles.write_bundle(tmp_path / "made", made)
+    return bundles.write_bundle(tmp_path / "made", built)
 
 
 def faults(folder: Path) -> list[str]:
     """Return what is wrong, each without the folder."""
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    return [fault.removeprefix(f"{folder}/") for fault in caught.value.problems]
+    return [problem.removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 
-def test_all_faults_of_all_members_at_once(folder: Path) -> None:
+def test_problems_of_all_members_are_reported_at_once(folder: Path) -> None:
     def spoil(data: dict[str, Any]) -> None:
         first, second = data["members"]
         first["layers"][1]["activation"] = "sigmod"
@@ -44,35 +44,41 @@ def test_all_faults_of_all_members_at_once(folder: Path) -> None:
 
     bundles.edit_json(folder, spoil)
     found = faults(folder)
-    assert [fault for fault in found if "members.0.layers.1" in fault and "sigmoid" in fault]
+    assert [problem for problem in found if "members.0.layers.1" in problem and "sigmoid" in problem]
     assert [
-        fault
-        for fault in found
-        if fault.startswith("bundle.json: members.0.weight: 0 is invalid; expected a number of a")
+        problem
+        for problem in found
+        if problem.startswith("bundle.json: members.0.weight: 0 is invalid; expected a number of a")
     ]
-    assert [fault for fault in found if "members.1.transform" in fault and 'did you mean "rank"?' in fault]
-    assert [fault for fault in found if "members.1.colour: unknown key" in fault]
-    assert [fault for fault in found if fault.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
+    assert [problem for problem in found if "members.1.transform" in problem and 'did you mean "rank"?' in problem]
+    assert [problem for problem in found if "members.1.colour: unknown key" in problem]
+    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
 
 
-def test_shapes_are_held_against_the_members_own_columns(folder: Path) -> None:
+def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
     def spoil(data: dict[str, Any]) -> None:
         data["members"][1]["features"].append("feature_b")
         data["arrays"]["m0.w1"]["shape"] = [5, 1]
 
     bundles.edit_json(folder, spoil)
     found = faults(folder)
-    assert [fault for fault in found if fault.startswith("bundle.json: members.1.features: 3 features and 1 bench")]
-    assert [fault for fault in found if fault.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
-    assert [fault for fault in found if fault.startswith("bundle.json: arrays.m0.w1.shape: w0 (2, 4) to w1 (5, 1)")]
+    assert [
+        problem for problem in found if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
+    ]
+    assert [problem for problem in found if problem.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
+    assert [
+        problem
+        for problem in found
+        if problem.startswith("bundle.json: arrays.m0.w1.shape: w0 (2, 4) does not fit w1 (5, 1)")
+    ]
 
 
 def test_numbers_are_named_by_their_member(folder: Path) -> None:
     bundles.replace_array(folder / "arrays.safetensors", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
     bundles.replace_array(folder / "arrays.safetensors", "m0.scale", np.array([1, 0], dtype=np.float32))
     found = faults(folder)
-    assert [fault for fault in found if fault.startswith("arrays.safetensors: m1.b0: nan at [1]")]
-    assert [fault for fault in found if fault.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
+    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
+    assert [problem for problem in found if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
 
 
 def change(**keys: Any) -> Callable[[dict[str, Any]], object]:
@@ -94,18 +100,18 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (change(kind="ensemble"), 'members.0.kind: "ensemble"; a member is one of '),
-        (change(kind="mpl"), 'members.0.kind: "mpl"; did you mean mlp? a member is one of '),
-        (change(kind="custom"), 'members.0.kind: "custom"; a member is one of '),
-        (change(kind=7), "members.0.kind: 7; a member is one of "),
-        (drop("kind"), "members.0.kind: missing; a member is one of "),
+        (change(kind="ensemble"), 'members.0.kind: "ensemble"; expected one of '),
+        (change(kind="mpl"), 'members.0.kind: "mpl"; did you mean mlp? expected one of '),
+        (change(kind="custom"), 'members.0.kind: "custom"; expected one of '),
+        (change(kind=7), "members.0.kind: 7; expected one of "),
+        (drop("kind"), "members.0.kind: missing; expected one of "),
         (drop("features"), "members.0.features: missing"),
         (drop("layers"), "members.0.layers: missing"),
         (change(features="feature_a"), "members.0.features: "),
         (change(features=[]), "members.0.features: "),
-        (change(features=["feature_a", "feature_a"]), "members.0.features: 1 of 1 names are there more than once"),
-        (change(features=["feature_a", "feature_z"]), "features: lacks feature_z, which members take"),
-        (change(benchmarks=["feature_a"]), "members.0.benchmarks: feature_a: among the features too"),
+        (change(features=["feature_a", "feature_a"]), "members.0.features: duplicates of 1 of 1 names"),
+        (change(features=["feature_a", "feature_z"]), "features: missing feature_z"),
+        (change(benchmarks=["feature_a"]), "members.0.benchmarks: feature_a in both features and benchmarks"),
         (change(post=[]), "members.0.post: a key of the bundle, not of a member"),
         (change(arrays={}), "members.0.arrays: a key of the bundle, not of a member"),
         (change(weight="1"), 'members.0.weight: "1" is invalid; expected a number'),
@@ -116,33 +122,33 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
         (lambda data: data.update(members=[1]), "members.0: 1 is"),
         (lambda data: data.update(members={}), "members: "),
         (lambda data: data.pop("members"), "members: missing"),
-        (lambda data: data["features"].append("feature_d"), "features: no member takes feature_d"),
-        (lambda data: data["features"].remove("feature_c"), "features: lacks feature_c"),
-        (lambda data: data["features"].reverse(), "features.0: feature_c stands where feature_a does"),
-        (lambda data: data["benchmarks"].clear(), "benchmarks: lacks bench_x"),
+        (lambda data: data["features"].append("feature_d"), "features: feature_d not taken by a member"),
+        (lambda data: data["features"].remove("feature_c"), "features: missing feature_c"),
+        (lambda data: data["features"].reverse(), "features.0: feature_c; expected feature_a"),
+        (lambda data: data["benchmarks"].clear(), "benchmarks: missing bench_x"),
         (
             lambda data: data["members"].pop(),
-            "arrays.m1.b0: belongs to no member; the names of 1 members' begin with m0.",
+            "arrays.m1.b0: does not belong to a member; expected a name that begins with m0.",
         ),
-        (lambda data: data["arrays"].pop("m0.b1"), "arrays.m0: b1: missing"),
+        (lambda data: data["arrays"].pop("m0.b1"), "arrays.m0: missing b1"),
         (
             lambda data: data["arrays"].update({"m0.w7": data["arrays"]["m0.w0"]}),
-            "arrays.m0.w7: an mlp of 2 layers has no such array",
+            "arrays.m0.w7: not an array of an mlp of 2 layers",
         ),
         (
             lambda data: data["arrays"].update({"w0": data["arrays"]["m0.w0"]}),
-            "arrays.w0: belongs to no member; the names of 2 members' begin with m0., m1.",
+            "arrays.w0: does not belong to a member; expected a name that begins with m0., m1.",
         ),
         (
             lambda data: data.update(files={"model.txt.gz": {"sha256": "0" * 64, "size": 1}}),
-            "files.model.txt.gz: belongs to no member",
+            "files.model.txt.gz: does not belong to a member",
         ),
     ],
 )
-def test_each_fault_says_where_it_is(folder: Path, edit: Callable[[dict[str, Any]], object], expected: str) -> None:
+def test_each_problem_has_its_key_path(folder: Path, edit: Callable[[dict[str, Any]], object], expected: str) -> None:
     bundles.edit_json(folder, edit)
     found = faults(folder)
-    assert [fault for fault in found if fault.startswith(f"bundle.json: {expected}")], found
+    assert [problem for problem in found if problem.startswith(f"bundle.json: {expected}")], found
 
 
 def test_a_bundle_of_the_parts_of_members_is_refused_without_a_traceback(folder: Path) -> None:

@@ -112,17 +112,17 @@ def test_one_row_by_hand() -> None:
 @pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
 def test_every_kind_is_its_formulas_in_float64(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The wide network too, whose pickle has float32 in it."""
-    made = pickles.scenario_bundle(name)
+    built = pickles.scenario_bundle(name)
     random = np.random.default_rng(11)
-    inputs = random.integers(0, 5, size=(90, len(made.features) + len(made.benchmarks))).astype(np.float64)
+    inputs = random.integers(0, 5, size=(90, len(built.features) + len(built.benchmarks))).astype(np.float64)
     inputs[random.random(inputs.shape) < 0.05] = np.nan
-    expected = formulas.predict(made.model, inputs)
-    found = prediction.predict(made.model, inputs)
+    expected = formulas.predict(built.model, inputs)
+    found = prediction.predict(built.model, inputs)
     assert np.abs(found - expected).max() <= 1e-12 * max(1.0, float(np.abs(expected).max()))
     assert capsys.readouterr().out == ""  # which rows lack a benchmark is a matter of the tournament's log
 
 
-def test_what_leaves_float64_is_not_finite_and_no_warning() -> None:
+def test_float64_overflow_is_not_finite_without_warning() -> None:
     network = bundles.make_network(3, dtype="float64")
     for layer in network.layers:
         layer["weights"][:] = 1e200
@@ -142,11 +142,11 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         prediction.predict(booster.model, np.zeros((2, 12)))
 
 
-def test_a_text_that_lightgbm_refuses_is_a_fault_of_the_bundle() -> None:
+def test_text_that_lightgbm_cannot_read_is_a_bundle_error() -> None:
     booster: Any = pickles.scenario_bundle("lightgbm").model
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
     booster = dataclasses.replace(booster, text=gzip.compress(text, mtime=0))
-    with pytest.raises(errors.BundleError, match="LightGBM refuses the booster's text: Unknown objective"):
+    with pytest.raises(errors.BundleError, match="LightGBM cannot read the booster: Unknown objective"):
         prediction.predict(booster, np.zeros((2, 12)))
 
 
@@ -157,13 +157,13 @@ def test_golden_rows_are_judged_where_a_members_library_is_not_installed(
     booster: Any = pickles.scenario_bundle("lightgbm").model
     names = tuple(f"feature_{index}" for index in range(12))
     members = (model.Member(model=booster, features=names, transform=transform), ensembles.make_member("abc"))
-    made = ensembles.make_bundle(
+    built = ensembles.make_bundle(
         members, inputs=np.random.default_rng(1).integers(0, 5, size=(64, 15)).astype(np.float64)
     )
-    known = prediction.compute_golden_tolerances(made.model, made.golden)
+    known = prediction.compute_golden_tolerances(built.model, built.golden)
     without(monkeypatch, "lightgbm")
-    bounds = prediction.compute_golden_tolerances(made.model, made.golden)
-    assert (bounds >= prediction.compute_tolerance(made.golden.predictions)).all()
+    bounds = prediction.compute_golden_tolerances(built.model, built.golden)
+    assert (bounds >= prediction.compute_tolerance(built.golden.predictions)).all()
     if transform == "raw":
         assert bounds.max() <= known.max()
     else:  # three ranks of 64, of half of the sum; a gaussian's are farther apart at the ends

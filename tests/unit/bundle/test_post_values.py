@@ -145,9 +145,9 @@ def test_steps_follow_one_another(
 ) -> None:
     """Each takes what the one before it gave; a bounded list keeps to [0, 1], and what bounds it is said truly."""
     values, live, benchmarks = case
-    made = schema.parse(post.Steps, {"post": post.as_data(steps)})
-    assert isinstance(made, post.Steps)
-    found = applied(made.post, values, live, benchmarks)
+    built = schema.parse(post.Steps, {"post": post.as_data(steps)})
+    assert isinstance(built, post.Steps)
+    found = applied(built.post, values, live, benchmarks)
     expected = values
     for step in steps:
         expected = applied((step,), expected, live, benchmarks)
@@ -270,8 +270,8 @@ def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.Cap
     step = post.make_step("blend", benchmark="bench", weight=1.0, transform="raw")
     found = applied((step,), np.arange(5.0), live, benchmarks)
     assert found.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
-    said = "numerai-builder: 3 of 5 rows have no bench; using the mean of the others\n"
-    assert capsys.readouterr().out == said
+    text = "numerai-builder: 3 of 5 rows have no bench; using the mean of the others\n"
+    assert capsys.readouterr().out == text
 
 
 def test_a_prediction_that_is_missing_is_not_hidden() -> None:
@@ -283,7 +283,7 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "live", "benchmarks", "said"),
+    ("step", "live", "benchmarks", "text"),
     [
         (
             post.make_step("neutralize", features=("a", "b")),
@@ -304,9 +304,9 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
         (post.make_step("standardize"), {"a": [1]}, None, "live_features has no column 'era'"),
     ],
 )
-def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, said: str) -> None:
+def test_missing_columns_are_reported(step: post.Step, live: Any, benchmarks: Any, text: str) -> None:
     other = None if benchmarks is None else pd.DataFrame(benchmarks)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=text):
         applied((step,), np.array([0.5]), pd.DataFrame(live), other)
 
 
