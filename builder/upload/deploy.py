@@ -185,8 +185,8 @@ def _assign(task: UploadTask, pickle: UploadedPickle) -> _Assignment:
         return _Assignment(slot=slot, before=before, pickle=pickle, receipt=data)
     if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
-            f"{slot.name}: runs {assign.describe_pickle(slot)} now, but ran {assign.describe_pickle(planned)} when this "
-            "was agreed to: someone else changed it; run it again to see what would be reassignment"
+            f"{slot.name}: now runs {assign.describe_pickle(slot)}, but ran {assign.describe_pickle(planned)} when "
+            "this was agreed to: someone else changed it; run it again to see what would be replaced"
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
