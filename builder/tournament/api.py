@@ -50,7 +50,8 @@ _EXPECTED = {
 
 def _describe_missing(data: Mapping[str, Any]) -> str:
     """List the keys that came instead, without their values: a response may contain a presigned URL."""
-    return f"missing; the keys are {escape(', '.join(data))[:100] or 'none'}"
+    keys = escape(", ".join(data))[:100]
+    return f"missing; found {f'only {keys}' if keys else 'nothing'}"
 
 
 class Tournament:

@@ -28,7 +28,7 @@ def is_mutation(text: str) -> bool:
             f"the query: {position}{reason}; write it like `query {{ account {{ username }} }}`"
         ) from error
     except RecursionError as error:
-        raise errors.UsageError("the query: too deeply nested; ask for less at once") from error
+        raise errors.UsageError("the query: nested too deeply; ask for less at once") from error
     operations = [node for node in document.definitions if isinstance(node, language.OperationDefinitionNode)]
     has_types = any(
         not isinstance(node, language.OperationDefinitionNode | language.FragmentDefinitionNode)

@@ -84,7 +84,7 @@ def test_a_strange_answer_is_an_error_of_the_network_and_a_change_is_in_doubt(
     with pytest.raises(errors.NetworkError, match="the account's slots"):
         asked.get_account()
     sandbox.faults.add("updatePickleLabel", faults.applied(action), times=9)
-    with pytest.raises(errors.UnavailableError, match="it may have been done") as caught:
+    with pytest.raises(errors.UnavailableError, match="it may have taken effect") as caught:
         asked.set_label(pickle.id, "mine")
     assert caught.value.sent
     assert pickle.label == "mine"
@@ -105,7 +105,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
     sandbox: server.Sandbox, asked: tournament.Tournament, said: str
 ) -> None:
     sandbox.faults.add("account", faults.errors(said))
-    with pytest.raises(errors.ApiError, match="the API says") as caught:
+    with pytest.raises(errors.ApiError, match="the API reports") as caught:
         asked.get_account()
     assert not isinstance(caught.value, errors.TokenError)
 
@@ -123,7 +123,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 )
 def test_what_is_a_fault_of_the_token_is(sandbox: server.Sandbox, asked: tournament.Tournament, said: str) -> None:
     sandbox.faults.add("account", faults.errors(said))
-    with pytest.raises(errors.TokenError, match="is refused"):
+    with pytest.raises(errors.TokenError, match="was rejected"):
         asked.get_account()
 
 
@@ -196,4 +196,4 @@ def test_what_is_not_assigned_is_said_by_the_slot_alone(
     slot = next(one for one in asked.get_account().slots if one.name == "running")
     with pytest.raises(errors.ApiError, match=r"HTTP 502, the server failed \(3 times\)\nrunning runs what") as caught:
         assign.assign_and_read_back(asked, slot, pickle.id, Silent())
-    assert "may have been done" not in str(caught.value)
+    assert "may have taken effect" not in str(caught.value)

@@ -376,7 +376,7 @@ def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_
 
 
 def test_30_an_address_that_anybody_on_the_way_can_read_is_sent_nothing(upload: Upload) -> None:
-    with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: is no https address"):
+    with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: not an https address"):
         upload.put(FileAuth(filename="x", url="http://storage.invalid/folder/x?X-Amz-Signature=secret"))
 
 

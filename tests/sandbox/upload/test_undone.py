@@ -66,7 +66,7 @@ def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
     code, out, err = project.upload("--clear-webhook", "--trigger", slot="hooked")
     assert code == 1
     assert "hooked runs what it ran before: no pickle" in out
-    assert "hooked has its webhook again" in err
+    assert "restored the webhook of hooked" in err
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
@@ -123,7 +123,7 @@ def test_of_a_pickle_that_runs_there_already_too_the_webhook_is_asked_about(proj
         "upload", "configs/small.yaml", "--model", "hooked", "--clear-webhook", typed="y\nno\n"
     )
     assert code == 5
-    assert "takes the slot's webhook away" in shown
+    assert "removes the slot's webhook" in shown
     assert "[type yes]" in shown
     assert project.get_slot("hooked").webhook == "https://example.com/again"
 
@@ -221,7 +221,7 @@ def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(pr
     project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
-    assert f"running runs {theirs.filename} ({theirs.id}), which somebody else gave it meanwhile" in out + err
+    assert f"running runs {theirs.filename} ({theirs.id}), which someone else assigned meanwhile" in out + err
     assert project.get_slot("running").pickle_id == theirs.id
     assert not (project.folder / "receipt.json").exists()
 

@@ -66,7 +66,7 @@ def test_only_an_image_of_the_tournaments_registry_is_one_of_its_images() -> Non
 
 
 def test_a_default_that_cannot_be_an_image_is_told() -> None:
-    with pytest.raises(errors.ApiError, match="the tournament's default image cannot be one"):
+    with pytest.raises(errors.ApiError, match="the tournament's default image is invalid"):
         tournament_images.get_default_reference([offered("No Image", default=True)])
 
 
