@@ -484,7 +484,7 @@ def test_query_that_may_have_changed_something_says_so(seat: Seat, uploaded: str
     text = f'mutation {{ updatePickleLabel(pickleId: "{uploaded}", label: "a") {{ id }} }}'
     code, _, err = seat("query", text, "--write")
     assert code == 4
-    assert "look first" in err
+    assert "check with `python -m builder status`" in err
     assert "run it again" not in err
 
 

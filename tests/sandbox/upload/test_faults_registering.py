@@ -99,7 +99,7 @@ def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(proj
     code, _, err = project.upload(slot="running")
     assert code == 0, err
     assert project.sandbox.faults.left() == 0
-    assert "another upload of it made" in err
+    assert "which another upload registered" in err
     check_deployed(project, "running")
 
 

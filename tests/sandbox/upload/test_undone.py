@@ -104,7 +104,7 @@ def test_a_webhook_that_cannot_be_put_back_is_said_with_where_its_address_is(pro
     project.sandbox.faults.add(WEBHOOK, faults.html(502), times=None, after=1)
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 1
-    assert "could NOT be put back" in err
+    assert "could NOT be restored" in err
     assert address not in err
     (where,) = [word for word in err.split() if word.endswith(".jsonl")]
     assert address in Path(where).read_text()
@@ -273,7 +273,7 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
     (record,) = project.list_records()
     assert process.returncode == 130
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
-    assert "goes on from there" in err
+    assert "again to resume" in err
     assert project.get_slot().pickle_id == record.id
 
 
