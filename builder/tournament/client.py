@@ -35,7 +35,7 @@ _MAX_MESSAGE = 400
 """Characters of the server's message that are shown."""
 _MAX_BYTES = 1 << 26
 """Limit for a response; real ones have a few hundred kilobytes, logs can have more."""
-_CHECK_FIRST = "it may have taken effect: check with `python -m builder status` or `pickles` before you run it again"
+_CHECK_FIRST = "it may have taken effect: check with `python -m builder status` or `pickles` before you repeat it"
 
 
 class _UnreadableError(errors.ApiError):

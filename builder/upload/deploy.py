@@ -46,7 +46,7 @@ class UploadResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Assignment:
-    """A pickle that was assigned to a slot, with what is needed to undo that.
+    """A pickle that was assigned to a slot, with the state from before to undo that.
 
     Attributes:
         slot: The slot as read back.

@@ -1,7 +1,7 @@
 """Append-only log of what was done to each slot; every line is synced to disk before its step is done.
 
 The logs are in the user's state folder (``numerai-builder/slots``), readable only by that user: they contain the
-address of a removed webhook, which is needed to restore it. They contain no token and no presigned URL.
+address of a removed webhook, without which it could not be restored. They contain no token and no presigned URL.
 
 An upload works without its log, because most state is read from the API. The log answers what the API cannot: what
 became of a registration without a response, and which pickle a slot ran before. Lines about a pickle contain its

@@ -148,7 +148,7 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     code, _, err = project.upload()
     assert code == 4
     assert f"{other.id}: is registered as {other.filename}" in err
-    assert "fresh is not changed" in err
+    assert "fresh was not changed" in err
     assert project.sandbox.requests.count(ASSIGN) == 0
     assert project.upload()[0] == 0
     assert project.get_slot().pickle_id not in {None, other.id}

@@ -206,7 +206,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
     assert (code, plan["existing"], plan["runs_now"]) == (0, shared.id, False)
     assert {one["name"]: one["stake"] for one in plan["also"]} == {"fresh": "", "staked": "12.5"}
     assert any("no round is open; round 1001 opens" in line for line in plan["follows"])
-    assert any("staked as well, which has a stake of 12.5" in line for line in plan["follows"])
+    assert any("also runs in staked, which has a stake of 12.5" in line for line in plan["follows"])
 
 
 # ---- what takes a staked slot's pickle away
