@@ -225,7 +225,7 @@ def _tell_failure(done: deploy.UploadResult, plan: UploadPlan) -> None:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
     elif done.changed_elsewhere:
         print(
-            f"  {plan.name} runs {assign.describe_pickle(done.slot)}, which somebody else gave it meanwhile: it is left so"
+            f"  {plan.name} runs {assign.describe_pickle(done.slot)}, which someone else assigned meanwhile: it is kept"
         )
     else:
         print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(done.slot)}")

@@ -1,7 +1,7 @@
-"""The tournament's API: what it is asked, what it answers, and what that means.
+"""The tournament's API: client, typed answers, and what their statuses mean.
 
-What checks answers is loaded where it is used: ``pickle`` needs the settings and the images of this package alone, and
-is not to wait for pydantic.
+The typed answers are imported on first use: they need pydantic, which takes a while to import, and commands such as
+``pickle`` use only the settings and the images of this package.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         for module in ("types", "status_words", "api") if name in __all__ else ():
-            found = import_module(f"{__name__}.{module}")
-            if hasattr(found, name):
-                return getattr(found, name)
+            loaded = import_module(f"{__name__}.{module}")
+            if hasattr(loaded, name):
+                return getattr(loaded, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

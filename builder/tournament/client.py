@@ -1,8 +1,8 @@
-"""The tournament's GraphQL API: one question, one answer, and the errors between.
+"""HTTP client of the tournament's GraphQL API: sends one request and returns its data or raises an error.
 
-Queries are asked again a few times when no answer comes; what changes something is sent once, and the error says
-whether it may have been done (:class:`builder.errors.UnavailableError`). Failures come in two shapes, a list of
-``errors`` and an object with a ``detail``; both are read. What the API answers to is in ``builder.tournament``.
+Queries are retried when there is no response. Mutations are sent once; if the outcome is unknown, the error says that
+the request may have taken effect (:class:`builder.errors.UnavailableError`). The server reports errors in two shapes, a
+list of ``errors`` or an object with a ``detail``; both are supported.
 """
 
 from __future__ import annotations
@@ -28,28 +28,26 @@ if TYPE_CHECKING:
 
 _SCOPE_WORDS = r"(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?(scope|permission)s?\b"
 _UNKNOWN = re.compile(r"(?i)unauthenticated|not authenticated|must be authenticated|invalid (api )?(token|key)")
-"""Of a token that nobody knows there, or of none."""
+"""Messages about an unknown or missing token."""
 _TOKEN_WORDS = re.compile(rf"(?i)unauthori[sz]ed|not authori[sz]ed|{_UNKNOWN.pattern[4:]}|{_SCOPE_WORDS}")
-"""Of a token that is refused; the words ``scope`` and ``permission`` alone are said of much else."""
-_LONGEST = 400
-"""Characters of the server's words that are shown."""
-_MOST_BYTES = 1 << 26
-"""Of an answer; real ones have some hundred kilobytes, a log perhaps more."""
-_LOOK_FIRST = (
-    "it may have been done all the same: look first (`python -m builder status`, `pickles`), before it is done again"
-)
+"""Messages about a rejected token; ``scope`` and ``permission`` alone also occur in unrelated errors."""
+_MAX_MESSAGE = 400
+"""Characters of the server's message that are shown."""
+_MAX_BYTES = 1 << 26
+"""Limit for a response; real ones have a few hundred kilobytes, logs can have more."""
+_CHECK_FIRST = "it may have taken effect: check with `python -m builder status` or `pickles` before you repeat it"
 
 
 class _UnreadableError(errors.ApiError):
-    """An answer that is no GraphQL: what became of a change that was sent, it does not say."""
+    """The response is not GraphQL, so the outcome of a mutation is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiPolicy(retry.RetryPolicy):
-    """How often a query is asked.
+    """How often a query is sent, and how long each response may take.
 
     Attributes:
-        silent: Seconds in which the server may be silent.
+        silent: Seconds without any data after which the connection times out.
     """
 
     attempts: int = 5
@@ -59,13 +57,13 @@ class ApiPolicy(retry.RetryPolicy):
 
 
 class ApiClient:
-    """Talks to the API; one connection is kept open for all of a command's questions.
+    """Sends requests to the API over one connection that stays open for the whole command.
 
     Args:
-        url: Where queries are posted to.
-        token: Sent with every one of them, and to no other host; None asks without.
-        progress: Told when something is asked again.
-        policy: How often and how long.
+        url: The GraphQL endpoint.
+        token: Sent with every request to this host and to no other; None sends requests without a token.
+        progress: Shows retries.
+        policy: Attempts and timeouts.
     """
 
     def __init__(
@@ -78,9 +76,9 @@ class ApiClient:
     ) -> None:
         self.token = token
         self.clock_ahead: float | None = None
-        """Seconds by which this computer's clock is ahead of the server's, once it has answered."""
-        self._answered: tuple[dt.datetime, float] | None = None
-        """The server's time of its last answer, and when that came by a clock that nobody sets."""
+        """Seconds by which this computer's clock is ahead of the server's; None before the first response."""
+        self._server_time: tuple[dt.datetime, float] | None = None
+        """The server's time of a response, and the monotonic time at which it arrived."""
         self._url, self._progress = url, progress
         self._policy = policy or ApiPolicy()
         self._http: http.Client | None = None
@@ -99,21 +97,21 @@ class ApiClient:
 
     @property
     def display_url(self) -> str:
-        """The API's address, as a message may show it."""
+        """The endpoint without its query, for messages."""
         return http.redact_url(self._url).rstrip("/")
 
     def now(self) -> dt.datetime:
-        """Return the time by the server's clock; by this computer's only if no answer named one yet."""
-        if self._answered is None:
+        """Return the server's time, or this computer's before the first response with a ``Date`` header."""
+        if self._server_time is None:
             return dt.datetime.now(dt.UTC)
-        at, came = self._answered
-        return at + dt.timedelta(seconds=time.monotonic() - came)
+        server_time, arrived = self._server_time
+        return server_time + dt.timedelta(seconds=time.monotonic() - arrived)
 
     @contextlib.contextmanager
     def shorten_timeouts(self, seconds: float) -> Iterator[None]:
-        """Ask once only and wait no longer than so many seconds for each answer: a person wants this to end."""
+        """Send each request once with this timeout: for use after Ctrl-C, when a person wants the command to end."""
         before = self._policy
-        self.close()  # its connection waits longer, and an interrupted one may be in the middle of an answer
+        self.close()  # the open connection has a longer timeout, and an unread response if it was interrupted
         self._policy = dataclasses.replace(before, attempts=1, silent=seconds)
         try:
             yield
@@ -122,142 +120,144 @@ class ApiClient:
             self._policy = before
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
-        """Ask; again where no answer comes.
+        """Send a query, and retry if there is no response.
 
         Args:
             text: A GraphQL query.
-            variables: Of it.
-            what: What is asked for, for messages: ``the account's slots``.
+            variables: The values of its variables.
+            what: Name of the result for messages, such as ``the account's slots``.
 
         Returns:
-            The answer's ``data``.
+            The response's ``data``.
 
         Raises:
-            errors.TokenError: The token is not known there, or lacks a scope.
-            errors.ApiError: The server says no, in its words.
-            errors.NetworkError: No answer after all attempts, or one that is no GraphQL.
+            errors.TokenError: The server does not know the token, or it does not have the required scope.
+            errors.ApiError: The server reports an error.
+            errors.NetworkError: There was no response after all attempts, or it is not GraphQL.
         """
 
-        def tell(pause: float, _: object) -> None:
+        def show_retry(pause: float, _: object) -> None:
             self._progress.step(f"asking {self.display_url} again for {what} in {pause:.0f} s")
 
         try:
-            return retry.retry(lambda: self._send(text, variables, what), self._policy, on_retry=tell)
+            return retry.retry(lambda: self._send(text, variables, what), self._policy, on_retry=show_retry)
         except errors.UnavailableError as error:
-            raise self._told(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
+            raise self._copy_error(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
 
     def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
-        """Send a change, once.
+        """Send a mutation once, without retrying.
 
         Returns:
-            The answer's ``data``.
+            The response's ``data``.
 
         Raises:
-            errors.UnavailableError: Nobody can say whether it was done, unless its ``sent`` is False: look before
-                sending it again, and not before its ``after``.
-            errors.TokenError: The token is not known there, or lacks a scope.
-            errors.ApiError: The server says no, in its words.
+            errors.UnavailableError: The outcome is unknown, unless ``sent`` is False: read the current state before
+                sending it again, and wait for ``after`` seconds.
+            errors.TokenError: The server does not know the token, or it does not have the required scope.
+            errors.ApiError: The server reports an error.
         """
         try:
             return self._send(text, variables, what)
         except errors.UnavailableError as error:
-            remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
-            raise self._told(error, error.what, remedy) from error
+            remedy = _CHECK_FIRST if error.sent else f"nothing was done: {error.remedy}"
+            raise self._copy_error(error, error.what, remedy) from error
         except (_UnreadableError, http.TooLargeError) as error:
-            raise errors.UnavailableError(str(error), remedy=_LOOK_FIRST, sent=True) from error
+            raise errors.UnavailableError(str(error), remedy=_CHECK_FIRST, sent=True) from error
 
-    def _told(self, error: errors.UnavailableError, what: str, remedy: str) -> errors.UnavailableError:
+    def _copy_error(self, error: errors.UnavailableError, text: str, remedy: str) -> errors.UnavailableError:
         after = min(error.after, self._policy.longest)
-        return errors.UnavailableError(what, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
+        return errors.UnavailableError(text, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
 
-    def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
-        at = f"{self.display_url}: {what}"
+    def _send(self, text: str, variables: Mapping[str, Any] | None, subject: str) -> dict[str, Any]:
+        location = f"{self.display_url}: {subject}"
         if self._http is None:
             self._http = http.create_client(self._url, seconds=self._policy.silent)
-        content = _encoded(text, variables or {}, what)
+        content = _encode(text, variables or {}, subject)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = self.token.header
-        with http.translate_errors(at, seconds=self._policy.silent):
-            answer = http.send(
-                self._http, "POST", self._url, headers, content=content, max_bytes=_MOST_BYTES, subject=at
+        with http.translate_errors(location, seconds=self._policy.silent):
+            response = http.send(
+                self._http, "POST", self._url, headers, content=content, max_bytes=_MAX_BYTES, subject=location
             )
-        self._note_clock(http.parse_date(answer.headers.get("date", "")))
-        return self._read(answer, at)
+        self._update_clock(http.parse_date(response.headers.get("date", "")))
+        return self._parse(response, location)
 
-    def _read(self, answer: http.HttpResponse, at: str) -> dict[str, Any]:
-        status = answer.status_code
+    def _parse(self, response: http.HttpResponse, location: str) -> dict[str, Any]:
+        status = response.status_code
         try:
-            body = json.loads(answer.body)
+            body = json.loads(response.body)
         except (ValueError, RecursionError):
             body = None
-        # A secret that is cut in two is none that could be found: it is hidden first.
-        said = settings.hide_secrets(_words(body))[:_LONGEST]
+        # Hide secrets before truncating: half a secret would not be recognized.
+        message = settings.hide_secrets(_extract_errors(body))[:_MAX_MESSAGE]
         if status == 429:
-            # Nothing was done: it was not even looked at.
-            after = http.read_retry_after(answer.headers)
+            # The server rejected the request unprocessed, so that even a mutation may be sent again.
+            after = http.read_retry_after(response.headers)
             again = f"run it again {f'in {after:.0f} s' if after else 'later'}"
-            raise errors.UnavailableError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
-        if status >= 500:
-            words = f" (it says: {said})" if said else ""
             raise errors.UnavailableError(
-                f"{at}: HTTP {status}, the server failed{words}",
+                f"{location}: HTTP 429, too many requests", remedy=again, after=after, sent=False
+            )
+        if status >= 500:
+            detail = f" (it reports: {message})" if message else ""
+            raise errors.UnavailableError(
+                f"{location}: HTTP {status}, the server failed{detail}",
                 remedy="run it again later",
-                after=http.read_retry_after(answer.headers),
+                after=http.read_retry_after(response.headers),
                 sent=True,
             )
-        if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
-            raise errors.TokenError(self._token_text(at, said))
-        if said:
-            raise errors.ApiError(f"{at}: the API says: {said}")
+        # The server also answers HTTP 200 with an error about the token.
+        if status == 401 or (message and (status == 403 or _TOKEN_WORDS.search(message))):
+            raise errors.TokenError(self._describe_token_error(location, message))
+        if message:
+            raise errors.ApiError(f"{location}: the API reports: {message}")
         if status != 200:
-            raise errors.ApiError(f"{at}: HTTP {status}; look at the address ({settings.API})")
+            raise errors.ApiError(f"{location}: HTTP {status}; check the address ({settings.API})")
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, dict):
-            came = "no JSON" if body is None else f"no data, but {settings.hide_secrets(json.dumps(body))[:100]}"
-            raise _UnreadableError(f"{at}: the answer has {came}; look at the address ({settings.API})")
+            content = settings.hide_secrets(json.dumps(body))[:100]
+            problem = "is not JSON" if body is None else f"has no data: {content}"
+            raise _UnreadableError(f"{location}: the response {problem}; check the address ({settings.API})")
         return data
 
-    def _token_text(self, at: str, said: str) -> str:
-        words = f" (it says: {said})" if said else ""
+    def _describe_token_error(self, location: str, message: str) -> str:
+        detail = f" (it reports: {message})" if message else ""
         if self.token is None:
-            return f"{at}: takes a token, and none is set{words}; {settings.CREDENTIALS_HINT}"
-        # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
-        shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
+            return f"{location}: a token is required and none is set{detail}; {settings.CREDENTIALS_HINT}"
+        # For an unknown token, `credentials` would only fail with this same error.
+        scopes = "" if _UNKNOWN.search(message) else "check its scopes with `python -m builder credentials`; "
         return (
-            f"{at}: the token {self.token.public_id} ({self.token.source}) is refused{words}; {shows}"
+            f"{location}: the token {self.token.public_id} ({self.token.source}) was rejected{detail}; {scopes}"
             f"{settings.CREDENTIALS_HINT}"
         )
 
-    def _note_clock(self, theirs: dt.datetime | None) -> None:
-        if theirs is not None:
-            self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
-            # The header has whole seconds: one that is a part of a second behind says nothing new.
-            if self._answered is None or not -1.0 <= (theirs - self.now()).total_seconds() <= 0.0:
-                self._answered = theirs, time.monotonic()
+    def _update_clock(self, server_time: dt.datetime | None) -> None:
+        if server_time is not None:
+            self.clock_ahead = (dt.datetime.now(dt.UTC) - server_time).total_seconds()
+            # The header has whole seconds, so a time up to one second behind does not correct the clock.
+            if self._server_time is None or not -1.0 <= (server_time - self.now()).total_seconds() <= 0.0:
+                self._server_time = server_time, time.monotonic()
 
 
-def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:
-    """Return a question as the bytes to send."""
+def _encode(text: str, variables: Mapping[str, Any], subject: str) -> bytes:
     try:
         return json.dumps({"query": text, "variables": variables}, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise errors.UsageError(
-            f"{what}: {escape(error.object[error.start : error.end])} in it is no character; write it in UTF-8"
-        ) from error
+        invalid = escape(error.object[error.start : error.end])
+        raise errors.UsageError(f"{subject}: {invalid} is not a valid character; write it in UTF-8") from error
     except ValueError as error:
-        raise errors.UsageError(f"{what}: has a number that JSON does not have ({error})") from error
+        raise errors.UsageError(f"{subject}: a number is not valid in JSON ({error})") from error
 
 
-def _words(body: object) -> str:
-    """Return what the server says is wrong, from either shape; nothing where all is well."""
-    found = body.get("errors") if isinstance(body, dict) else None
-    if not found:
+def _extract_errors(body: object) -> str:
+    """Return the server's error messages from either shape; empty if there are no errors."""
+    content = body.get("errors") if isinstance(body, dict) else None
+    if not content:
         return ""
-    if isinstance(found, dict):
-        said = [found.get("detail") or json.dumps(found)]
-    elif isinstance(found, list):
-        said = [one.get("message") or json.dumps(one) if isinstance(one, dict) else one for one in found]
+    if isinstance(content, dict):
+        messages = [content.get("detail") or json.dumps(content)]
+    elif isinstance(content, list):
+        messages = [item.get("message") or json.dumps(item) if isinstance(item, dict) else item for item in content]
     else:
-        said = [found]
-    return "; ".join(map(str, said))
+        messages = [content]
+    return "; ".join(map(str, messages))

@@ -1,4 +1,4 @@
-"""The tournament's images: which is the default, where each is pulled from, what to know of one."""
+"""Select the tournament's runner images and build their references."""
 
 from __future__ import annotations
 
@@ -14,73 +14,76 @@ if TYPE_CHECKING:
     from builder.tournament.types import DockerImage
 
 
-LIST = "`python -m builder images` lists those that are offered"
+LIST = "`python -m builder images` lists the available ones"
 
 
 def get_default_reference(images: Sequence[DockerImage]) -> str:
-    """Return what ``default`` stands for now, under its name at the tournament's own registry.
+    """Return the reference of the tournament's current default image.
 
-    It goes into the lock file, which must mean the same where ``NUMERAI_REGISTRY`` is set and where it is not.
+    It always has the tournament's own registry: it is written to the lock file, which must not depend on
+    ``NUMERAI_REGISTRY``.
 
     Raises:
-        errors.ApiError: The tournament names none, or what is no image.
+        errors.ApiError: There is no default image, or its reference is invalid.
     """
-    chosen = next((one for one in images if one.default), None)
-    if chosen is None:
-        raise errors.ApiError(f"the tournament names no default image; name one in the config: {LIST}")
+    default = next((image for image in images if image.default), None)
+    if default is None:
+        raise errors.ApiError(f"the tournament has no default image; set image.ref in the config: {LIST}")
     try:
-        return get_reference(chosen, settings.DEFAULT_REGISTRY)
+        return get_reference(default, settings.DEFAULT_REGISTRY)
     except ValueError as error:
         raise errors.ApiError(
-            f"the tournament's default image cannot be one ({error}); name one in the config"
+            f"the tournament's default image is invalid ({error}); set image.ref in the config"
         ) from error
 
 
-def get_reference(offered: DockerImage, registry: str) -> str:
-    """Return where an image of the tournament is pulled from.
+def get_reference(image: DockerImage, registry: str) -> str:
+    """Return the reference to pull an image of the tournament by.
 
     Raises:
-        ValueError: It cannot be one.
+        ValueError: The API's name or tag is not valid in a reference.
     """
-    text = f"{registry}/{offered.image}:{offered.tag}"
-    image_ref.parse(text)
-    return text
+    ref = f"{registry}/{image.image}:{image.tag}"
+    image_ref.parse(ref)
+    return ref
 
 
 def find_image(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
-    """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
+    """Return the tournament's image, deprecated or not, that has the repository and tag of ``ref``, or None."""
     full = image_ref.parse(settings.to_pull_reference(str(image_ref.parse(ref)), registry))
-    return next((one for one in images if _same(full, one, registry)), None)
+    return next((image for image in images if _matches(full, image, registry)), None)
 
 
 def find_image_notes(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
-    """Return what the tournament says of an image, where a person should know of it; each with what to do.
+    """Return what a person should know about an image's status at the tournament; each note says what to do.
 
     Args:
-        ref: A reference with a tag.
-        images: All that the tournament names.
-        registry: Where its images are pulled from.
+        ref: A reference with a tag; there are no notes about a digest.
+        images: All images of the tournament.
+        registry: Registry and folder that its images are pulled from.
     """
-    offered = find_image(ref, images, registry)
-    default = next((one for one in images if one.default), None)
-    instead = f"{default.image}:{default.tag} is" if default else "none is"
-    if offered is None:
+    image = find_image(ref, images, registry)
+    default = next((image for image in images if image.default), None)
+    alternative = f"{default.image}:{default.tag} is" if default else "none is"
+    if image is None:
         if image_ref.parse(ref).tag is None:
             return ()
-        return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {LIST}",)
-    if offered.deprecated:
+        return (f"it is not among the tournament's images, and pickles built in it cannot be uploaded: {LIST}",)
+    if image.deprecated:
         steps = f"`{commands.suggest_plain('pin')}`, `{commands.suggest('pickle', None)}`"
-        return (f"it is deprecated ({instead} the default): name that in the config; {steps}",)
-    if offered.experimental:
-        return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
-    if not offered.default:
-        return (f"it is offered, and {instead} the default: name that in the config (or `ref: default`) to follow it",)
+        return (f"it is deprecated ({alternative} the default): set that in the config; {steps}",)
+    if image.experimental:
+        return (f"it is experimental ({alternative} the default): use the default for models in production",)
+    if not image.default:
+        return (
+            f"it is available, but {alternative} the default: set that in the config (or `ref: default`) to follow it",
+        )
     return ()
 
 
-def _same(full: image_ref.ImageRef, offered: DockerImage, registry: str) -> bool:
+def _matches(full: image_ref.ImageRef, image: DockerImage, registry: str) -> bool:
     try:
-        theirs = image_ref.parse(get_reference(offered, registry))
+        ref = image_ref.parse(get_reference(image, registry))
     except ValueError:
         return False
-    return (theirs.name, theirs.tag) == (full.name, full.tag)
+    return (ref.name, ref.tag) == (full.name, full.tag)

@@ -1,4 +1,4 @@
-"""The GraphQL texts that this tool sends, by name, and the fields of the answer that each asks for."""
+"""The GraphQL queries and mutations that this tool sends, by name."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _OFFERED = {"offered": "false", "deprecated": "true"}
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A text with one operation; ``roots`` are the fields of its answer."""
+    """A GraphQL document with one operation; ``roots`` are the top-level fields of its response."""
 
     name: str
     roots: tuple[str, ...]
     text: str
 
 
-def _query(name: str, root: str, fields: str = "", /, *, kind: str = "query", **variables: str) -> Query:
-    """Return the query of one field, whose arguments are variables of the same names."""
+def _build_query(name: str, root: str, fields: str = "", /, *, kind: str = "query", **variables: str) -> Query:
+    """Return a query of one field; its arguments are variables of the same names."""
     types = f"({', '.join(f'${key}: {value}' for key, value in variables.items())})" if variables else ""
     arguments = f"({', '.join(f'{key}: ${key}' for key in variables)})" if variables else ""
     selection = f" {{ {fields} }}" if fields else ""
     return Query(name=name, roots=(root,), text=f"{kind} {name}{types} {{ {root}{arguments}{selection} }}")
 
 
-def _mutation(name: str, root: str, fields: str = "", /, **variables: str) -> Query:
-    return _query(name, root, fields, kind="mutation", **variables)
+def _build_mutation(name: str, root: str, fields: str = "", /, **variables: str) -> Query:
+    return _build_query(name, root, fields, kind="mutation", **variables)
 
 
-def _offered(name: str, root: str, fields: str) -> Query:
-    """Return the query of what is offered and of what no longer is."""
+def _build_listing(name: str, root: str, fields: str) -> Query:
+    """Return a query that lists current and deprecated items: the API returns only one kind at a time."""
     parts = (f"{key}: {root}(deprecated: {value}) {{ {fields} }}" for key, value in _OFFERED.items())
     return Query(name=name, roots=tuple(_OFFERED), text=f"query {name} {{ {' '.join(parts)} }}")
 
@@ -50,23 +50,23 @@ def _offered(name: str, root: str, fields: str) -> Query:
 QUERIES = {
     query.name: query
     for query in (
-        _query("token_info", "apiTokenInfo", "accountUsername name publicId scopes"),
-        _query("scopes", "apiTokenScopes", "name description"),
-        _query("account", "account", _ACCOUNT % "latestValue"),
-        _query("account_without_stakes", "account", _ACCOUNT % ""),
-        _offered("images", "computePickleDockerImages", _IMAGE),
-        _offered("data_versions", "computePickleDataVersions", _DATA),
-        _query("pickle", "computePickles", _PICKLE, id="ID"),
-        _query("pickles", "computePickles", _PICKLE, modelId="ID", unassigned="Boolean! = false"),
-        _query("upload_auth", "computePickleUploadAuth", "filename url", filename="String", modelId="ID"),
-        _query("download_auth", "computePickleDownloadAuth", "filename url", modelId="ID!", pickleId="ID"),
-        _query("trigger_logs", "triggerLogs", "timestamp message", triggerId="ID!"),
-        _query("diagnostics_logs", "diagnosticsTriggerLogs", "timestamp message", pickleId="ID!"),
-        _query("rounds", "rounds", "number openTime closeTime closeStakingTime", number="Int", tournament="Int"),
-        _query("name_available", "modelNameAvailable", name="String!", tournament="Int!"),
-        _query("datasets", "listDatasets", tournament="Int"),
-        _query("dataset", "dataset", filename="String!", tournament="Int"),
-        _mutation(
+        _build_query("token_info", "apiTokenInfo", "accountUsername name publicId scopes"),
+        _build_query("scopes", "apiTokenScopes", "name description"),
+        _build_query("account", "account", _ACCOUNT % "latestValue"),
+        _build_query("account_without_stakes", "account", _ACCOUNT % ""),
+        _build_listing("images", "computePickleDockerImages", _IMAGE),
+        _build_listing("data_versions", "computePickleDataVersions", _DATA),
+        _build_query("pickle", "computePickles", _PICKLE, id="ID"),
+        _build_query("pickles", "computePickles", _PICKLE, modelId="ID", unassigned="Boolean! = false"),
+        _build_query("upload_auth", "computePickleUploadAuth", "filename url", filename="String", modelId="ID"),
+        _build_query("download_auth", "computePickleDownloadAuth", "filename url", modelId="ID!", pickleId="ID"),
+        _build_query("trigger_logs", "triggerLogs", "timestamp message", triggerId="ID!"),
+        _build_query("diagnostics_logs", "diagnosticsTriggerLogs", "timestamp message", pickleId="ID!"),
+        _build_query("rounds", "rounds", "number openTime closeTime closeStakingTime", number="Int", tournament="Int"),
+        _build_query("name_available", "modelNameAvailable", name="String!", tournament="Int!"),
+        _build_query("datasets", "listDatasets", tournament="Int"),
+        _build_query("dataset", "dataset", filename="String!", tournament="Int"),
+        _build_mutation(
             "create_pickle",
             "createComputePickleUpload",
             "id",
@@ -77,12 +77,12 @@ QUERIES = {
             dataVersionId="ID",
             source="String",
         ),
-        _mutation("assign", "assignPickleToModel", modelId="String", pickleId="ID"),
-        _mutation(
+        _build_mutation("assign", "assignPickleToModel", modelId="String", pickleId="ID"),
+        _build_mutation(
             "trigger", "triggerComputePickleUpload", _PICKLE, modelId="ID", pickleId="ID", triggerValidation="Boolean"
         ),
-        _mutation("label", "updatePickleLabel", "id", pickleId="ID!", label="String"),
-        _mutation("set_webhook", "setSubmissionWebhook", modelId="String", newSubmissionWebhook="String"),
-        _mutation("add_model", "addModel", _SLOT % "", name="String!", tournament="Int!"),
+        _build_mutation("label", "updatePickleLabel", "id", pickleId="ID!", label="String"),
+        _build_mutation("set_webhook", "setSubmissionWebhook", modelId="String", newSubmissionWebhook="String"),
+        _build_mutation("add_model", "addModel", _SLOT % "", name="String!", tournament="Int!"),
     )
 }

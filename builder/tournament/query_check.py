@@ -1,4 +1,4 @@
-"""A GraphQL text of the user's own: whether it is one, and whether it changes anything, told by a parser."""
+"""Check a custom GraphQL query before it is sent: syntax, number of operations, and whether it is a mutation."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ _WRITES = frozenset({"mutation", "subscription"})
 
 
 def is_mutation(text: str) -> bool:
-    """Tell whether a text changes something.
+    """Return whether a query may change something: a mutation or a subscription.
 
     Raises:
-        errors.UsageError: It is no GraphQL, or has not exactly one operation.
+        errors.UsageError: The text is not GraphQL, or does not have exactly one operation.
     """
-    from graphql import language  # noqa: PLC0415 - a fifth of a second, for this command alone
+    from graphql import language  # noqa: PLC0415 - takes 0.2 s to import, and only this command needs it
     from graphql.error import GraphQLSyntaxError  # noqa: PLC0415
 
     try:
         document = language.parse(text, no_location=True, max_tokens=20_000)
     except GraphQLSyntaxError as error:
-        where = f"line {error.locations[0].line}, column {error.locations[0].column}: " if error.locations else ""
-        said = error.message.removeprefix("Syntax Error: ")[:200].rstrip(".")
+        position = f"line {error.locations[0].line}, column {error.locations[0].column}: " if error.locations else ""
+        reason = error.message.removeprefix("Syntax Error: ")[:200].rstrip(".")
         raise errors.UsageError(
-            f"the query: {where}{said}; write it like `query {{ account {{ username }} }}`"
+            f"the query: {position}{reason}; write it like `query {{ account {{ username }} }}`"
         ) from error
     except RecursionError as error:
-        raise errors.UsageError("the query: is nested too deep; ask for less at once") from error
-    found = [one for one in document.definitions if isinstance(one, language.OperationDefinitionNode)]
-    others = [
-        one
-        for one in document.definitions
-        if not isinstance(one, language.OperationDefinitionNode | language.FragmentDefinitionNode)
-    ]
-    if others or len(found) != 1:
+        raise errors.UsageError("the query: nested too deeply; ask for less at once") from error
+    operations = [node for node in document.definitions if isinstance(node, language.OperationDefinitionNode)]
+    has_types = any(
+        not isinstance(node, language.OperationDefinitionNode | language.FragmentDefinitionNode)
+        for node in document.definitions
+    )
+    if has_types or len(operations) != 1:
         raise errors.UsageError(
-            f"the query: has {len(found)} operations{' and a type' if others else ''}; one operation is sent at a time"
+            f"the query: contains {len(operations)} operations{' and a type' if has_types else ''}; expected one"
         )
-    return found[0].operation.value in _WRITES
+    return operations[0].operation.value in _WRITES
 
 
 def read_variables(text: str) -> dict[str, Any]:
-    """Read the variables.
+    """Parse the JSON object of a query's variables.
 
     Raises:
-        errors.UsageError: They are no JSON object.
+        errors.UsageError: The text is not a JSON object.
     """
     try:
-        found = json.loads(text)
+        variables = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise errors.UsageError(f'--variables: is no JSON ({str(error)[:100]}); write {{"name": "value"}}') from error
-    if not isinstance(found, dict):
-        raise errors.UsageError('--variables: is no JSON object; write {"name": "value"}')
-    return found
+        raise errors.UsageError(
+            f'--variables: not valid JSON ({str(error)[:100]}); write {{"name": "value"}}'
+        ) from error
+    if not isinstance(variables, dict):
+        raise errors.UsageError('--variables: not a JSON object; write {"name": "value"}')
+    return variables

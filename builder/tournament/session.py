@@ -1,4 +1,4 @@
-"""A connection to the tournament's API, as it is set for a project."""
+"""Connect to the tournament's API with the settings of a project."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def read_settings(root: Path | None = None) -> settings.Settings:
-    """Return what is set, for the folder that holds ``configs/`` (default: the current one)."""
+    """Read the settings from the environment and ``root/.env``; ``root`` defaults to the current folder."""
     return settings.read(os.environ, root or Path.cwd())
 
 
 def read_registry(root: Path | None = None) -> str:
-    """Return where the tournament's images are pulled from."""
+    """Read only the registry setting, which needs no valid token; see :func:`read_settings`."""
     return settings.read_registry(os.environ, root or Path.cwd())
 
 
@@ -38,10 +38,10 @@ def connect(
     """Yield the tournament's API.
 
     Args:
-        progress: Told when a request is sent again.
-        root: The folder that holds ``configs/`` and may hold ``.env``.
-        ask_token: Returns a token where none is set; None where the requests need none.
-        policy: How often a request is sent that nobody answers.
+        progress: Shows retries.
+        root: The folder that contains ``configs/`` and may contain ``.env``; default: the current one.
+        ask_token: Called for a token if none is set; None if the requests need none.
+        policy: Attempts and timeouts.
 
     Raises:
         errors.UsageError: A setting is invalid.
@@ -49,7 +49,7 @@ def connect(
     from builder import tournament  # noqa: PLC0415 - httpx
     from builder.tournament import client as api  # noqa: PLC0415 - httpx
 
-    found = read_settings(root)
-    token = ask_token() if found.token is None and ask_token else found.token
-    with api.ApiClient(found.api_url, token, progress, policy=policy) as client:
+    api_settings = read_settings(root)
+    token = ask_token() if api_settings.token is None and ask_token else api_settings.token
+    with api.ApiClient(api_settings.api_url, token, progress, policy=policy) as client:
         yield tournament.Tournament(client)

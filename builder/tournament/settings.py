@@ -1,14 +1,14 @@
-"""What is set outside of any config: the API's address, the registry of the runner images, and the token.
+"""Read the settings that are in no config: the API's address, the registry of the runner images, and the token.
 
-| setting | default |
+| setting | meaning and default |
 | --- | --- |
-| ``NUMERAI_API_URL`` | the tournament's API; another one must speak https, or be this computer itself |
-| ``NUMERAI_REGISTRY`` | ``ghcr.io/numerai``: where the tournament's images are pulled from, also those of a config |
-| ``NUMERAI_PUBLIC_ID`` and ``NUMERAI_SECRET_KEY`` | the token's two halves, as numerapi calls them |
-| ``NUMERAI_MCP_AUTH`` | ``Token PUBLIC$SECRET``, or the same without the first word |
+| ``NUMERAI_API_URL`` | address of the API, https or on this computer; default: the tournament's |
+| ``NUMERAI_REGISTRY`` | registry of the tournament's images, also for those of a config; default: ``ghcr.io/numerai`` |
+| ``NUMERAI_PUBLIC_ID`` and ``NUMERAI_SECRET_KEY`` | the token's two parts, under the names that numerapi uses |
+| ``NUMERAI_MCP_AUTH`` | the token as ``Token PUBLIC$SECRET`` or ``PUBLIC$SECRET`` |
 
-They come from the environment, else from a file ``.env`` in the folder that holds ``configs/``. A token comes whole
-from one of the two: half of one and half of another would be nobody's, or another account's.
+The environment takes precedence over a file ``.env`` in the folder that contains ``configs/``. Both parts of a token
+come from the same source, because parts from two sources could belong to two accounts.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ DEFAULT_REGISTRY = "ghcr.io/numerai"
 API, REGISTRY = "NUMERAI_API_URL", "NUMERAI_REGISTRY"
 PUBLIC, SECRET, COMBINED = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"
 CREDENTIALS_HINT = (
-    'make one at numer.ai/account ("Create MCP Key" selects the scopes), and set NUMERAI_PUBLIC_ID and '
+    'create one at numer.ai/account ("Create MCP Key" selects the scopes), and set NUMERAI_PUBLIC_ID and '
     "NUMERAI_SECRET_KEY in the environment or in .env"
 )
 
-_SHORTEST = 6
-_HALF = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_SHORTEST},200}}")
+# Looser than the keys that the tournament issues today, so that a new format still works.
+_MIN_LENGTH = 6
+_PART = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_MIN_LENGTH},200}}")
 _KEYS = (API, REGISTRY, PUBLIC, SECRET, COMBINED)
-_known: set[str] = set()  # secrets that this process has read: nothing it prints may hold one
+_secrets: set[str] = set()
+"""Secrets that this process has read, for :func:`hide_secrets`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiToken:
-    """An API token; its secret half is in no ``repr``.
+    """An API token; its ``repr`` does not contain the secret.
 
     Attributes:
-        public_id: The half that may be shown.
-        secret: The other.
-        source: Where it was found, for messages.
+        public_id: The part that may be shown.
+        secret: The secret key.
+        source: The setting it comes from, for messages.
     """
 
     public_id: str
@@ -62,12 +64,12 @@ class ApiToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All of them, checked.
+    """The validated settings.
 
     Attributes:
-        api_url: Where queries are posted to.
+        api_url: The GraphQL endpoint.
         registry: Registry and folder of the runner images, such as ``ghcr.io/numerai``.
-        token: None where none is set.
+        token: None if no token is set.
     """
 
     api_url: str
@@ -79,28 +81,28 @@ def read(environment: Mapping[str, str], root: Path) -> Settings:
     """Read the settings.
 
     Args:
-        environment: ``os.environ``; wins over the file.
-        root: The folder that holds ``configs/`` and may hold ``.env``.
+        environment: ``os.environ``; takes precedence over the file.
+        root: The folder that contains ``configs/`` and may contain ``.env``.
 
     Raises:
-        errors.UsageError: One is set to something that cannot be; a secret is never repeated.
+        errors.UsageError: A setting is invalid; the message never contains a secret.
     """
-    here, there = _read_sources(environment, root)
+    from_environment, from_file = _read_sources(environment, root)
     return Settings(
-        api_url=_read_api(here.get(API) or there.get(API) or DEFAULT_API),
+        api_url=_check_api_url(from_environment.get(API) or from_file.get(API) or DEFAULT_API),
         registry=read_registry(environment, root),
-        token=_read_token(here, "the environment") or _read_token(there, str(root / ".env")),
+        token=_read_token(from_environment, "the environment") or _read_token(from_file, str(root / ".env")),
     )
 
 
 def read_registry(environment: Mapping[str, str], root: Path) -> str:
-    """Read the registry alone: what needs no account is not kept from running by a token that is malformed.
+    """Read only the registry, so that commands without an account still work if the token is malformed.
 
     Raises:
-        errors.UsageError: It is set to something that is not a registry.
+        errors.UsageError: The setting is not a registry.
     """
-    here, there = _read_sources(environment, root)
-    text = here.get(REGISTRY) or there.get(REGISTRY) or DEFAULT_REGISTRY
+    from_environment, from_file = _read_sources(environment, root)
+    text = from_environment.get(REGISTRY) or from_file.get(REGISTRY) or DEFAULT_REGISTRY
     try:
         reference.parse(f"{text.rstrip('/')}/name:tag")
     except ValueError as error:
@@ -109,28 +111,28 @@ def read_registry(environment: Mapping[str, str], root: Path) -> str:
 
 
 def to_pull_reference(ref: str, registry: str) -> str:
-    """Return where an image is pulled from: one of ``ghcr.io/numerai`` comes from the registry that is set instead."""
+    """Replace the tournament's own registry, ``ghcr.io/numerai``, in a reference with the configured one."""
     name = ref.removeprefix(f"{DEFAULT_REGISTRY}/")
     return ref if name == ref else f"{registry}/{name}"
 
 
 def is_tournament_image(ref: str, registry: str) -> bool:
-    """Tell whether a reference names an image of the tournament, at its own registry or the one that is set."""
+    """Return whether a reference is in the tournament's own registry or in the configured one."""
     return ref.startswith((f"{DEFAULT_REGISTRY}/", f"{registry}/"))
 
 
 def parse_typed_token(public_id: str, secret: str) -> ApiToken:
-    """Return the token that a person typed at the prompt.
+    """Create a token from what a person typed at the prompt.
 
     Raises:
-        errors.UsageError: It cannot be one.
+        errors.UsageError: A part is invalid; the message does not contain it.
     """
-    return _token(public_id.strip(), secret.strip(), "what was typed")
+    return _create_token(public_id.strip(), secret.strip(), "the typed token")
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text without any secret that this process has read."""
-    for secret in _known:
+    """Mask every secret that this process has read in a text."""
+    for secret in _secrets:
         text = text.replace(secret, "********")
     return text
 
@@ -145,51 +147,52 @@ def _read_file(path: Path) -> Mapping[str, str]:
     import dotenv  # noqa: PLC0415 - only where there is a file
 
     try:
-        # Without interpolation: a token has a dollar sign in it.
-        found = dotenv.dotenv_values(path, interpolate=False)
+        # Without interpolation, because NUMERAI_MCP_AUTH contains a dollar sign.
+        values = dotenv.dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"{path}: cannot be read; make it a readable text file, or remove it") from error
-    return {key: value for key, value in found.items() if key in _KEYS and value}
+        raise errors.UsageError(f"cannot read {path}; make it a readable text file, or remove it") from error
+    return {key: value for key, value in values.items() if key in _KEYS and value}
 
 
-def _read_token(values: Mapping[str, str], where: str) -> ApiToken | None:
-    """Return the token that one place holds; None where it holds no part of one."""
+def _read_token(values: Mapping[str, str], source: str) -> ApiToken | None:
+    """Return the token of one source, or None if no part of a token is set there."""
     public_id, secret = values.get(PUBLIC, ""), values.get(SECRET, "")
     if public_id and secret:
-        return _token(public_id.strip(), secret.strip(), f"{PUBLIC} and {SECRET} of {where}")
+        return _create_token(public_id.strip(), secret.strip(), f"{PUBLIC} and {SECRET} of {source}")
     combined = values.get(COMBINED, "")
     if combined:
         public_id, dollar, secret = re.sub(r"(?i)^token\s+", "", combined.strip()).partition("$")
         if not dollar:
             raise errors.UsageError(
-                f"{COMBINED} of {where}: is not a token; expected Token PUBLIC$SECRET (in a shell, in single quotes)"
+                f"{COMBINED} of {source}: is not a token; expected Token PUBLIC$SECRET (in a shell, in single quotes)"
             )
-        return _token(public_id, secret, f"{COMBINED} of {where}")
+        return _create_token(public_id, secret, f"{COMBINED} of {source}")
     if public_id or secret:
         present, absent = (PUBLIC, SECRET) if public_id else (SECRET, PUBLIC)
         raise errors.UsageError(
-            f"{present} of {where}: is set and {absent} is not; a token has both halves, from one place: set both "
-            "there, or neither"
+            f"{present} of {source}: is set and {absent} is not; both parts of a token must come from the same source: "
+            "set both there, or neither"
         )
     return None
 
 
-def _token(public_id: str, secret: str, source: str) -> ApiToken:
-    if len(secret) >= _SHORTEST:
-        _known.add(secret)
-    for name, half in (("public id", public_id), ("secret key", secret)):
-        if not _HALF.fullmatch(half):
+def _create_token(public_id: str, secret: str, source: str) -> ApiToken:
+    # Before it is checked: other messages may quote a secret that is invalid. Very short ones occur in any text.
+    if len(secret) >= _MIN_LENGTH:
+        _secrets.add(secret)
+    for name, part in (("public id", public_id), ("secret key", secret)):
+        if not _PART.fullmatch(part):
             raise errors.UsageError(
-                f"{source}: the {name} is invalid ({len(half)} characters; expected {_SHORTEST} to 200 letters, "
+                f"{source}: the {name} is invalid ({len(part)} characters; expected {_MIN_LENGTH} to 200 letters, "
                 "digits and . _ ~ + / = -): copy it again, without quotes"
             )
     return ApiToken(public_id=public_id, secret=secret, source=source)
 
 
-def _read_api(text: str) -> str:
+def _check_api_url(text: str) -> str:
     if not address.is_safe(text):
         raise errors.UsageError(
-            f"{API}: invalid; expected an https address like {DEFAULT_API}, or http to this computer itself, because a "
+            f"{API}: invalid; expected an https address like {DEFAULT_API}, or http on this computer, because the "
             "token is sent there"
         )
     return text

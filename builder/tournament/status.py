@@ -1,4 +1,4 @@
-"""How each slot stands, from what the API says of it: what needs attention, and why."""
+"""Derive each slot's state from the API's data: what needs attention, why, and which command helps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SlotState(enum.IntEnum):
-    """What a slot asks of a person; the first comes first."""
+    """State of a slot, most urgent first."""
 
     FAILED = 0
     UNSURE = 1
@@ -40,7 +40,7 @@ STATE_LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SlotStatus:
-    """How a slot stands, with the reason and, where there is something to do, the command."""
+    """A slot's state and its reason; ``todo`` is the command to run next, empty if there is nothing to do."""
 
     slot: Slot
     state: SlotState
@@ -50,7 +50,7 @@ class SlotStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class PickleFailure:
-    """Where a pickle failed: its validation, a run, or its diagnostics; with the run that says why, if any."""
+    """Where a pickle failed (``validation``, ``run`` or ``diagnostics``), and the run that explains it, if any."""
 
     where: str
     status: str
@@ -59,9 +59,10 @@ class PickleFailure:
 
 
 def judge_run(run: Run) -> bool | None:
-    """Tell whether a run was good; None while it is not settled, or for a word that nobody knows.
+    """Return whether a run succeeded; None if it has not ended or its status is unknown.
 
-    A run that ended without an open round shows that the pickle is good, whatever its word.
+    A run that ended because no round was open succeeded even if its status is bad: the pickle ran, and only the
+    submission failed.
     """
     if had_no_round(run):
         return True
@@ -69,152 +70,154 @@ def judge_run(run: Run) -> bool | None:
 
 
 def judge_validation(pickle: UploadedPickle) -> bool | None:
-    """Tell whether a pickle is valid; None while that is not settled, or for a word that nobody knows.
+    """Return whether a pickle is valid; None if its validation has not ended or its status is unknown.
 
-    A validation that failed is excused where it had no open round. Which run the validation was, the API does not say:
-    so the first that ended must not have failed, one must have ended for want of a round, and none for the model.
+    A failed validation counts as passed if it failed only because no round was open.
     """
-    said = tournament.judge_status(pickle.validation)
-    if said is not False:
-        return said
+    verdict = tournament.judge_status(pickle.validation)
+    if verdict is not False:
+        return verdict
+    # The API does not say which run was the validation. So the first run that ended must not have failed, at least one
+    # run must have ended because no round was open, and no run may have failed because of the model.
     ended = [run for run in reversed(pickle.runs) if judge_run(run) is not None]
     failed = [run for run in ended if judge_run(run) is False]
-    of_the_model = [run for run in failed if not tournament.is_server_error(run.status)]
-    return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
+    model_failures = [run for run in failed if not tournament.is_server_error(run.status)]
+    return any(map(had_no_round, ended)) and ended[0] not in failed and not model_failures
 
 
 def had_no_round(run: Run) -> bool:
-    """Tell whether a run ended for want of an open round."""
+    """Return whether a run ended because no round was open."""
     return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
 def find_failure(pickle: UploadedPickle) -> PickleFailure | None:
-    """Return where a pickle failed last, or None where it did not."""
+    """Return where a pickle failed: its validation first, then its last run that ended, then its diagnostics."""
     runs = pickle.runs
     if judge_validation(pickle) is False:
-        bad = next((run for run in runs if judge_run(run) is False), None)
-        said = bad.descriptions if bad else ()
-        return PickleFailure(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
-    settled = next((run for run in runs if judge_run(run) is not None), None)
-    if settled is not None and judge_run(settled) is False:
-        return PickleFailure(where="run", status=settled.status, descriptions=settled.descriptions, trigger=settled)
+        failed = next((run for run in runs if judge_run(run) is False), None)
+        descriptions = failed.descriptions if failed else ()
+        return PickleFailure(where="validation", status=pickle.validation, descriptions=descriptions, trigger=failed)
+    ended = next((run for run in runs if judge_run(run) is not None), None)
+    if ended is not None and judge_run(ended) is False:
+        return PickleFailure(where="run", status=ended.status, descriptions=ended.descriptions, trigger=ended)
     if not runs and tournament.judge_status(pickle.trigger) is False:
         return PickleFailure(where="run", status=pickle.trigger, descriptions=(), trigger=None)
     if tournament.judge_status(pickle.diagnostics) is False:
-        said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
-        return PickleFailure(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
+        descriptions = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
+        return PickleFailure(where="diagnostics", status=pickle.diagnostics, descriptions=descriptions, trigger=None)
     return None
 
 
 def find_newer_upload(slot: Slot, uploaded: Iterable[UploadedPickle]) -> UploadedPickle | None:
-    """Return the newest pickle that was uploaded for a slot, where that was after what it runs; else None.
+    """Return the newest pickle that was uploaded for a slot, if it is newer than the slot's pickle; else None.
 
     Args:
         slot: The slot.
-        uploaded: Pickles, of other slots too, the newest first; where no time tells, one counts as newer.
+        uploaded: Uploaded pickles of any slot, newest first. One whose upload time is unknown counts as newer.
     """
-    found = next((one for one in uploaded if one.owner == slot.id), None)
-    if found is None or slot.pickle is None:
-        return found
-    running, at = tournament.read_time(slot.pickle.inserted_at), tournament.read_time(found.inserted_at)
-    is_newer = running is None or at is None or at >= running
-    return found if is_newer and found.id != slot.pickle.id else None
+    newest = next((pickle for pickle in uploaded if pickle.owner == slot.id), None)
+    if newest is None or slot.pickle is None:
+        return newest
+    current_time, newest_time = (tournament.read_time(pickle.inserted_at) for pickle in (slot.pickle, newest))
+    is_newer = current_time is None or newest_time is None or newest_time >= current_time
+    return newest if is_newer and newest.id != slot.pickle.id else None
 
 
 def judge(slot: Slot, uploaded: Iterable[UploadedPickle] = ()) -> SlotStatus:
-    """Say how a slot stands.
+    """Return the status of a slot.
 
     Args:
         slot: The slot.
-        uploaded: The uploaded pickles, the newest first: the last one for it is reported if it failed or is not
-            assigned.
+        uploaded: Uploaded pickles of any slot, newest first. The status mentions the newest one for this slot if it
+            failed or is not assigned.
     """
     if slot.archived:
         return SlotStatus(slot=slot, state=SlotState.INACTIVE, reason="archived")
     if slot.tournament != tournament.CLASSIC:
         return SlotStatus(slot=slot, state=SlotState.INACTIVE, reason=f"of another tournament ({slot.tournament})")
-    later = find_newer_upload(slot, uploaded)
-    fault = find_failure(later) if later else None
-    found = _judge_running(slot, None if fault else later)
-    if fault is None or found.state < SlotState.EMPTY:
-        return found
-    reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
+    newer = find_newer_upload(slot, uploaded)
+    failure = find_failure(newer) if newer else None
+    status = _judge_assigned(slot, None if failure else newer)
+    if failure is None or status.state < SlotState.EMPTY:
+        return status
+    upload = "a newer upload" if slot.pickle else "an upload for it"
+    reason = f"{status.reason}; {upload} failed: {_format_failure(failure)}"
     state = SlotState.UNSURE if slot.pickle or slot.webhook else SlotState.FAILED
     return SlotStatus(slot=slot, state=state, reason=reason, todo=f"why {slot.name}")
 
 
 def judge_all(slots: Iterable[Slot], uploaded: Sequence[UploadedPickle] = ()) -> list[SlotStatus]:
-    """Say how all slots stand: what needs attention first, a stake before none, then by name."""
-    found = [judge(slot, uploaded) for slot in slots]
-    return sorted(found, key=lambda one: (one.state, not one.slot.stake, one.slot.name))
+    """Return the statuses of all slots: most urgent state first, staked slots before others, then by name."""
+    statuses = [judge(slot, uploaded) for slot in slots]
+    return sorted(statuses, key=lambda status: (status.state, not status.slot.stake, status.slot.name))
 
 
 def find_ownerless(uploaded: Iterable[UploadedPickle]) -> list[UploadedPickle]:
-    """Return the pickles that are waiting to be assigned and were uploaded for no slot."""
-    return [one for one in uploaded if not one.owner and _is_waiting(one)]
+    """Return the valid, unassigned pickles that were not uploaded for a slot."""
+    return [pickle for pickle in uploaded if not pickle.owner and _is_waiting(pickle)]
 
 
 def _is_waiting(pickle: UploadedPickle) -> bool:
-    """Return whether a pickle is validated and assigned to no slot."""
+    """Return whether a pickle is valid and assigned to no slot."""
     return not pickle.slots and judge_validation(pickle) is True and find_failure(pickle) is None
 
 
-def _judge_running(slot: Slot, later: UploadedPickle | None) -> SlotStatus:
-    """Say how a slot stands by what it runs, and by what was uploaded for it since."""
+def _judge_assigned(slot: Slot, newer: UploadedPickle | None) -> SlotStatus:
+    """Return a slot's status by its pickle and by a newer upload for it that did not fail."""
     if slot.pickle is not None:
-        found = _judge_pickle(slot, slot.pickle)
-        if found.state is SlotState.GOOD and later and _is_waiting(later):
-            return _add_waiting(found, later, "a newer validated pickle")
-        return found
+        status = _judge_pickle(slot, slot.pickle)
+        if status.state is SlotState.GOOD and newer and _is_waiting(newer):
+            return _add_waiting(status, newer, "a newer validated pickle")
+        return status
     if slot.webhook:
         return SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle: its webhook runs another machine")
     empty = SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
-    if later is None or later.slots:
+    if newer is None or newer.slots:
         return empty
-    if _is_waiting(later):
-        return replace(_add_waiting(empty, later, "a validated pickle"), state=SlotState.UNASSIGNED)
-    return _judge_word(slot, f"no pickle; validation of upload {later.id}:", later.validation)
+    if _is_waiting(newer):
+        return replace(_add_waiting(empty, newer, "a validated pickle"), state=SlotState.UNASSIGNED)
+    return _judge_unclear(slot, f"no pickle; validation of upload {newer.id}:", newer.validation)
 
 
-def _add_waiting(found: SlotStatus, pickle: UploadedPickle, what: str) -> SlotStatus:
-    reason = f"{found.reason}; {what} is waiting: {sanitize(pickle.filename)}"
-    return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
+def _add_waiting(status: SlotStatus, pickle: UploadedPickle, label: str) -> SlotStatus:
+    reason = f"{status.reason}; {label} is waiting: {sanitize(pickle.filename)}"
+    return replace(status, reason=reason, todo=f"assign {status.slot.name} {pickle.id}")
 
 
-def _told(fault: PickleFailure) -> str:
-    said = fault.descriptions[-1] if fault.descriptions else "no description"
-    return f"{fault.where} {fault.status}: {sanitize(said)}"
+def _format_failure(failure: PickleFailure) -> str:
+    description = failure.descriptions[-1] if failure.descriptions else "no description"
+    return f"{failure.where} {failure.status}: {sanitize(description)}"
 
 
 def _judge_pickle(slot: Slot, pickle: UploadedPickle) -> SlotStatus:
-    fault = find_failure(pickle)
-    if fault is not None:
-        return SlotStatus(slot=slot, state=SlotState.FAILED, reason=_told(fault), todo=f"why {slot.name}")
+    failure = find_failure(pickle)
+    if failure is not None:
+        return SlotStatus(slot=slot, state=SlotState.FAILED, reason=_format_failure(failure), todo=f"why {slot.name}")
     runs = pickle.runs
-    good = SlotStatus(slot=slot, state=SlotState.GOOD, reason=_good_reason(pickle, runs))
-    return _judge_unsettled(slot, pickle, runs) or good
+    good = SlotStatus(slot=slot, state=SlotState.GOOD, reason=_format_good(pickle, runs))
+    return _judge_unfinished(slot, pickle, runs) or good
 
 
-def _judge_unsettled(slot: Slot, pickle: UploadedPickle, runs: Sequence[Run]) -> SlotStatus | None:
-    """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
+def _judge_unfinished(slot: Slot, pickle: UploadedPickle, runs: Sequence[Run]) -> SlotStatus | None:
+    """Return the status of a slot whose last run or validation is neither good nor bad, else None."""
     if runs and judge_run(runs[0]) is None:
-        return _judge_word(slot, "run", runs[0].status)
+        return _judge_unclear(slot, "run", runs[0].status)
     if not runs and pickle.trigger and tournament.judge_status(pickle.trigger) is None:
-        return _judge_word(slot, "run", pickle.trigger)
+        return _judge_unclear(slot, "run", pickle.trigger)
     if tournament.judge_status(pickle.validation) is None:
-        return _judge_word(slot, "validation", pickle.validation)
+        return _judge_unclear(slot, "validation", pickle.validation)
     return None
 
 
-def _judge_word(slot: Slot, what: str, word: str) -> SlotStatus:
-    """Say how a slot stands by a status that is neither good nor bad."""
-    if tournament.is_in_progress(word):
-        return SlotStatus(slot=slot, state=SlotState.WAITING, reason=f"{what} {word}")
-    reason = f"{what} {word!r}: an unknown status" if word else f"{what} without a status"
+def _judge_unclear(slot: Slot, label: str, status: str) -> SlotStatus:
+    """Return a slot's status by an API status that is neither good nor bad."""
+    if tournament.is_in_progress(status):
+        return SlotStatus(slot=slot, state=SlotState.WAITING, reason=f"{label} {status}")
+    reason = f"{label} {status!r}: an unknown status" if status else f"{label} without a status"
     return SlotStatus(slot=slot, state=SlotState.UNSURE, reason=reason, todo=f"status {slot.name}")
 
 
-def _good_reason(pickle: UploadedPickle, runs: Sequence[Run]) -> str:
+def _format_good(pickle: UploadedPickle, runs: Sequence[Run]) -> str:
     if not runs:
         return f"last run {pickle.trigger}" if pickle.trigger else "validated, not run yet"
     if had_no_round(runs[0]):

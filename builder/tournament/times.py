@@ -1,4 +1,4 @@
-"""Times of the API as a person reads them: UTC, and how long ago or how far off."""
+"""Format times of the API for people: in UTC, and relative to now."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 def format_relative(text: str, now: dt.datetime) -> str:
-    """Return a time relative to another: ``3 hours ago``, ``in 2 days``; as it came where it is no time."""
-    at = tournament.read_time(text)
-    if at is None:
+    """Format a time relative to ``now``: ``3 hours ago``, ``in 2 days``; return text that is not a time unchanged."""
+    time = tournament.read_time(text)
+    if time is None:
         return text
-    seconds = (at - now).total_seconds()
+    seconds = (time - now).total_seconds()
     for unit, size in _UNITS:
         count = int(abs(seconds) // size)
         if count:
@@ -24,22 +24,22 @@ def format_relative(text: str, now: dt.datetime) -> str:
 
 
 def format_utc(text: str) -> str:
-    """Return a time in UTC: ``2026-03-10 12:00 UTC``; as it came where it is no time."""
-    at = tournament.read_time(text)
-    return at.strftime("%Y-%m-%d %H:%M UTC") if at else text
+    """Format a time as ``2026-03-10 12:00 UTC``; return text that is not a time unchanged."""
+    time = tournament.read_time(text)
+    return time.strftime("%Y-%m-%d %H:%M UTC") if time else text
 
 
 def format_time(text: str, now: dt.datetime) -> str:
-    """Return a time in UTC and relative; nothing for none."""
+    """Format a time in UTC and relative to ``now``; return text that is not a time unchanged."""
     if tournament.read_time(text) is None:
         return text
     return f"{format_utc(text)} ({format_relative(text, now)})"
 
 
 def describe_round(current: tournament.Round | None, now: dt.datetime) -> str:
-    """Say whether a round is open, and until or from when, by the API's own times."""
+    """Describe whether a round is open, until when, or when the next one opens."""
     if current is None:
-        return "no round is open, and the API names none to come"
+        return "no round is open, and the API lists no next one"
     if current.is_open(now):
         return f"round {current.number} is open until {format_time(current.close_time, now)}"
     opens = tournament.read_time(current.open_time)

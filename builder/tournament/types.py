@@ -1,7 +1,8 @@
-"""What the tournament's API answers, as frozen values checked by pydantic.
+"""The API's responses as frozen dataclasses that pydantic validates.
 
-Every field of the schema may be null: text is then empty, a flag false, a list empty; null items of a list are left
-out. What is of another type or missing is refused. Times are ISO 8601 text, as they come.
+Any field of the schema may be null: a null string becomes empty, a null boolean False, a null integer 0, a null list
+empty; null items of a list are dropped. A missing field or another type is a validation error. Times stay strings in
+ISO 8601; :func:`read_time` parses them.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 CLASSIC = 8
-"""The one tournament that takes pickles."""
+"""Number of the only tournament that accepts pickles."""
 UPLOAD_SCOPE, DOWNLOAD_SCOPE = "upload_submission", "download_submission"
 
 NO_ROUND = "No currently open rounds!"
+"""Description of a run that succeeded but had no round to submit to."""
 
 T = TypeVar("T")
 
 
-def _default(empty: object) -> BeforeValidator:
+def _replace_null(empty: object) -> BeforeValidator:
     return BeforeValidator(lambda value: empty if value is None else value)
 
 
-def _text(value: Any) -> Any:
-    """Return text without halves of characters, which a log that was cut has and pydantic refuses."""
+def _replace_surrogates(value: Any) -> Any:
+    """Replace lone surrogates, which a truncated log may contain and pydantic rejects."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-def _items(value: Any) -> Any:
+def _drop_nulls(value: Any) -> Any:
     return tuple(item for item in value if item is not None) if isinstance(value, list) else value
 
 
-def _stake(value: Any) -> Any:
-    """Return what is at stake as text, empty for zero: how the API writes an amount is not promised."""
+def _format_stake(value: Any) -> Any:
+    """Return a stake as text, empty for zero; the amount's type is undocumented."""
     if not isinstance(value, dict):
         return value
     amount = value.get("latestValue")
@@ -45,15 +47,15 @@ def _stake(value: Any) -> Any:
     try:
         return text if float(text) != 0 else ""
     except ValueError:
-        # Without a figure, a stake that has a status may be one.
+        # Without an amount, any status may mean a stake: rather ask for confirmation once too often.
         return text or str(value.get("status") or "")
 
 
-Text = Annotated[str, Strict(), BeforeValidator(_text), _default("")]
-Flag = Annotated[bool, Strict(), _default(empty=False)]
-Whole = Annotated[int, Strict(), _default(0)]
-Items = Annotated[tuple[T, ...], BeforeValidator(_items), _default(())]
-# By the schema's names from the API, by those of the fields from code.
+ApiText = Annotated[str, Strict(), BeforeValidator(_replace_surrogates), _replace_null("")]
+ApiFlag = Annotated[bool, Strict(), _replace_null(empty=False)]
+ApiInt = Annotated[int, Strict(), _replace_null(0)]
+ApiList = Annotated[tuple[T, ...], BeforeValidator(_drop_nulls), _replace_null(())]
+# The API uses camelCase names; code constructs these values by field name.
 _ANSWER = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), populate_by_name=True)
 
 
@@ -61,10 +63,10 @@ _ANSWER = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), 
 class TokenInfo:
     """The token in use, without its secret."""
 
-    username: Text = Field(validation_alias="accountUsername")
-    name: Text
-    public_id: Text
-    scopes: Items[Text]
+    username: ApiText = Field(validation_alias="accountUsername")
+    name: ApiText
+    public_id: ApiText
+    scopes: ApiList[ApiText]
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
@@ -72,59 +74,59 @@ class DockerImage:
     """A runner image that the tournament offers.
 
     Attributes:
-        image: Its name in the registry, such as ``numerai_predict_py_3_12``.
-        tag: Its tag there.
-        name: What people see: ``Python 3.12``.
+        image: Repository name in the registry, such as ``numerai_predict_py_3_12``.
+        tag: Tag in that repository.
+        name: Display name, such as ``Python 3.12``.
     """
 
-    id: Text
-    name: Text
-    image: Text
-    tag: Text
-    default: Flag
-    deprecated: Flag
-    experimental: Flag
-    inserted_at: Text
+    id: ApiText
+    name: ApiText
+    image: ApiText
+    tag: ApiText
+    default: ApiFlag
+    deprecated: ApiFlag
+    experimental: ApiFlag
+    inserted_at: ApiText
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class DataVersion:
-    """A version of the tournament's data; ``version`` is such as ``v5.2``."""
+    """A version of the tournament's data; ``version`` is a string like ``v5.2``."""
 
-    id: Text
-    name: Text
-    version: Text
-    type: Text
-    default: Flag
-    deprecated: Flag
-    experimental: Flag
+    id: ApiText
+    name: ApiText
+    version: ApiText
+    type: ApiText
+    default: ApiFlag
+    deprecated: ApiFlag
+    experimental: ApiFlag
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class RunStep:
-    """One step of a run."""
+    """A status that a run went through."""
 
-    status: Text
-    description: Text
-    inserted_at: Text
+    status: ApiText
+    description: ApiText
+    inserted_at: ApiText
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Run:
-    """One run of a pickle: for a round, or over the validation data.
+    """A run of a pickle for a round or on the validation data; the API calls it a trigger.
 
     Attributes:
-        status: Its own status; without one that of its last step; without that, for the newest run of a pickle, the
-            pickle's ``triggerStatus``.
+        status: The run's own status; if empty, that of its last step; if empty too, and the run is the pickle's newest,
+            the pickle's ``triggerStatus``.
     """
 
-    id: Text
-    type: Text
-    status: Text
-    round_id: Text
-    submission_id: Text
-    inserted_at: Text
-    statuses: Items[RunStep]
+    id: ApiText
+    type: ApiText
+    status: ApiText
+    round_id: ApiText
+    submission_id: ApiText
+    inserted_at: ApiText
+    statuses: ApiList[RunStep]
 
     def __post_init__(self) -> None:
         if not self.status and self.statuses:
@@ -132,8 +134,8 @@ class Run:
 
     @property
     def descriptions(self) -> tuple[str, ...]:
-        """What its steps said, each once."""
-        return tuple(dict.fromkeys(one.description for one in self.statuses if one.description))
+        """The distinct descriptions of its steps, in order."""
+        return tuple(dict.fromkeys(step.description for step in self.statuses if step.description))
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
@@ -141,62 +143,62 @@ class UploadedPickle:
     """An uploaded pickle.
 
     Attributes:
-        filename: The stored name; those of this tool carry twelve digits of the pickle's sha256.
-        owner: Id of the slot it was uploaded for; not where it is assigned.
+        filename: The stored name; if uploaded by this tool, it contains the first 12 digits of the pickle's sha256.
+        owner: Id of the slot it was uploaded for, which need not be one that it is assigned to.
         slots: Ids of the slots it is assigned to.
-        validation: Its ``validationStatus``.
-        trigger: Its ``triggerStatus``: how its newest run stands.
+        validation: The ``validationStatus``.
+        trigger: The ``triggerStatus``, the status of the newest run.
     """
 
-    id: Text
-    filename: Text
-    label: Text
-    owner: Text = Field(validation_alias="modelId")
-    slots: Items[Text] = Field(validation_alias="assignedModelSlots")
-    image_id: Text = Field(validation_alias="dockerImageId")
-    image: Text = Field(validation_alias="dockerImage")
-    image_name: Text = Field(validation_alias="dockerImageName")
-    data_version_id: Text
-    data_version: Text
-    runtime: Text
-    validation: Text = Field(validation_alias="validationStatus")
-    trigger: Text = Field(validation_alias="triggerStatus")
-    diagnostics: Text = Field(validation_alias="diagnosticsStatus")
-    diagnostics_description: Text = Field(validation_alias="diagnosticsStatusDescription")
-    triggers: Items[Run]
-    inserted_at: Text
-    updated_at: Text
+    id: ApiText
+    filename: ApiText
+    label: ApiText
+    owner: ApiText = Field(validation_alias="modelId")
+    slots: ApiList[ApiText] = Field(validation_alias="assignedModelSlots")
+    image_id: ApiText = Field(validation_alias="dockerImageId")
+    image: ApiText = Field(validation_alias="dockerImage")
+    image_name: ApiText = Field(validation_alias="dockerImageName")
+    data_version_id: ApiText
+    data_version: ApiText
+    runtime: ApiText
+    validation: ApiText = Field(validation_alias="validationStatus")
+    trigger: ApiText = Field(validation_alias="triggerStatus")
+    diagnostics: ApiText = Field(validation_alias="diagnosticsStatus")
+    diagnostics_description: ApiText = Field(validation_alias="diagnosticsStatusDescription")
+    triggers: ApiList[Run]
+    inserted_at: ApiText
+    updated_at: ApiText
 
     def __post_init__(self) -> None:
-        last = next(iter(self.runs), None)
-        if last is not None and not last.status:
-            named = dataclasses.replace(last, status=self.trigger)
-            object.__setattr__(self, "triggers", tuple(named if run is last else run for run in self.triggers))
+        newest = next(iter(self.runs), None)
+        if newest is not None and not newest.status:
+            completed = dataclasses.replace(newest, status=self.trigger)
+            object.__setattr__(self, "triggers", tuple(completed if run is newest else run for run in self.triggers))
 
     @property
     def runs(self) -> list[Run]:
-        """Its runs, the newest first."""
+        """Its runs, newest first."""
 
-        def age(run: Run) -> tuple[float, str]:
-            at = read_time(run.inserted_at)
-            return (at.timestamp() if at else 0.0, run.inserted_at)
+        def get_sort_key(run: Run) -> tuple[float, str]:
+            started = read_time(run.inserted_at)
+            return (started.timestamp() if started else 0.0, run.inserted_at)
 
-        return sorted(self.triggers, key=age, reverse=True)
+        return sorted(self.triggers, key=get_sort_key, reverse=True)
 
     @property
     def descriptions(self) -> tuple[str, ...]:
-        """What its runs said, each once."""
-        return tuple(dict.fromkeys(text for trigger in self.triggers for text in trigger.descriptions))
+        """The distinct descriptions of its runs, in order."""
+        return tuple(dict.fromkeys(text for run in self.triggers for text in run.descriptions))
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Submission:
     """The latest submission of a slot."""
 
-    id: Text
-    filename: Text
-    status: Text
-    inserted_at: Text
+    id: ApiText
+    filename: ApiText
+    status: ApiText
+    inserted_at: ApiText
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
@@ -204,19 +206,20 @@ class Slot:
     """A model slot of the account.
 
     Attributes:
-        webhook: Address that runs another's own machine; must be empty before a pickle can be uploaded.
-        stake: What is at stake, as the API writes it; empty for nothing.
-        pickle: The pickle assigned to it, or None.
+        webhook: URL that the tournament calls in each round to run a machine of the user; must be empty for the slot to
+            accept a pickle.
+        stake: The staked amount as the API formats it; empty for no stake.
+        pickle: The assigned pickle, or None.
     """
 
-    id: Text
-    name: Text
-    username: Text
-    tournament: Whole
-    archived: Flag
-    compute: Flag = Field(validation_alias="computeEnabled")
-    webhook: Text = Field(validation_alias="submissionWebhook")
-    stake: Annotated[Text, BeforeValidator(_stake)] = Field(validation_alias="v2Stake")
+    id: ApiText
+    name: ApiText
+    username: ApiText
+    tournament: ApiInt
+    archived: ApiFlag
+    compute: ApiFlag = Field(validation_alias="computeEnabled")
+    webhook: ApiText = Field(validation_alias="submissionWebhook")
+    stake: Annotated[ApiText, BeforeValidator(_format_stake)] = Field(validation_alias="v2Stake")
     submission: Submission | None = Field(validation_alias="latestSubmissionV2")
     pickle: UploadedPickle | None = Field(validation_alias="computePickleUpload")
 
@@ -226,22 +229,22 @@ class Account:
     """The token's account and all its slots.
 
     Attributes:
-        most_slots: How many it may have; None where the API does not tell.
+        max_slots: The limit for this account; None if the API does not report it.
     """
 
-    id: Text
-    username: Text
+    id: ApiText
+    username: ApiText
     max_slots: Annotated[int, Strict()] | None = Field(validation_alias="maxModelSlots")
-    slots: Items[Slot] = Field(validation_alias="models")
+    slots: ApiList[Slot] = Field(validation_alias="models")
 
     @property
     def used_slots(self) -> int:
-        """How many of its slots count: an archived one takes none."""
+        """Number of slots that count towards the limit; archived ones do not."""
         return sum(not slot.archived for slot in self.slots)
 
     @property
     def slots_summary(self) -> str:
-        """How many slots are taken, of how many where that is known."""
+        """The number of used slots, and the limit if known, for people."""
         of = "" if self.max_slots is None else f" of {self.max_slots}"
         return f"{self.used_slots}{of} slots taken"
 
@@ -250,23 +253,23 @@ class Account:
 class Round:
     """A round of the tournament; times are ISO 8601."""
 
-    number: Whole
-    open_time: Text
-    close_time: Text
-    close_staking_time: Text
+    number: ApiInt
+    open_time: ApiText
+    close_time: ApiText
+    close_staking_time: ApiText
 
     def is_open(self, now: dt.datetime) -> bool:
-        """Tell whether it takes submissions at a time (which has a time zone)."""
+        """Return whether the round accepts submissions at ``now``, which must have a time zone."""
         opens, closes = read_time(self.open_time), read_time(self.close_time)
         return opens is not None and closes is not None and opens <= now < closes
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class FileAuth:
-    """Where a file goes or comes from; the address is a secret for as long as it is good."""
+    """A presigned URL to upload or download a file; the URL is a secret until it expires."""
 
-    filename: Text
-    url: Text
+    filename: ApiText
+    url: ApiText
 
     def __repr__(self) -> str:
         return f"FileAuth(filename={self.filename!r})"
@@ -274,31 +277,34 @@ class FileAuth:
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Scope:
-    """What a token may be allowed to do."""
+    """A permission that a token can have."""
 
-    name: Text
-    description: Text
+    name: ApiText
+    description: ApiText
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Created:
-    """What a change made, or changed."""
+    """The object that a mutation created or changed."""
 
-    id: Text
+    id: ApiText
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class LogLine:
-    """A line that a run printed; ``timestamp`` in milliseconds of Unix time, 0 where it has none."""
+    """A line that a run printed; ``timestamp`` in milliseconds of Unix time, 0 if unknown."""
 
-    timestamp: Whole
-    message: Text
+    timestamp: ApiInt
+    message: ApiText
 
 
 def read_time(text: str) -> dt.datetime | None:
-    """Return a time of the API; in UTC, as one without a zone is. None for what is not a time."""
+    """Parse an ISO 8601 time of the API and return it in UTC, or None if it is not valid.
+
+    A time without a zone is in UTC.
+    """
     try:
         time = dt.datetime.fromisoformat(text)
         return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):  # the second of a zone that leads out of all years
+    except (ValueError, OverflowError):  # OverflowError: the UTC time is before year 1 or after 9999
         return None

@@ -1,8 +1,8 @@
-"""A slot's pickle changed, and read back from the slot itself; on any doubt the slot gets back what it had.
+"""Assign a pickle to a slot and read the slot back; restore the previous pickle if that fails.
 
-What the API answers to the order promises nothing, and its list of a slot's pickles misses one that was uploaded for
-another slot. So the slot is read, and what it runs is compared. To assign the same pickle twice changes nothing, so
-an order whose answer was lost is given again.
+The API's response to an assignment is undocumented, and its list of a slot's pickles does not include one that was
+uploaded for another slot. So the slot itself is read afterwards. Assigning the same pickle twice has no further effect,
+so the request is retried if there is no response.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from builder.tournament import Slot, Tournament
     from builder.upload.slot_log import SlotLog
 
-_ORDER = retry.RetryPolicy(attempts=3, first=0.5, longest=60.0)
+_ASSIGN_POLICY = retry.RetryPolicy(attempts=3, first=0.5, longest=60.0)
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before each look at the slot: what was written may be read a little later."""
-_HURRY_SECONDS = 5.0
-"""How long an answer is waited for once a person has interrupted."""
+"""Seconds before each read of the slot: the API may show a change with a delay."""
+_INTERRUPTED_TIMEOUT = 5.0
+"""Timeout in seconds of requests after Ctrl-C."""
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-class _WrongError(errors.ApiError):
-    """The slot, or the answer, is not what was ordered."""
+class _MismatchError(errors.ApiError):
+    """The slot or the response does not have the requested pickle."""
 
 
 class RestoreError(errors.ApiError):
-    """The slot could not be given back what it ran: what was written down of that is the way back."""
+    """The slot's previous pickle could not be restored; the slot's log contains its id."""
 
 
 def assign_and_read_back(api: Tournament, slot: Slot, pickle: str | None, progress: Progress) -> Slot:
-    """Have a slot run a pickle (None: none), and read it back.
+    """Assign a pickle to a slot, or unassign the slot's pickle (None), and read the slot back.
 
     Args:
         api: The tournament.
-        slot: The slot as it was read before: what it runs there is what it gets back when this fails.
+        slot: The slot as read before; its pickle is restored if this fails.
         pickle: Id of a pickle.
-        progress: Told when the slot is given back.
+        progress: Shows when the previous pickle is restored.
 
     Returns:
-        The slot as it is now.
+        The slot as read back.
 
     Raises:
-        errors.ArtifactError: What the slot runs now cannot be written down; nothing was changed.
-        errors.ApiError: It did not come to be; the message says whether the slot is as it was.
-        errors.NetworkError: The same, for want of an answer.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
+        errors.ArtifactError: The slot's log cannot be written; nothing was changed.
+        errors.ApiError: It failed; the message says whether the slot was restored.
+        errors.NetworkError: The same, because there was no response.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the slot was restored.
     """
     with assign_or_restore(api, slot, pickle, progress, slot_log.open_log(slot, api.now)) as now:
         return now
@@ -71,14 +71,13 @@ def assign_or_restore(
     progress: Progress,
     log: SlotLog,
 ) -> Iterator[Slot]:
-    """Have a slot run a pickle, and keep to that only if what is done meanwhile holds too.
+    """Assign a pickle for the time of a ``with`` block, and keep it assigned if the block succeeds.
 
-    Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
-    it had.
+    Takes, yields and raises the same as :func:`assign_and_read_back`; any exception in the block restores the slot.
     """
     log.write(slot_log.ASSIGNING, slot=slot.name, slot_id=slot.id, before=get_pickle_id(slot), pickle=pickle)
     try:
-        _check_answer(_order(api, slot.id, pickle), slot, pickle)
+        _check_response(_send(api, slot.id, pickle), slot, pickle)
         yield _read_back(api, slot, pickle)
     except errors.BuilderError as error:
         with interrupts.defer():
@@ -96,7 +95,7 @@ def assign_or_restore(
 
 @contextlib.contextmanager
 def report_slots_on_interrupt(api: Tournament, slots: Iterable[str]) -> Iterator[None]:
-    """Have an interrupt end with what each slot runs now: read from the API, else as it was last seen.
+    """Add to an interrupt what each slot runs now, as read from the API, or else as last read.
 
     Args:
         api: The tournament.
@@ -104,29 +103,29 @@ def report_slots_on_interrupt(api: Tournament, slots: Iterable[str]) -> Iterator
     """
     try:
         yield
-    except (KeyboardInterrupt, RestoreError) as stopped:
+    except (KeyboardInterrupt, RestoreError) as error:
         with interrupts.defer():
-            for line in _what_runs(api, slots):
-                stopped.add_note(line)
+            for line in _describe_slots(api, slots):
+                error.add_note(line)
         raise
 
 
-def _what_runs(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
-    account, doubt = api.last_account, ""
+def _describe_slots(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
+    account, reason = api.last_account, ""
     try:
-        with api.client.shorten_timeouts(_HURRY_SECONDS):
+        with api.client.shorten_timeouts(_INTERRUPTED_TIMEOUT):
             account = api.get_account()
     except errors.BuilderError as error:
-        doubt = str(error).splitlines()[0].partition(";")[0]
-    for one in slots:
-        slot = match_slot(account, one) if account else None
-        name = sanitize(slot.name if slot else one)
-        runs = sanitize(describe_pickle(slot)) if slot else ""
-        if not doubt:
-            yield f"{name} runs {runs}  (read back from the slot)" if slot else f"{name}: there is no such slot"
+        reason = str(error).splitlines()[0].partition(";")[0]
+    for text in slots:
+        slot = match_slot(account, text) if account else None
+        name = sanitize(slot.name if slot else text)
+        pickle = sanitize(describe_pickle(slot)) if slot else ""
+        if not reason:
+            yield f"{name} runs {pickle}  (read back from the slot)" if slot else f"{name}: the slot does not exist"
             continue
-        last = f"when it was read last, it ran {runs}" if slot else "when it was looked for last, it was not there"
-        yield f"{name} could not be read again ({doubt}); {last}: `python -m builder status {name}` shows it"
+        last = f"when last read, it ran {pickle}" if slot else "when last read, it did not exist"
+        yield f"cannot read {name} again ({reason}); {last}: `python -m builder status {name}` shows it"
 
 
 def restore_pickle(
@@ -138,40 +137,40 @@ def restore_pickle(
     because: str,
     late: bool = False,
 ) -> None:
-    """Have a slot run again what it ran when it was read.
+    """Assign the pickle that a slot had when it was read.
 
     Args:
         api: The tournament.
-        slot: As it was read.
-        progress: Told that this goes on.
-        log: The slot's.
-        because: What went wrong, for the message where this does too.
-        late: An order without an answer may yet take effect, so that this one is given though the slot still runs
-            what it ran.
+        slot: The slot as read before the change.
+        progress: Shows that this is under way.
+        log: The slot's log.
+        because: What went wrong, for the message if this fails too.
+        late: A request without a response may still take effect. So assign at least once, even though the slot still
+            has its previous pickle.
 
     Raises:
-        NotGivenBackError: It could not be; the message says how to do it by hand.
+        RestoreError: It failed; the message says how to do it by hand.
     """
     before = get_pickle_id(slot)
     last: errors.NetworkError | None = None
-    for attempt in range(_ORDER.attempts):
+    for attempt in range(_ASSIGN_POLICY.attempts):
         try:
-            # Once at least; where that gets no answer either, what the slot is seen to run has to do.
+            # `late` applies to the first attempt only: if that gets no response either, rely on what the slot shows.
             if (late and not attempt) or get_pickle_id(read_slot(api, slot)) != before:
-                progress.note(f"giving {slot.name} back what it ran before: wait for that")
-                _order(api, slot.id, before)
+                progress.note(f"restoring the previous pickle of {slot.name}: please wait")
+                _send(api, slot.id, before)
                 _read_back(api, slot, before)
         except errors.NetworkError as error:
             last = error
             time.sleep(_PAUSES[attempt + 1])
         else:
-            with contextlib.suppress(errors.ArtifactError):  # it is done, and the log merely knows less
+            with contextlib.suppress(errors.ArtifactError):  # the slot is restored; a missing log line is harmless
                 log.write(slot_log.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
     raise RestoreError(
-        f"{because}\nand {slot.name} could NOT be given back what it ran before ({describe_pickle(slot)}): {last}\n"
-        f"look at it at once: `python -m builder {by_hand}` does it by hand, `status {slot.name}` shows it"
+        f"{because}\nand the previous pickle of {slot.name} could NOT be restored ({describe_pickle(slot)}): {last}\n"
+        f"check it now: `python -m builder {by_hand}` restores it by hand, `status {slot.name}` shows it"
     ) from last
 
 
@@ -181,26 +180,26 @@ def get_pickle_id(slot: Slot) -> str | None:
 
 
 def describe_pickle(slot: Slot) -> str:
-    """Return what a slot runs, for messages."""
+    """Return the name and id of the pickle that a slot runs, for messages."""
     return f"{slot.pickle.filename} ({slot.pickle.id})" if slot.pickle else "no pickle"
 
 
 def read_slot(api: Tournament, slot: Slot) -> Slot:
-    """Return a slot as it is now.
+    """Read a slot again.
 
     Raises:
-        errors.ApiError: It is gone.
+        errors.ApiError: The account no longer has it.
     """
-    found = next((one for one in api.get_account().slots if one.id == slot.id), None)
-    if found is None:
+    current = next((item for item in api.get_account().slots if item.id == slot.id), None)
+    if current is None:
         raise errors.ApiError(
-            f"the slot {slot.name} ({slot.id}) is no longer among the account's; `python -m builder models` lists them"
+            f"the account no longer has the slot {slot.name} ({slot.id}); `python -m builder models` lists its slots"
         )
-    return found
+    return current
 
 
 def replace_message(error: errors.BuilderError, text: str) -> errors.BuilderError:
-    """Return an error that exits as this one does, with another text."""
+    """Return an error with another message and the same exit code."""
     if isinstance(error, errors.TokenError):
         return errors.TokenError(text)
     if isinstance(error, errors.NetworkError):
@@ -208,20 +207,22 @@ def replace_message(error: errors.BuilderError, text: str) -> errors.BuilderErro
     return errors.ArtifactError(text)
 
 
-def _order(api: Tournament, slot: str, pickle: str | None) -> str:
+def _send(api: Tournament, slot: str, pickle: str | None) -> str:
     try:
-        return retry.retry(lambda: api.assign(slot, pickle), _ORDER, on_retry=lambda *_: None)
+        return retry.retry(lambda: api.assign(slot, pickle), _ASSIGN_POLICY, on_retry=lambda *_: None)
     except errors.UnavailableError as error:
-        # What became of it is seen in the slot, and said by who looks there.
+        # Without the usual advice to check the outcome: the caller reads the slot and reports what it runs.
         raise errors.UnavailableError(f"{error.what} ({error.attempt} times)", sent=error.sent) from error
 
 
-def _check_answer(answer: str, slot: Slot, pickle: str | None) -> None:
-    """Refuse an answer that names something else, or a failure; words that nobody knows are left to the slot."""
-    named = {found.lower() for found in _ID.findall(answer)}
-    ours = {one.lower() for one in (slot.id, pickle) if one}
-    if (named and not named <= ours) or tournament.judge_status(answer) is False:
-        raise _WrongError(f"{slot.name}: asked to run {pickle or 'no pickle'}, the API answers {answer[:100]!r}")
+def _check_response(response: str, slot: Slot, pickle: str | None) -> None:
+    """Reject a response with another id or a bad status; any other text is ignored, as the slot is read back."""
+    ids = {identity.lower() for identity in _ID.findall(response)}
+    expected = {identity.lower() for identity in (slot.id, pickle) if identity}
+    if (ids and not ids <= expected) or tournament.judge_status(response) is False:
+        raise _MismatchError(
+            f"{slot.name}: requested {pickle or 'no pickle'}, but the API responded {response[:100]!r}"
+        )
 
 
 def _read_back(api: Tournament, slot: Slot, pickle: str | None) -> Slot:
@@ -230,7 +231,7 @@ def _read_back(api: Tournament, slot: Slot, pickle: str | None) -> Slot:
         now = read_slot(api, slot)
         if get_pickle_id(now) == pickle and (now.pickle is None or not now.pickle.slots or slot.id in now.pickle.slots):
             return now
-    lists = f", which lists {', '.join(now.pickle.slots) or 'no slot'} as its slots" if now.pickle else ""
-    raise _WrongError(
-        f"{slot.name}: was to run {pickle or 'no pickle'} and, read back, it runs {describe_pickle(now)}{lists}"
+    assigned = f", which is assigned to {', '.join(now.pickle.slots) or 'no slot'}" if now.pickle else ""
+    raise _MismatchError(
+        f"{slot.name}: requested {pickle or 'no pickle'}, but the slot runs {describe_pickle(now)}{assigned}"
     )

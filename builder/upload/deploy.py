@@ -1,6 +1,6 @@
-"""The upload itself: from a plan that was agreed to, to a slot that runs the pickle, or to the slot as it was.
+"""Run the steps of an upload that a person agreed to; on failure, restore the slot.
 
-Each step is safe to run again: what is there already is found at the tournament, and used.
+Each step is safe to repeat: it first looks for its result at the tournament and uses what exists.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadResult:
-    """How it ended: a receipt, or why the tournament found the pickle bad.
+    """The outcome of an upload: a receipt, or why the pickle failed at the tournament.
 
     Attributes:
-        slot: As it is now: after a failure, with what it ran before, where that is known.
-        left: Somebody else gave it another pickle meanwhile, and it is left so.
+        slot: The slot as it is now; after a failure, with its previous pickle if that is known.
+        run: The run that was started, if any.
+        log: The lines that this run printed.
+        changed_elsewhere: Someone else assigned another pickle meanwhile, so the slot was not restored.
     """
 
     pickle: UploadedPickle
@@ -43,11 +45,12 @@ class UploadResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Placed:
-    """A pickle that a slot runs, read back and written down; with what it takes to undo that.
+class _Assignment:
+    """A pickle that was assigned to a slot, with the state from before to undo that.
 
     Attributes:
-        before: The slot as it was; None if the log does not say.
+        slot: The slot as read back.
+        before: The slot before the assignment; None if the log does not contain it.
     """
 
     slot: Slot
@@ -55,8 +58,8 @@ class _Placed:
     pickle: UploadedPickle
     receipt: dict[str, Any]
 
-    def is_left(self, now: Slot) -> bool:
-        """Tell whether the slot runs what somebody else gave it since: that is not for this upload to undo."""
+    def is_replaced(self, now: Slot) -> bool:
+        """Return whether someone else has assigned another pickle since, which this upload must not undo."""
         return self.before is not None and assign.get_pickle_id(now) not in {
             self.pickle.id,
             assign.get_pickle_id(self.before),
@@ -71,23 +74,26 @@ def deploy(
     reserve: BinaryIO,
     policy: waiting.PollPolicy,
 ) -> UploadResult:
-    """Do all of it; a pickle that the tournament finds bad is how it may end too.
+    """Upload, register, validate and assign a pickle, and start a run if requested.
 
     Args:
-        plan: What was agreed to.
+        plan: What the person agreed to.
         api: The tournament.
-        progress: Told each step.
-        reserve: What :func:`builder.upload.slot_log.reserved` yields.
-        policy: How patient the validation and the run are waited for.
+        progress: Shows each step.
+        reserve: The reserved space that :func:`builder.upload.slot_log.reserve_space` yields.
+        policy: How long to wait for the validation and the run.
+
+    Returns:
+        The outcome; a pickle that fails its validation or run is an outcome too, not an error.
 
     Raises:
-        errors.NetworkError: Something did not answer, or answered wrongly; running again goes on. Where the slot's
-            pickle was changed, the slot has what it had; but for a run that nobody can tell the end of, which leaves
-            the validated pickle in the slot and says so.
-        errors.ArtifactError: The log cannot be written, or the pickle changed meanwhile.
-        errors.RefusedError: The slot changed meanwhile.
+        errors.NetworkError: A request failed; running again resumes. The slot was restored if it had been changed,
+            except if the outcome of a run is unknown: then the validated pickle stays assigned, and the message says
+            that.
+        errors.ArtifactError: The log cannot be written, or the pickle changed during the upload.
+        errors.RefusedError: The slot changed during the upload.
     """
-    slot = plan.slot or _make_slot(plan, api, progress)
+    slot = plan.slot or _create_slot(plan, api, progress)
     task = register.UploadTask(
         plan=plan,
         slot=slot,
@@ -99,17 +105,22 @@ def deploy(
     _write_plan(task)
     try:
         with webhook.remove_or_restore(api, slot, progress, task.log):
-            placed = _assign(task, _register_and_validate(task))
-    except _FailedError as failed:
-        found = waiting.explain_failure(api, failed.pickle, plan.request.artifact.folder)
-        return UploadResult(pickle=failed.pickle, slot=slot, receipt=None, failure=found, run=None)
+            assignment = _assign(task, _register_and_validate(task))
+    except _ValidationFailedError as error:
+        failure = waiting.explain_failure(api, error.pickle, plan.request.artifact.folder)
+        return UploadResult(pickle=error.pickle, slot=slot, receipt=None, failure=failure, run=None)
     if plan.request.trigger:
-        return _run(task, placed)
-    return UploadResult(pickle=placed.pickle, slot=placed.slot, receipt=placed.receipt, failure=None, run=None)
+        return _run(task, assignment)
+    return UploadResult(
+        pickle=assignment.pickle, slot=assignment.slot, receipt=assignment.receipt, failure=None, run=None
+    )
 
 
-class _FailedError(errors.ApiError):
-    """The tournament found the pickle bad: an error within, so that everything is put back; a value outside."""
+class _ValidationFailedError(errors.ApiError):
+    """The pickle failed its validation.
+
+    An exception inside this module, so that the ``with`` blocks restore everything; callers get an ``UploadResult``.
+    """
 
     def __init__(self, pickle: UploadedPickle) -> None:
         super().__init__(f"{pickle.id}: its validation failed")
@@ -117,26 +128,25 @@ class _FailedError(errors.ApiError):
 
 
 def _register_and_validate(task: UploadTask) -> UploadedPickle:
-    """Have one record of it, and wait for its validation."""
+    """Register the pickle, or find its registration, and wait for its validation."""
     identity = register.register(task)
     pickle = waiting.wait_for_validation(
-        task.api, identity, task.progress, task.policy, record=_recorder(task, identity)
+        task.api, identity, task.progress, task.policy, record=_create_recorder(task, identity)
     )
     register.check(task, pickle)
     is_good = slot_status.judge_validation(pickle)
     task.log.write_once(slot_log.VALIDATED if is_good else slot_log.FAILED, pickle=pickle.id, status=pickle.validation)
     if not is_good:
-        raise _FailedError(pickle)
+        raise _ValidationFailedError(pickle)
     return pickle
 
 
-def _recorder(task: UploadTask, identity: str) -> Callable[[str, str], None]:
-    """Return what writes an unknown status of a pickle, or of its run, into the log."""
+def _create_recorder(task: UploadTask, identity: str) -> Callable[[str, str], None]:
+    """Return a callback that logs unknown statuses of a pickle or its run, so that they can be reported."""
 
-    def record(what: str, status: str) -> None:
-        with contextlib.suppress(errors.ArtifactError):  # it must not end what goes on
-            shown = sanitize(status)
-            task.log.write(slot_log.UNKNOWN_STATUS, pickle=identity, of=what, status=shown)
+    def record(subject: str, status: str) -> None:
+        with contextlib.suppress(errors.ArtifactError):  # a full disk must not end the waiting
+            task.log.write(slot_log.UNKNOWN_STATUS, pickle=identity, of=subject, status=sanitize(status))
 
     return record
 
@@ -159,44 +169,44 @@ def _write_plan(task: UploadTask) -> None:
     )
 
 
-def _make_slot(plan: UploadPlan, api: Tournament, progress: Progress) -> Slot:
-    slot_log.ensure_folder()  # without which the slot could not be given the pickle: no slot is made for that
-    progress.step(f"making the slot {plan.name}")
+def _create_slot(plan: UploadPlan, api: Tournament, progress: Progress) -> Slot:
+    slot_log.ensure_folder()  # fail before a slot is created if its log cannot be written
+    progress.step(f"creating the slot {plan.name}")
     return slots.create_slot(api, plan.name)
 
 
-def _assign(task: UploadTask, pickle: UploadedPickle) -> _Placed:
-    """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
+def _assign(task: UploadTask, pickle: UploadedPickle) -> _Assignment:
+    """Assign the pickle, read the slot back and write the receipt; on failure, restore the slot."""
     planned, slot = task.slot, assign.read_slot(task.api, task.slot)
     if assign.get_pickle_id(slot) == pickle.id:
-        written = _write_receipt(task, slot.pickle or pickle)
+        data = _write_receipt(task, slot.pickle or pickle)
         change = slot_log.find_last_change(task.log.entries, pickle.id)
         before = _find_previous(task, slot, change.get_text("before")) if change else None
-        return _Placed(slot=slot, before=before, pickle=pickle, receipt=written)
+        return _Assignment(slot=slot, before=before, pickle=pickle, receipt=data)
     if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
-            f"{slot.name}: runs {assign.describe_pickle(slot)} now, and ran {assign.describe_pickle(planned)} when this was agreed to: "
-            "somebody else changed it; run it again to see what would be replaced"
+            f"{slot.name}: now runs {assign.describe_pickle(slot)}, but ran {assign.describe_pickle(planned)} when "
+            "this was agreed to: someone else changed it; run it again to see what would be replaced"
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
         with assign.assign_or_restore(task.api, slot, pickle.id, task.progress, task.log) as now:
             task.log.write(slot_log.ASSIGNED, before=assign.get_pickle_id(slot), pickle=pickle.id)
-            written = _write_receipt(task, now.pickle or pickle)
+            data = _write_receipt(task, now.pickle or pickle)
     except BaseException:
         receipt.remove(task.plan.request.artifact.folder, slot.id, pickle.id)
         raise
-    return _Placed(slot=now, before=slot, pickle=pickle, receipt=written)
+    return _Assignment(slot=now, before=slot, pickle=pickle, receipt=data)
 
 
 def _find_previous(task: UploadTask, slot: Slot, previous: str) -> Slot | None:
-    """Return the slot as it was; None where what it ran is no longer there."""
-    found = task.api.get_pickle(previous) if previous else None
-    return replace(slot, pickle=found) if found or not previous else None
+    """Return the slot with its previous pickle (its id, empty for none), or None if that no longer exists."""
+    pickle = task.api.get_pickle(previous) if previous else None
+    return replace(slot, pickle=pickle) if pickle or not previous else None
 
 
 def _write_receipt(task: UploadTask, pickle: UploadedPickle) -> dict[str, Any]:
-    """Record what the slot was read back to run, and write the receipt that follows from the log."""
+    """Log the pickle that was read back from the slot, and write the receipt derived from the log."""
     task.log.write_once(
         slot_log.READ_BACK,
         pickle=pickle.id,
@@ -205,75 +215,77 @@ def _write_receipt(task: UploadTask, pickle: UploadedPickle) -> dict[str, Any]:
         data_version=pickle.data_version,
         data_version_id=pickle.data_version_id,
     )
-    written = receipt.derive(task.log.entries, task.sha256)
-    receipt.write(task.plan.request.artifact.folder, written)
-    return written
+    data = receipt.derive(task.log.entries, task.sha256)
+    receipt.write(task.plan.request.artifact.folder, data)
+    return data
 
 
-def _run(task: UploadTask, placed: _Placed) -> UploadResult:
-    """Have it run, and watch; a run that fails, or that the tournament refuses, gives the slot back what it had."""
-    pickle, runs_it = placed.pickle, f"{placed.slot.name} runs {placed.pickle.filename}, read back from the slot"
-    task.progress.note(runs_it)
+def _run(task: UploadTask, assignment: _Assignment) -> UploadResult:
+    """Start a run and wait for it; restore the slot if the run fails or the tournament rejects it."""
+    slot, pickle = assignment.slot, assignment.pickle
+    state = f"{slot.name} runs {pickle.filename}, read back from the slot"
+    task.progress.note(state)
     try:
-        identity = _find_ordered_run(task, pickle) or _order_run(task, placed.slot, pickle)
-        written = _write_receipt(task, placed.slot.pickle or pickle)
-        record = _recorder(task, pickle.id)
-        found = waiting.wait_for_run(task.api, pickle.id, identity, task.progress, task.policy, record=record)
+        identity = _find_started_run(task, pickle) or _start_run(task, slot, pickle)
+        data = _write_receipt(task, slot.pickle or pickle)
+        record = _create_recorder(task, pickle.id)
+        run = waiting.wait_for_run(task.api, pickle.id, identity, task.progress, task.policy, record=record)
         log = tuple(line.message for line in _read_log(task, identity))
     except errors.UnavailableError as error:
-        raise errors.UnavailableError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
+        raise errors.UnavailableError(f"{error}\n{state}: that is not undone", sent=error.sent) from error
     except errors.RefusedError as error:
-        raise errors.RefusedError(f"{error}\n{runs_it}: that is not undone") from error
+        raise errors.RefusedError(f"{error}\n{state}: that is not undone") from error
     except errors.BuilderError as error:
-        now = _take_back(task, placed, str(error))
-        raise assign.replace_message(error, f"{error}\n{_what_runs(now, placed)}") from error
-    except BaseException as error:  # Ctrl-C above all
-        error.add_note(f"{runs_it}: that is not undone; run the same command again to watch its run")
+        now = _restore(task, assignment, str(error))
+        raise assign.replace_message(error, f"{error}\n{_describe_slot(now, assignment)}") from error
+    except BaseException as error:  # above all KeyboardInterrupt
+        error.add_note(f"{state}: that is not undone; run the same command again to wait for its run")
         raise
-    if slot_status.judge_run(found) is False:
-        with contextlib.suppress(errors.ArtifactError):  # then the same command would tell of this run once more
+    if slot_status.judge_run(run) is False:
+        # Without this line, the same command would find this run again instead of starting another.
+        with contextlib.suppress(errors.ArtifactError):
             task.log.write(slot_log.RUN_FAILED, pickle=pickle.id, trigger=identity)
-        failure = waiting.explain_run_failure(task.api, pickle, found, task.plan.request.artifact.folder)
-        now = _take_back(task, placed, str(failure.cause))
-        return UploadResult(
-            pickle=pickle, slot=now, receipt=None, failure=failure, run=found, changed_elsewhere=placed.is_left(now)
-        )
-    return UploadResult(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
+        failure = waiting.explain_run_failure(task.api, pickle, run, task.plan.request.artifact.folder)
+        now = _restore(task, assignment, str(failure.cause))
+        changed = assignment.is_replaced(now)
+        return UploadResult(pickle=pickle, slot=now, receipt=None, failure=failure, run=run, changed_elsewhere=changed)
+    return UploadResult(pickle=pickle, slot=slot, receipt=data, failure=None, run=run, log=log)
 
 
-def _take_back(task: UploadTask, placed: _Placed, because: str) -> Slot:
-    """Have the slot as it was before this upload; return it as it is now. A run may take an hour: look first."""
-    if placed.before is None:
-        return placed.slot
+def _restore(task: UploadTask, assignment: _Assignment, because: str) -> Slot:
+    """Restore the slot as it was before this upload, unless someone else has changed it; return it as it is now."""
+    if assignment.before is None:
+        return assignment.slot
     with interrupts.defer():
-        with contextlib.suppress(errors.NetworkError):  # then what gives it back looks, and says what is wrong
-            now = assign.read_slot(task.api, placed.slot)
-            if placed.is_left(now):
-                receipt.remove(task.plan.request.artifact.folder, placed.slot.id, placed.pickle.id)
+        # A run can take an hour, so read the slot first. If that fails, restore_pickle reads it again and reports why.
+        with contextlib.suppress(errors.NetworkError):
+            now = assign.read_slot(task.api, assignment.slot)
+            if assignment.is_replaced(now):
+                receipt.remove(task.plan.request.artifact.folder, assignment.slot.id, assignment.pickle.id)
                 return now
-        assign.restore_pickle(task.api, placed.before, task.progress, task.log, because=because)
-        receipt.remove(task.plan.request.artifact.folder, placed.slot.id, placed.pickle.id)
-        address = slot_log.find_removed_webhook(task.log.entries, placed.pickle.id)
+        assign.restore_pickle(task.api, assignment.before, task.progress, task.log, because=because)
+        receipt.remove(task.plan.request.artifact.folder, assignment.slot.id, assignment.pickle.id)
+        address = slot_log.find_removed_webhook(task.log.entries, assignment.pickle.id)
         if address:
-            webhook.restore_webhook(task.api, placed.slot, address, task.progress, task.log)
-    return placed.before
+            webhook.restore_webhook(task.api, assignment.slot, address, task.progress, task.log)
+    return assignment.before
 
 
-def _what_runs(now: Slot, placed: _Placed) -> str:
-    if placed.is_left(now):
-        return f"{now.name} runs {assign.describe_pickle(now)}, which somebody else gave it meanwhile: it is left so"
-    if assign.get_pickle_id(now) == placed.pickle.id:
-        return f"{now.name} runs it all the same: what it ran before is not known here; `rollback {now.name}` asks"
+def _describe_slot(now: Slot, assignment: _Assignment) -> str:
+    if assignment.is_replaced(now):
+        return f"{now.name} runs {assign.describe_pickle(now)}, which someone else assigned meanwhile: it is kept"
+    if assign.get_pickle_id(now) == assignment.pickle.id:
+        return f"{now.name} still runs it: its previous pickle is not known here; use `rollback {now.name}`"
     return f"{now.name} runs what it ran before: {assign.describe_pickle(now)}"
 
 
-def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
-    """Return the run that was asked for since the slot came to run this; one that failed does not count.
+def _find_started_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
+    """Return the id of the run that an earlier, interrupted upload started; None if there is none or it failed.
 
-    One whose answer never came is looked for; it is asked for anew only where there is none.
+    If that upload got no response to its request, the API's list of runs shows whether the run started.
     """
-    since = slot_log.find_since_change(task.log.entries, pickle.id)
-    last = slot_log.find_last(since, slot_log.TRIGGERING, slot_log.TRIGGERED, slot_log.RUN_FAILED)
+    entries = slot_log.find_since_change(task.log.entries, pickle.id)
+    last = slot_log.find_last(entries, slot_log.TRIGGERING, slot_log.TRIGGERED, slot_log.RUN_FAILED)
     if last is None or last.step == slot_log.RUN_FAILED:
         return None
     if last.step == slot_log.TRIGGERED:
@@ -284,20 +296,20 @@ def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
     return run.id if run else None
 
 
-def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
-    """Have it run once.
+def _start_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
+    """Start a run and return its id.
 
     Raises:
-        errors.UnavailableError: Whether it runs is not known.
+        errors.UnavailableError: It is not known whether the run started.
     """
     remote_checks.check_consent(task.api, task.plan, slot, pickle)
     pickle = task.api.get_pickle(pickle.id) or pickle
     task.log.write(slot_log.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(run.id for run in pickle.triggers)))
-    task.progress.step("having the tournament run it")
+    task.progress.step("starting a run")
     run = runs.start_run(task.api, pickle, slot.id)
     if run is None:
         raise errors.UnavailableError(
-            f"the run that was begun is not listed yet: `python -m builder status {slot.name}` shows its runs",
+            f"the run was started but is not listed yet: `python -m builder status {slot.name}` shows its runs",
             sent=True,
         )
     task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)
@@ -305,7 +317,7 @@ def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
 
 
 def _read_log(task: UploadTask, run: str) -> Sequence[LogLine]:
-    """Return a run's log; one that cannot be had changes nothing."""
+    """Return a run's log, empty if it cannot be read: that must not fail the upload."""
     try:
         return task.api.get_run_log(run)
     except errors.NetworkError:

@@ -1,4 +1,4 @@
-"""What is never uploaded, told from ``dist/NAME`` alone: before a token is read or a network is asked."""
+"""Check that a pickle may be uploaded, by ``dist/NAME`` alone: before a token is read or a request is sent."""
 
 from __future__ import annotations
 
@@ -6,118 +6,116 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder import commands, errors
-from builder.build import artifact
+from builder.build.artifact import VALIDATION, Artifact
 from builder.text import escape
 from builder.validate import report
 
 _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
-"""What the tournament gives a run."""
+"""Limits of a run at the tournament (``docs/upload.md``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationFacts:
-    """What holds of a validated pickle: the data version it is for, and what a person should know though it holds."""
+    """The data version that a pickle was validated for, and notes about the validation for a person."""
 
     data_version: str
     notes: tuple[str, ...]
 
 
-def check_artifact(made: artifact.Artifact, *, wanted: str | None) -> ValidationFacts:
-    """Refuse what is not proved in the very image that would run it.
+def check_artifact(artifact: Artifact, *, wanted: str | None) -> ValidationFacts:
+    """Check that a pickle was validated in the exact image that it was built in.
 
     Args:
-        made: The pickle.
-        wanted: The data version that its config names; None: there is no config.
+        artifact: The pickle and its manifest.
+        wanted: The data version of its config; None if there is no config.
 
     Raises:
-        errors.RefusedError: Everything that speaks against it, each with the command that fixes it.
+        errors.RefusedError: All problems, each with the command that fixes it.
     """
-    faults = [*_image_faults(made)]
-    # A look-alike's validation is worth nothing here, so it is not asked for.
-    found = None if faults else report.read(made.folder / artifact.VALIDATION)
-    if not faults:
-        faults += _validation_faults(made, found, wanted)
-    if not faults and wanted is None:
-        faults += _elsewhere_faults(made)
-    if faults:
-        raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
-    return ValidationFacts(data_version=report.data_version_from_report(found or {}), notes=tuple(_notes(found or {})))
+    problems = _find_image_problems(artifact)
+    # A validation in a stand-in or local image is of no use, so do not ask for one.
+    validation = None if problems else report.read(artifact.folder / VALIDATION)
+    if not problems:
+        problems = _find_validation_problems(artifact, validation, wanted)
+    if not problems and wanted is None:
+        problems = _find_origin_problems(artifact)
+    if problems:
+        raise errors.RefusedError("\n".join(f"{artifact.pickle}: {problem}" for problem in problems))
+    return ValidationFacts(
+        data_version=report.data_version_from_report(validation or {}), notes=tuple(_find_notes(validation or {}))
+    )
 
 
-def _elsewhere_faults(made: artifact.Artifact) -> list[str]:
-    if report.is_local(made.folder / artifact.VALIDATION):
+def _find_origin_problems(artifact: Artifact) -> list[str]:
+    # Without a config there is nothing to compare a received folder with, and its validation.json may be forged.
+    if report.is_local(artifact.folder / VALIDATION):
         return []
-    validate = commands.suggest_for_folder("validate", made.folder)
-    return [f"was not validated on this machine, and has no config here; run `{validate}` first"]
+    validate = commands.suggest_for_folder("validate", artifact.folder)
+    return [f"was not validated on this machine, and there is no config for it; run `{validate}` first"]
 
 
-def _image_faults(made: artifact.Artifact) -> list[str]:
-    image = made.manifest.image
-    again = f"{_run(made, 'pickle', '--pull')}, then {_run(made, 'validate')}"
+def _find_image_problems(artifact: Artifact) -> list[str]:
+    image = artifact.manifest.image
+    fix = f"{_suggest(artifact, 'pickle', '--pull')}, then {_suggest(artifact, 'validate')}"
     if image.kind == "stand_in":
-        return [
-            (
-                f"was built in a stand-in, a look-alike of {image.ref}, and is never uploaded; where that image can be "
-                f"pulled: {again}"
-            )
-        ]
+        problem = f"was built in a stand-in image for {image.ref} and cannot be uploaded"
+        return [f"{problem}; where the real image can be pulled: {fix}"]
     if image.kind == "local":
-        return [
-            (
-                f"was built in a local image, without a digest of the registry that {image.ref} names; pull the "
-                f"tournament's own: {again}"
-            )
-        ]
+        problem = f"was built in a local image, without a digest of the registry of {image.ref}"
+        return [f"{problem}; pull the tournament's image: {fix}"]
     return []
 
 
-def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wanted: str | None) -> list[str]:
-    validate = _run(made, "validate")
-    if found is None:
-        return [f"was not validated since it was made; run {validate}"]
-    if found.get("pickle") != made.manifest.pickle.sha256:
-        return [f"{artifact.VALIDATION} is of another pickle ({_text(found, 'pickle')[:12]}...); run {validate}"]
-    image, ours = found.get("image"), made.manifest.image
-    where = image if isinstance(image, dict) else {}
-    if (where.get("kind"), where.get("identity")) != (ours.kind, ours.identity):
-        return [
-            (
-                f"was validated in another image ({_text(where, 'kind')} {_text(where, 'identity')[:19]}...) than it "
-                f"was made in ({ours.kind} {ours.identity[:19]}...); run {validate}"
-            )
-        ]
-    version = report.data_version_from_report(found)
+def _find_validation_problems(artifact: Artifact, validation: dict[str, Any] | None, wanted: str | None) -> list[str]:
+    validate = _suggest(artifact, "validate")
+    if validation is None:
+        return [f"was not validated after it was built; run {validate}"]
+    if validation.get("pickle") != artifact.manifest.pickle.sha256:
+        return [f"{VALIDATION} is of another pickle ({_format(validation, 'pickle')[:12]}...); run {validate}"]
+    built_in, image = artifact.manifest.image, validation.get("image")
+    validated_in = image if isinstance(image, dict) else {}
+    if (validated_in.get("kind"), validated_in.get("identity")) != (built_in.kind, built_in.identity):
+        other = f"{_format(validated_in, 'kind')} {_format(validated_in, 'identity')[:19]}..."
+        built = f"{built_in.kind} {built_in.identity[:19]}..."
+        return [f"was validated in another image ({other}) than it was built in ({built}); run {validate}"]
+    version = report.data_version_from_report(validation)
     if not version or version != (wanted or version):
-        which = f"data version {version}, and the config names {wanted}" if version else "no data version"
-        return [f"was validated for {which}; run {validate}"]
-    if found.get("good") is not True:
-        return [f"is not valid: {_failed(found)}; when that is fixed, run {validate} again"]
+        versions = f"data version {version}, but the config has {wanted}" if version else "no data version"
+        return [f"was validated for {versions}; run {validate}"]
+    if validation.get("good") is not True:
+        return [f"is not valid: {_format_failed_checks(validation)}; when that is fixed, run {validate} again"]
     return []
 
 
-def _run(made: artifact.Artifact, name: str, *options: str) -> str:
-    return f"`{commands.suggest(name, made.folder, *options)}`"
+def _suggest(artifact: Artifact, command: str, *options: str) -> str:
+    return f"`{commands.suggest(command, artifact.folder, *options)}`"
 
 
-def _failed(found: dict[str, Any]) -> str:
-    checks = found.get("checks")
-    named = [one for one in checks if isinstance(one, dict)] if isinstance(checks, list) else []
-    failed = [f"{_text(one, 'name')}: {_text(one, 'detail')}" for one in named if one.get("good") is False]
-    return "; ".join(failed)[:400] or "validation.json does not say that it is good"
-
-
-def _notes(found: dict[str, Any]) -> list[str]:
-    limits = found.get("limits")
-    given = limits if isinstance(limits, dict) else {}
-    above = [
-        f"{min(given[key], 1e15):g} {unit}"  # a whole number may be too large for a float
-        for key, most, unit in (("cpus", _CPUS, "CPUs"), ("memory", _MEMORY, "bytes"), ("seconds", _SECONDS, "seconds"))
-        if isinstance(given.get(key), int | float) and given[key] > most
+def _format_failed_checks(validation: dict[str, Any]) -> str:
+    checks = validation.get("checks")
+    failed = [
+        f"{_format(check, 'name')}: {_format(check, 'detail')}"
+        for check in (checks if isinstance(checks, list) else ())
+        if isinstance(check, dict) and check.get("good") is False
     ]
-    if not above:
+    return "; ".join(failed)[:400] or f"{VALIDATION} does not contain a good result"
+
+
+def _find_notes(validation: dict[str, Any]) -> list[str]:
+    data = validation.get("limits")
+    limits = data if isinstance(data, dict) else {}
+    exceeded = [
+        f"{min(limits[key], 1e15):g} {unit}"  # formatting an integer beyond a float's range would raise
+        for key, most, unit in (("cpus", _CPUS, "CPUs"), ("memory", _MEMORY, "bytes"), ("seconds", _SECONDS, "seconds"))
+        if isinstance(limits.get(key), int | float) and limits[key] > most
+    ]
+    if not exceeded:
         return []
-    return [f"it was validated with {', '.join(above)}: more than the tournament gives (1 CPU, 4 GiB, 600 seconds)"]
+    return [
+        f"it was validated with {', '.join(exceeded)}, more than a run gets at the tournament (1 CPU, 4 GiB, 600 s)"
+    ]
 
 
-def _text(data: dict[str, Any], key: str) -> str:
+def _format(data: dict[str, Any], key: str) -> str:
+    """Return a value of an untrusted file for a message."""
     return escape(str(data.get(key) or "nothing")[:1_000])

@@ -1,8 +1,8 @@
-"""Moves what versions up to 0.1 wrote beside the pickle into the slots' logs: journals and kept receipts, read once.
+"""Move the journals and receipts of version 0.1 from ``dist/`` into the slots' logs.
 
-``dist/NAME/journal-KEY.jsonl`` and ``dist/NAME/receipts/KEY.json`` were one file per pickle and slot. Their lines go
-where they belong by their times, and the files are removed. ``dist/NAME`` may have come from a stranger: only steps of
-an upload are taken, and only plain facts.
+Version 0.1 wrote ``dist/NAME/journal-KEY.jsonl`` and ``dist/NAME/receipts/KEY.json``, one of each per pickle and slot.
+Their lines are merged into the logs by time, and the files are removed. ``dist/NAME`` may come from an untrusted
+source: only known steps and plain values are used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from builder.tournament import Slot
 
 _JOURNAL, _RECEIPTS = "journal-", "receipts"
-_MOST_FILES, _MOST_RECEIPT = 10_000, 1 << 16
+_MAX_FILES, _MAX_RECEIPT_BYTES = 10_000, 1 << 16
 _STORED, _RECORD, _SLOT = ("filename",), ("pickle", "filename"), ("slot", "slot_id")
 _VERSIONS = ("image_id", "data_version", "data_version_id")
 _STEPS = {
@@ -46,121 +46,121 @@ _STEPS = {
     slot_log.TRIGGERED: ("pickle", "trigger"),
     slot_log.RUN_FAILED: ("pickle",),
 }
-"""The steps of an upload, and which facts of each a receipt holds."""
+"""The steps of an upload, and the facts of each that are also in a receipt."""
 _SAME_TIME = dt.timedelta(seconds=3)
-"""The API's clock is known to a second, by each command from an answer of its own."""
+"""The API reports its time in whole seconds, and each command reads it from another response."""
 
 
 def migrate(root: Path, slots: Iterable[Slot]) -> None:
-    """Move the journals and receipts below ``dist`` into the logs of these slots; what is of others stays.
+    """Move the journals and receipts below ``root/dist`` that are about these slots into their logs.
 
     Raises:
-        errors.ArtifactError: A log cannot be written; nothing was removed then.
+        errors.ArtifactError: A log cannot be written; nothing was removed.
     """
     dist = root / "dist"
-    found = [
+    records = [
         (path.parent, path.stem.removeprefix(_JOURNAL))
-        for path in itertools.islice(dist.glob(f"*/{_JOURNAL}*.jsonl"), _MOST_FILES)
+        for path in itertools.islice(dist.glob(f"*/{_JOURNAL}*.jsonl"), _MAX_FILES)
     ]
-    found += [
-        (path.parent.parent, path.stem) for path in itertools.islice(dist.glob(f"*/{_RECEIPTS}/*.json"), _MOST_FILES)
+    records += [
+        (path.parent.parent, path.stem) for path in itertools.islice(dist.glob(f"*/{_RECEIPTS}/*.json"), _MAX_FILES)
     ]
     slots = tuple(slots)
-    for folder, key in sorted(set(found)):
-        used = [folder / f".upload-{key}.lock", folder / f".register-{key[:12]}.lock"]
-        if not any(map(_is_held, used)):  # else such a version is uploading right now
-            _move(folder, key, slots, used)
+    for folder, key in sorted(set(records)):
+        lock_files = [folder / f".upload-{key}.lock", folder / f".register-{key[:12]}.lock"]
+        if not any(map(_is_held, lock_files)):  # otherwise version 0.1 is uploading right now
+            _move(folder, key, slots, lock_files)
 
 
 def _is_held(lock: Path) -> bool:
-    with contextlib.suppress(errors.LockError):  # it is not a lock file of this tool
+    with contextlib.suppress(errors.LockError):  # not a lock file of this tool, so nothing holds it
         return locks.is_held(lock)
     return False
 
 
-def _move(folder: Path, key: str, slots: Sequence[Slot], used: Sequence[Path]) -> None:
+def _move(folder: Path, key: str, slots: Sequence[Slot], lock_files: Sequence[Path]) -> None:
     journal, receipt = folder / f"{_JOURNAL}{key}.jsonl", folder / _RECEIPTS / f"{key}.json"
-    kept = _read_receipt(receipt)
+    receipt_data = _read_receipt(receipt)
     entries = [entry for entry in slot_log.read(journal) if entry.step in _STEPS]
-    slot = _find_slot(entries, kept, slots)
+    slot = _find_slot(entries, receipt_data, slots)
     if slot is None:
         return
     path = slot_log.get_log_path(slot.id)
-    lines = _convert(entries, kept) if entries else _from_receipt(kept)
-    merged = _merge(slot_log.read(path, max_bytes=sys.maxsize), lines)  # it is written again: all of it
+    lines = _convert(entries, receipt_data) if entries else _convert_receipt(receipt_data)
+    merged = _merge(slot_log.read(path, max_bytes=sys.maxsize), lines)  # all of it, because it is rewritten
     try:
         paths.write_atomically(path, b"".join(entry.to_line() + b"\n" for entry in merged), mode=0o600)
     except OSError as error:
         raise errors.ArtifactError(
-            f"{path}: cannot be written ({error.strerror}), and {journal} belongs into it; free some space or fix the "
+            f"cannot write {path} ({error.strerror}), to which {journal} must be moved; free some space or fix the "
             "permissions, then run it again"
         ) from error
-    with contextlib.suppress(OSError):  # what is left there is moved once more, which changes nothing
-        for old in (journal, *([receipt] if kept else []), *used):
+    with contextlib.suppress(OSError):  # a file that cannot be removed is merged again, which has no effect
+        for old in (journal, *([receipt] if receipt_data else []), *lock_files):
             old.unlink(missing_ok=True)
         receipt.parent.rmdir()
 
 
-def _find_slot(entries: Sequence[LogEntry], kept: dict[str, Any], slots: Sequence[Slot]) -> Slot | None:
-    """Return the slot that files are about; by its name if that was to be created, and no id was known."""
-    found = {}
+def _find_slot(entries: Sequence[LogEntry], receipt_data: dict[str, Any], slots: Sequence[Slot]) -> Slot | None:
+    """Return the slot that the files are about: by its id, or by its name if it was to be created."""
+    values = {}
     for key in ("slot_id", "slot"):
-        found[key] = {entry.get_text(key) for entry in entries if entry.get_text(key)} | (
-            {kept[key]} if key in kept else set()
+        values[key] = {entry.get_text(key) for entry in entries if entry.get_text(key)} | (
+            {receipt_data[key]} if key in receipt_data else set()
         )
-    if found["slot_id"]:
-        return next((one for one in slots if one.id in found["slot_id"]), None)
-    return next((one for one in slots if one.name in found["slot"]), None)
+    if values["slot_id"]:
+        return next((slot for slot in slots if slot.id in values["slot_id"]), None)
+    return next((slot for slot in slots if slot.name in values["slot"]), None)
 
 
 def _read_receipt(path: Path) -> dict[str, Any]:
     try:
-        untrusted_files.check_folder(path.parent)  # behind a link it is not this folder's
-        data = json.loads(untrusted_files.read_bytes(path, max_bytes=_MOST_RECEIPT))
+        untrusted_files.check_folder(path.parent)  # a link would lead to files outside of dist/NAME
+        data = json.loads(untrusted_files.read_bytes(path, max_bytes=_MAX_RECEIPT_BYTES))
     except (OSError, ValueError, RecursionError, errors.ArtifactError):
         return {}
     if not isinstance(data, dict) or data.get("format") != 1 or not isinstance(data.get("times"), dict):
         return {}
-    return {**_plain(data), "times": _plain(data["times"])}
+    return {**_filter_plain(data), "times": _filter_plain(data["times"])}
 
 
-def _convert(entries: Sequence[LogEntry], kept: dict[str, Any]) -> list[LogEntry]:
-    """Return a journal's lines as a slot's log has them: each names its pickle, and is as full as the receipt is."""
+def _convert(entries: Sequence[LogEntry], receipt_data: dict[str, Any]) -> list[LogEntry]:
+    """Convert a journal's lines for a slot's log: add the pickle's hash, and the receipt's facts where they agree."""
     sha256 = next((entry.get_text("sha256") for entry in entries if entry.get_text("sha256")), "")
     lines = []
     for entry in entries:
-        facts = _plain(entry.facts)
+        facts = _filter_plain(entry.facts)
         if entry.step == slot_log.PLANNED:
             facts = {"slot": entry.get_text("slot"), "slot_id": entry.get_text("slot_id")}
             facts |= {"image_id": entry.get_text("image"), "data_version_id": entry.get_text("data_version")}
-        if entry.step in {slot_log.PLANNED, slot_log.READ_BACK} and _agree(facts, kept):
-            facts = _facts_of(entry.step, kept)
+        if entry.step in {slot_log.PLANNED, slot_log.READ_BACK} and _is_same_upload(facts, receipt_data):
+            facts = _select_facts(entry.step, receipt_data)
         lines.append(LogEntry(at=entry.at, step=entry.step, facts={**facts, "sha256": sha256}))
     return lines
 
 
-def _agree(facts: dict[str, Any], kept: dict[str, Any]) -> bool:
-    return all(kept.get(key) == value for key, value in facts.items() if value)
+def _is_same_upload(facts: dict[str, Any], receipt_data: dict[str, Any]) -> bool:
+    return all(receipt_data.get(key) == value for key, value in facts.items() if value)
 
 
-def _from_receipt(kept: dict[str, Any]) -> list[LogEntry]:
-    """Return the lines of an upload of which only the receipt is left."""
+def _convert_receipt(receipt_data: dict[str, Any]) -> list[LogEntry]:
+    """Convert a receipt without a journal to lines for a slot's log."""
     lines = []
-    for at, step in sorted((str(at), step) for step, at in kept.get("times", {}).items() if step in _STEPS):
-        facts = {**_facts_of(step, kept), "sha256": kept.get("sha256")}
+    for at, step in sorted((str(at), step) for step, at in receipt_data.get("times", {}).items() if step in _STEPS):
+        facts = {**_select_facts(step, receipt_data), "sha256": receipt_data.get("sha256")}
         if step == slot_log.ASSIGNING:
-            if kept.get("known") is not True:
+            if receipt_data.get("known") is not True:
                 continue
-            facts["before"] = kept.get("previous")
+            facts["before"] = receipt_data.get("previous")
         lines.append(LogEntry(at=at, step=step, facts=facts))
     return lines
 
 
-def _facts_of(step: str, kept: dict[str, Any]) -> dict[str, Any]:
-    return {key: kept.get(key) for key in _STEPS[step]}
+def _select_facts(step: str, receipt_data: dict[str, Any]) -> dict[str, Any]:
+    return {key: receipt_data.get(key) for key in _STEPS[step]}
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+def _filter_plain(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in facts.items()
@@ -169,10 +169,10 @@ def _plain(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge(log: Sequence[LogEntry], lines: Iterable[LogEntry]) -> list[LogEntry]:
-    """Return a log with lines of another file put where they belong; both are in order, whatever their clocks said."""
+    """Merge the lines of another file into a log by time, without changing the order of either."""
     merged, index = list(log), 0
     for entry in lines:
-        same = next((place for place in range(index, len(merged)) if _is_same(merged[place], entry)), None)
+        same = next((i for i in range(index, len(merged)) if _is_same(merged[i], entry)), None)
         if same is not None:
             merged[same], index = entry, same + 1
             continue
@@ -183,13 +183,13 @@ def _merge(log: Sequence[LogEntry], lines: Iterable[LogEntry]) -> list[LogEntry]
     return merged
 
 
-def _is_same(one: LogEntry, other: LogEntry) -> bool:
-    """Tell whether two lines are about one act: a change of the slot was written into both files."""
-    if one == other:
+def _is_same(entry: LogEntry, other: LogEntry) -> bool:
+    """Return whether two lines record the same change: version 0.1 wrote slot changes into both files."""
+    if entry == other:
         return True
-    if one.step != other.step or one.step not in {slot_log.ASSIGNING, slot_log.GIVEN_BACK}:
+    if entry.step != other.step or entry.step not in {slot_log.ASSIGNING, slot_log.GIVEN_BACK}:
         return False
-    keys = ("before", "pickle") if one.step == slot_log.ASSIGNING else ()
-    then, now = tournament.read_time(one.at), tournament.read_time(other.at)
-    is_close = then is not None and now is not None and abs(now - then) < _SAME_TIME
-    return is_close and all(one.get_text(key) == other.get_text(key) for key in keys)
+    keys = ("before", "pickle") if entry.step == slot_log.ASSIGNING else ()
+    times = tournament.read_time(entry.at), tournament.read_time(other.at)
+    is_close = times[0] is not None and times[1] is not None and abs(times[1] - times[0]) < _SAME_TIME
+    return is_close and all(entry.get_text(key) == other.get_text(key) for key in keys)

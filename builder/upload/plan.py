@@ -1,4 +1,4 @@
-"""What an upload would do, where to, and what follows from yes: read in full before anything is changed."""
+"""Describe what an upload would do and its consequences, for a person to confirm before anything is changed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRequest:
-    """What a person asks for.
+    """The options of an upload.
 
     Attributes:
-        made: The pickle.
+        artifact: The pickle and its manifest.
         slot: Name or id of the slot.
-        data_version: Such as ``v5.2``.
-        create: Make the slot where there is none of this name.
-        clear_webhook: Take the slot's webhook away.
-        trigger: Have it run once it is assigned.
-        again: Send it anew even if the tournament has it and it failed there.
-        compare: Compare with what the slot runs now.
+        data_version: For example ``v5.2``.
+        create: Create the slot if it does not exist.
+        clear_webhook: Remove the slot's webhook.
+        trigger: Start a run after the pickle is assigned.
+        again: Send the pickle again if an earlier upload of it failed at the tournament.
+        compare: Compare its predictions with those of the slot's current pickle.
     """
 
     artifact: Artifact
@@ -42,21 +42,22 @@ class UploadRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadPlan:
-    """All that would be done.
+    """What an upload would do, with all that it was derived from.
 
     Attributes:
         account: Name of the account.
-        slot: None: it is to be made.
+        slot: The slot as read; None if it is to be created.
         name: The slot's name.
-        slots: How many slots the account has, and may have, where that is known.
-        image: The tournament's image that the pickle was made in.
-        ref: Its reference, with the tag.
-        existing: An upload of this very pickle for this image and data version, which is used.
-        round: The current round as far as the API names one.
-        now: When it was read.
-        notes: What a person should know besides.
-        likeness: How much its predictions are like those of what the slot runs now; nothing where it runs nothing.
-        also: Other slots that run this pickle: equal bytes share one record, and a run may submit for each of them.
+        slots: Number of slots that the account has, and its limit if known.
+        image: The tournament's image that the pickle was built in.
+        ref: The image's reference with the tag.
+        existing: An upload of the same pickle for this image and data version, which is used again.
+        round: The open round, else the next or last one; None if the API reports none.
+        now: The API's time when the round was read.
+        notes: Other facts that a person should know.
+        similarity: How similar its predictions are to those of the slot's current pickle; empty if not compared.
+        other_slots: Other slots that run this pickle. A run may submit for each of them, because all uploads of the
+            same bytes share one registered pickle.
     """
 
     request: UploadRequest
@@ -76,134 +77,132 @@ class UploadPlan:
 
     @property
     def filename(self) -> str:
-        """The name that the pickle is sent under: it carries the hash."""
-        recorded = self.request.artifact.manifest
-        return f"{recorded.name}-{recorded.pickle.sha256[:12]}.pkl"
+        """The name that the pickle is sent under; its digits of the hash identify the upload later."""
+        manifest = self.request.artifact.manifest
+        return f"{manifest.name}-{manifest.pickle.sha256[:12]}.pkl"
 
     @property
     def is_round_open(self) -> bool:
-        """Tell whether registering runs it for a round at once."""
+        """Whether a round is open, so that a run submits for it."""
         return self.round is not None and self.round.is_open(self.now)
 
     @property
     def orders_run(self) -> bool:
-        """Tell whether the tournament is to run it at once: registering does that, and so does a trigger."""
+        """Whether the upload starts a run: registering a pickle does, and so does a trigger."""
         return self.existing is None or self.request.trigger
 
     @property
     def runs_now(self) -> bool:
-        """Tell whether it is run for an open round."""
+        """Whether the upload starts a run for an open round."""
         return self.is_round_open and self.orders_run
 
     @property
     def staked(self) -> tuple[Slot, ...]:
-        """Every slot with a stake that this touches: its own, and those that a run may submit for too."""
-        touched = (*((self.slot,) if self.slot else ()), *(self.other_slots if self.orders_run else ()))
-        return tuple(slot for slot in touched if slot.stake)
+        """The staked slots that are affected: its own, and others that the run may submit for."""
+        affected = (*((self.slot,) if self.slot else ()), *(self.other_slots if self.orders_run else ()))
+        return tuple(slot for slot in affected if slot.stake)
 
     def exceeds(self, agreed: UploadPlan) -> bool:
-        """Tell whether more follows from it than from what a person agreed to: a stake, or a round that is open."""
-        stakes, known = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
-        return not stakes <= known or (self.runs_now and not agreed.runs_now)
+        """Return whether it has more consequences than the plan that was agreed to: a stake or an open round."""
+        stakes, agreed_stakes = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
+        return not stakes <= agreed_stakes or (self.runs_now and not agreed.runs_now)
 
     @property
     def is_done(self) -> bool:
-        """Tell whether the slot runs this pickle already."""
+        """Whether the slot already runs this pickle."""
         return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)
 
     @property
     def is_known_bad(self) -> bool:
-        """Tell whether the upload that is used failed its validation: it is not assigned, then."""
+        """Whether the existing upload failed its validation, so that it will not be assigned."""
         return not self.is_done and self.existing is not None and status.judge_validation(self.existing) is False
 
     @property
     def clears_webhook(self) -> bool:
-        """Tell whether the slot's webhook is taken away."""
+        """Whether the slot's webhook will be removed."""
         return bool(self.request.clear_webhook and self.slot and self.slot.webhook)
 
     @property
     def changes_nothing(self) -> bool:
-        """Tell whether there is nothing to agree to."""
+        """Whether there is nothing to confirm."""
         return self.is_done and not self.request.trigger and not self.clears_webhook
 
     def lines(self) -> list[str]:
-        """Return all of it for a person."""
-        artifact = self.request.artifact
-        slot = self.slot
+        """Return the plan as lines of text for a person."""
+        artifact, pickle, slot = self.request.artifact, self.request.artifact.manifest.pickle, self.slot
         before = describe_pickle(slot.pickle) if slot and slot.pickle else "no pickle"
-        taken, most = self.slots
-        kind = "existing model" if slot else f"NEW model, number {taken + 1}" + (f" of {most}" if most else "")
+        used, limit = self.slots
+        kind = "existing model" if slot else f"NEW model, number {used + 1}" + (f" of {limit}" if limit else "")
         lines = [
-            f"deploy   {artifact.pickle} ({artifact.manifest.pickle.size:,} bytes, sha256 {artifact.manifest.pickle.sha256})",
+            f"deploy   {artifact.pickle} ({pickle.size:,} bytes, sha256 {pickle.sha256})",
             f"to       {sanitize(self.name)} ({kind}), account {sanitize(self.account)}",
             f"image    {sanitize(self.image.name)}, {self.ref}, {artifact.manifest.image.identity[:19]}...",
             f"data     {self.request.data_version}",
             f"runs now {before}",
         ]
         if self.similarity:
-            lines.append(f"alike    {self.similarity}")
-        lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._steps())]
-        lines += [f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._consequences())]
+            lines.append(f"compared {self.similarity}")
+        lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._format_steps())]
+        lines += [
+            f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._format_consequences())
+        ]
         return [*lines, *(f"note     {note}" for note in self.notes)]
 
-    def _steps(self) -> list[str]:
-        steps = [] if self.slot else [f"makes the slot {sanitize(self.name)}, which can be archived, not deleted"]
+    def _format_steps(self) -> list[str]:
+        steps = [] if self.slot else [f"creates the slot {sanitize(self.name)}, which can be archived, not deleted"]
         if self.clears_webhook:
-            steps.append("takes the slot's webhook away; another machine is no longer called in each round")
+            steps.append("removes the slot's webhook; another machine is no longer called in each round")
         if self.existing is None:
             steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
         elif tournament.judge_status(self.existing.validation) is not None:
             steps.append(
-                f"uses the upload that is there: {describe_pickle(self.existing)}, {sanitize(self.existing.validation)}"
+                f"uses the existing upload: {describe_pickle(self.existing)}, {sanitize(self.existing.validation)}"
             )
         else:
-            steps.append(f"goes on with the upload that is there: {describe_pickle(self.existing)}")
+            steps.append(f"continues with the existing upload: {describe_pickle(self.existing)}")
         if self.is_known_bad:
-            return [*steps, "does not assign it, as it failed there; `--again` (make: AGAIN=1) sends it once more"]
+            return [*steps, "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again"]
         if self.is_done:
-            steps.append("finds it assigned already")
+            steps.append("finds it already assigned")
         else:
-            steps.append(
-                "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
-            )
-        return [*steps, "has the tournament run it, once"] if self.request.trigger else steps
+            steps.append("assigns it and reads the slot back; on any failure the slot's current pickle is restored")
+        return [*steps, "starts one run of it"] if self.request.trigger else steps
 
-    def _consequences(self) -> list[str]:
+    def _format_consequences(self) -> list[str]:
         if self.is_known_bad:
-            return [
-                f"the slot goes on to run {describe_pickle(self.slot.pickle) if self.slot and self.slot.pickle else 'no pickle'}"
-            ]
-        follows = [self._run_line(), *(self._also_line(slot) for slot in self.other_slots)]
+            before = describe_pickle(self.slot.pickle) if self.slot and self.slot.pickle else "no pickle"
+            return [f"the slot continues to run {before}"]
+        consequences = [self._format_run(), *(self._format_other_slot(slot) for slot in self.other_slots)]
         if not self.is_done:
-            follows.append("each round from now on is submitted by this pickle, at the tournament")
+            consequences.append("from now on, the tournament runs this pickle to submit for each round")
         if not (self.slot and self.slot.pickle):
-            follows.append("the slot takes no submissions over the API any more, until the pickle is disabled")
-        follows.append("Numerai can unpickle and read the model")
+            consequences.append("the slot no longer accepts submissions over the API until the pickle is disabled")
+        consequences.append("Numerai can unpickle and read the model")
         if not self.is_done:
-            follows.append(f"back: `python -m builder rollback {sanitize(self.name)}`")
-        return follows
+            consequences.append(f"to undo: `python -m builder rollback {sanitize(self.name)}`")
+        return consequences
 
-    def _run_line(self) -> str:
+    def _format_run(self) -> str:
         stake = f", with the slot's stake of {sanitize(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
             trigger = "; `--trigger` (make: TRIGGER=1) runs it for this round" if self.is_round_open else ""
-            return f"no new run is ordered; {times.describe_round(self.round, self.now)}{later}{trigger}"
+            return f"no run is started; {times.describe_round(self.round, self.now)}{later}{trigger}"
         if self.is_round_open and self.round is not None:
-            final = ": a staked submission, which no rollback takes back" if stake else ""
+            final = ": a staked submission, which a rollback does not undo" if stake else ""
             until = times.format_time(self.round.close_time, self.now)
-            return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
-        return f"it is run to be validated; {times.describe_round(self.round, self.now)}{later}"
+            return f"it runs for round {self.round.number}, which is open until {until}{stake}{final}"
+        return f"it runs for its validation; {times.describe_round(self.round, self.now)}{later}"
 
-    def _also_line(self, slot: Slot) -> str:
+    def _format_other_slot(self, slot: Slot) -> str:
         stake = f", which has a stake of {sanitize(slot.stake)}" if slot.stake else ""
-        submits = "the run may submit for that too" if self.orders_run else "nothing changes there"
-        final = ", and no rollback takes a staked submission back" if stake and self.orders_run else ""
-        return f"this pickle runs in {sanitize(slot.name)} as well{stake}: {submits}{final}"
+        submits = "the run may also submit for that slot" if self.orders_run else "nothing changes there"
+        final = ", and a rollback does not undo a staked submission" if stake and self.orders_run else ""
+        return f"this pickle also runs in {sanitize(slot.name)}{stake}: {submits}{final}"
 
     def data(self) -> dict[str, Any]:
-        """Return all of it for a program."""
-        artifact = self.request.artifact.manifest
+        """Return the plan as JSON data."""
+        manifest = self.request.artifact.manifest
         return {
             "account": self.account,
             "slot": {
@@ -213,8 +212,8 @@ class UploadPlan:
                 "stake": self.slot.stake if self.slot else "",
                 "runs": self.slot.pickle.id if self.slot and self.slot.pickle else None,
             },
-            "pickle": {"sha256": artifact.pickle.sha256, "size": artifact.pickle.size, "filename": self.filename},
-            "image": {"id": self.image.id, "ref": self.ref, "digest": artifact.image.identity},
+            "pickle": {"sha256": manifest.pickle.sha256, "size": manifest.pickle.size, "filename": self.filename},
+            "image": {"id": self.image.id, "ref": self.ref, "digest": manifest.image.identity},
             "data_version": {"id": self.data_version.id, "name": self.request.data_version},
             "existing": self.existing.id if self.existing else None,
             "clears_webhook": self.clears_webhook,
@@ -230,12 +229,12 @@ class UploadPlan:
             else None,
             "runs_now": self.runs_now,
             "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.other_slots],
-            "follows": self._consequences(),
+            "follows": self._format_consequences(),
             "likeness": self.similarity,
             "notes": list(self.notes),
         }
 
 
 def describe_pickle(pickle: UploadedPickle) -> str:
-    """Return what a pickle is called, for messages."""
+    """Return a pickle's stored name and id, for messages."""
     return f"{sanitize(pickle.filename)} ({pickle.id})"

@@ -1,4 +1,4 @@
-"""Derives ``dist/NAME/receipt.json`` from a slot's log: which bundle, pickle, image and slot were joined, and when."""
+"""Write ``dist/NAME/receipt.json``: which bundle, pickle, image and slot belong together, from the slot's log."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME = "receipt.json"
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
 
 def derive(entries: Sequence[LogEntry], sha256: str) -> dict[str, Any]:
-    """Return the receipt of a slot's newest upload of a pickle, once that was read back from the slot.
+    """Derive the receipt of a slot's newest upload of a pickle from the slot's log.
 
-    ``previous`` is the id of what the slot ran before, or None; ``known`` says whether the log has that at all.
-    ``trigger`` is the run that was ordered since, or None. ``times`` is when each step was done last.
+    ``previous`` is the id of the pickle that the slot ran before, or None, which means no pickle only if ``known`` is
+    true. ``trigger`` is the id of the run that was started since, or None. ``times`` has the last time of each step.
     """
     uploads = slot_log.filter_by_pickle(entries, sha256)
     planned, read_back = (slot_log.find_last(uploads, step) for step in (slot_log.PLANNED, slot_log.READ_BACK))
     facts = dict(planned.facts) if planned else {}
-    if read_back:  # says what runs, not what was planned
+    if read_back:  # what the slot runs, which takes precedence over what was planned
         facts |= {key: value for key, value in read_back.facts.items() if value}
     pickle = str(facts.get("pickle", ""))
     change = slot_log.find_last_change(entries, pickle)
@@ -46,7 +46,7 @@ def derive(entries: Sequence[LogEntry], sha256: str) -> dict[str, Any]:
 
 
 def write(folder: Path, receipt: dict[str, Any]) -> None:
-    """Write ``receipt.json``, unless it says that already.
+    """Write ``receipt.json`` unless its content is the same.
 
     Raises:
         errors.ArtifactError: The disk is full or the folder is not writable.
@@ -57,7 +57,7 @@ def write(folder: Path, receipt: dict[str, Any]) -> None:
 
 
 def remove(folder: Path, slot_id: str, pickle: str) -> None:
-    """Remove ``receipt.json`` if it is of this slot and pickle (its id), which the slot did not keep."""
+    """Remove ``receipt.json`` if it is about this slot and pickle (its id), after the assignment was undone."""
     with contextlib.suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
         receipt = json.loads(_read(folder))
         if (receipt["slot_id"], receipt["pickle"]) == (slot_id, pickle):
@@ -66,6 +66,6 @@ def remove(folder: Path, slot_id: str, pickle: str) -> None:
 
 def _read(folder: Path) -> bytes:
     try:
-        return untrusted_files.read_bytes(folder / NAME, max_bytes=_MOST_BYTES)
+        return untrusted_files.read_bytes(folder / NAME, max_bytes=_MAX_BYTES)
     except (OSError, errors.ArtifactError):
         return b""

@@ -1,8 +1,8 @@
-"""From bytes on this disk to one record at the tournament, whatever answers are lost on the way.
+"""Send a pickle and register it at the tournament exactly once, even if responses are lost.
 
-Registering has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
-down before it is done, and after a doubtful registration the server's list is read before anything is sent again.
-Uploads of one pickle to several slots take turns here, and share the record.
+A registration has no idempotency key that would make it safe to repeat. So the stored name contains the hash, each step
+is logged before it is done, and after a registration without a response the server's list is read before it is
+repeated. Uploads of one pickle to several slots register it one at a time and share the result.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from builder.upload.waiting import PollPolicy
 
 SOURCE = "numerai-builder"
-_LOOKS = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each look for a record: what was written may be listed a little later."""
-_KEPT_SECONDS = 3_600.0
-"""How long a stored file without a record is relied on."""
-_SENDINGS = 3
+_PAUSES = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each read of the list: the API may list a new registration with a delay."""
+_MAX_AGE_SECONDS = 3_600.0
+"""Age up to which a stored but unregistered file is used again; an older one may have been deleted."""
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadTask:
-    """One pickle on its way into one slot.
+    """One upload of a pickle to a slot, with what all its steps use.
 
     Attributes:
-        plan: What was agreed to.
-        slot: As it was planned, or as it was created since.
-        log: The slot's log, for this pickle.
-        policy: How patient the validation and the run are waited for.
+        plan: What the person agreed to.
+        slot: The slot as planned, or as created since.
+        log: The slot's log, for lines about this pickle.
+        policy: How long to wait for the validation and the run.
     """
 
     plan: UploadPlan
@@ -58,12 +58,12 @@ class UploadTask:
 
 
 def register(task: UploadTask) -> str:
-    """Return the id of the record: the one that is there, or a new one.
+    """Register the pickle unless it is registered already; return its id.
 
     Raises:
         errors.ArtifactError: The file changed while it was sent, or the log cannot be written.
-        errors.NetworkError: It could not be stored or registered; running again goes on.
-        errors.RefusedError: A stake came or a round opened since it was agreed to.
+        errors.NetworkError: The file could not be sent or registered; running again resumes.
+        errors.RefusedError: A stake was added or a round opened since the person agreed.
     """
     if task.plan.existing is not None:
         task.log.write_once(slot_log.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
@@ -76,72 +76,71 @@ def register(task: UploadTask) -> str:
 
 
 def check(task: UploadTask, pickle: UploadedPickle) -> None:
-    """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
+    """Check that a registered pickle is the planned one before it is assigned, however its id was found.
 
     Raises:
-        errors.ApiError: It is of another file, or for another image or data version.
+        errors.ApiError: It is another file, or is registered for another image or data version.
     """
     planned = task.plan
-    stored = {one.get_text("filename") for one in task.log.uploads if one.step in {slot_log.PUT, slot_log.CREATED}}
-    is_ours = task.sha256[:12] in pickle.filename or pickle.filename in stored
-    if is_ours and _is_for(task, pickle):
+    names = {entry.get_text("filename") for entry in task.log.uploads if entry.step in {slot_log.PUT, slot_log.CREATED}}
+    is_same_file = task.sha256[:12] in pickle.filename or pickle.filename in names
+    if is_same_file and _is_for(task, pickle):
         return
-    said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
+    actual = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is on record as {sanitize(said)}; planned was {planned.filename}, image "
-        f"{planned.image.name}, data {planned.request.data_version}: {task.slot.name} is not changed; run it again, which "
-        "registers what was planned"
+        f"{pickle.id}: is registered as {sanitize(actual)}; expected {planned.filename}, image {planned.image.name}, "
+        f"data {planned.request.data_version}: {task.slot.name} was not changed; run it again to register the right one"
     )
 
 
 def _recover(task: UploadTask) -> str | None:
-    """Return the record of a registration that the log says was sent, where the plan's list missed it."""
-    last = _last(task, task.log.uploads)
+    """Return the id of a registration that the log contains but the API's list did not when the plan was made."""
+    last = _find_registration(task, task.log.uploads)
     if last is None:
         return None
     if last.step == slot_log.CREATE_SENT:
         return _find(task, last.get_text("filename"), set(last.get_text("known").split()))
     if task.plan.request.again:
         return None
-    found = task.api.get_pickle(last.get_text("pickle"))
-    return found.id if found is not None and _is_for(task, found) else None
+    pickle = task.api.get_pickle(last.get_text("pickle"))
+    return pickle.id if pickle is not None and _is_for(task, pickle) else None
 
 
 def _find_concurrent(task: UploadTask) -> str | None:
-    """Return the record that an upload of the same pickle to another slot made since this one was planned."""
+    """Return the id of the same pickle if an upload to another slot has registered it since the plan was made."""
     for path, entries in slot_log.read_all():
-        last = _last(task, slot_log.filter_by_pickle(entries, task.sha256)) if path != task.log.path else None
+        last = (
+            _find_registration(task, slot_log.filter_by_pickle(entries, task.sha256)) if path != task.log.path else None
+        )
         if last is None:
             continue
-        every = (
-            task.api.list_pickles()
-            if last.step == slot_log.CREATE_SENT
-            else (task.api.get_pickle(last.get_text("pickle")),)
-        )
-        for one in every:
-            if one is None or one.filename != last.get_text("filename") or not _is_for(task, one):
+        is_unconfirmed = last.step == slot_log.CREATE_SENT
+        pickles = task.api.list_pickles() if is_unconfirmed else (task.api.get_pickle(last.get_text("pickle")),)
+        for pickle in pickles:
+            if pickle is None or pickle.filename != last.get_text("filename") or not _is_for(task, pickle):
                 continue
-            if not (task.plan.request.again and status.judge_validation(one) is False):
-                task.progress.note(f"another upload of it made {plan.describe_pickle(one)}, which is used")
-                task.log.write(slot_log.CREATED, pickle=one.id, filename=one.filename)
-                return one.id
+            if not (task.plan.request.again and status.judge_validation(pickle) is False):
+                task.progress.note(f"using {plan.describe_pickle(pickle)}, which another upload registered")
+                task.log.write(slot_log.CREATED, pickle=pickle.id, filename=pickle.filename)
+                return pickle.id
     return None
 
 
-def _last(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
-    """Return the newest line on a registration, sent or done, for the same image and data version."""
-    return slot_log.find_last(_lines(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
+def _find_registration(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
+    """Return the newest log entry of a registration, sent or confirmed, for this image and data version."""
+    return slot_log.find_last(_filter_entries(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
 
 
 def _store(task: UploadTask) -> str:
-    """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = slot_log.find_last(_lines(task, task.log.uploads), slot_log.PUT)
-    if put and _age(task, put) < _KEPT_SECONDS and not _is_registered(task, put):
+    """Send the file unless it was sent recently; return its stored name."""
+    put = slot_log.find_last(_filter_entries(task, task.log.uploads), slot_log.PUT)
+    if put and _compute_age(task, put) < _MAX_AGE_SECONDS and not _is_registered(task, put):
         return put.get_text("filename")
     recorded = task.plan.request.artifact.manifest.pickle
     task.progress.step("reading the pickle")
+    # Before the presigned URL is requested, so that it does not expire during the hashing.
     md5 = storage.compute_md5(task.plan.request.artifact.pickle)
-    sent = storage.put(
+    stored = storage.put(
         _authorise(task),
         task.plan.request.artifact.pickle,
         sha256=recorded.sha256,
@@ -151,98 +150,101 @@ def _store(task: UploadTask) -> str:
         clock_ahead=task.api.client.clock_ahead,
         renew=lambda: _authorise(task),
     )
-    task.log.write(slot_log.PUT, filename=sent.filename)
-    return sent.filename
+    task.log.write(slot_log.PUT, filename=stored.filename)
+    return stored.filename
 
 
 def _authorise(task: UploadTask) -> FileAuth:
     auth = task.api.get_upload_auth(task.plan.filename, task.slot.id)
     if not auth.filename:
-        raise errors.ApiError(f"{task.api.client.display_url}: where to put the pickle: the answer has no filename")
+        raise errors.ApiError(f"{task.api.client.display_url}: the upload address: the response has no filename")
     task.log.write(slot_log.AUTHORISED, filename=auth.filename)
     return auth
 
 
 def _create(task: UploadTask, filename: str) -> str:
-    """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
-    image, data_version = _ids(task)
-    looked = 0
-    # Sent anew, a failed record of the same stored name may be there.
-    known = {one.id for one in (task.api.list_pickles(task.slot.id) if task.plan.request.again else ())}
-    for attempt in range(1, _SENDINGS + 1):
+    """Register a stored file and return its id; after a request without a response, read the list before repeating."""
+    image, data_version = _get_ids(task)
+    searches = 0
+    # With --again, an earlier, failed pickle may have the same stored name.
+    known = {pickle.id for pickle in (task.api.list_pickles(task.slot.id) if task.plan.request.again else ())}
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         remote_checks.check_consent(task.api, task.plan, task.slot)
         task.log.write(slot_log.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
         try:
-            made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
+            identity = task.api.create_pickle(
+                filename, task.slot.id, image=image, data_version=data_version, source=SOURCE
+            )
         except errors.UnavailableError as error:
-            # One that may have arrived may be listed late: from then on it is looked for each time.
-            looked += bool(error.sent or looked)
-            found = _find(task, filename, known) if looked else None
-            if found is not None:
-                return found
-            if error.is_last(attempt, _SENDINGS):
-                raise _not_registered(error, attempt, looked) from error
-            pause = max(_LOOKS[attempt], error.after)
-            task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
+            # Once a request may have arrived, search after each attempt: its pickle may be listed late.
+            searches += bool(error.sent or searches)
+            registered = _find(task, filename, known) if searches else None
+            if registered is not None:
+                return registered
+            if error.is_last(attempt, _MAX_ATTEMPTS):
+                raise _create_error(error, attempt, searches) from error
+            pause = max(_PAUSES[attempt], error.after)
+            task.progress.step(f"it is not registered: registering it again in {pause:.0f} s")
             time.sleep(pause)
             continue
-        task.log.write(slot_log.CREATED, pickle=made, filename=filename)
-        return made
+        task.log.write(slot_log.CREATED, pickle=identity, filename=filename)
+        return identity
     raise AssertionError  # the loop returns or raises
 
 
-def _not_registered(error: errors.UnavailableError, attempt: int, looked: int) -> errors.UnavailableError:
-    """Say what is known of a registration that is not sent again."""
-    known = f"it was looked for and is not there ({looked} times)" if looked else "nothing was registered"
+def _create_error(error: errors.UnavailableError, attempt: int, searches: int) -> errors.UnavailableError:
+    outcome = (
+        f"the pickle was searched for and is not there ({searches} times)" if searches else "nothing was registered"
+    )
     return errors.UnavailableError(
-        f"{error.what} ({attempt} times); {known}",
-        remedy="run it again later, which goes on from here",
-        sent=bool(looked),
+        f"{error.what} ({attempt} times); {outcome}",
+        remedy="run it again later to resume",
+        sent=bool(searches),
         after=error.after,
     )
 
 
 def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None:
-    """Return the id of the record with a stored name, if there is a new one for this image and data version."""
-    for pause in _LOOKS:
+    """Return the id of a new pickle with this stored name, image and data version; read the list several times."""
+    for pause in _PAUSES:
         time.sleep(pause)
-        task.progress.step("looking whether it was registered")
-        for one in task.api.list_pickles(task.slot.id):
-            if filename and one.filename == filename and one.id not in known and _is_for(task, one):
-                task.log.write(slot_log.CREATED, pickle=one.id, filename=filename)
-                return one.id
+        task.progress.step("checking whether it was registered")
+        for pickle in task.api.list_pickles(task.slot.id):
+            is_new = pickle.id not in known and _is_for(task, pickle)
+            if filename and pickle.filename == filename and is_new:
+                task.log.write(slot_log.CREATED, pickle=pickle.id, filename=filename)
+                return pickle.id
     return None
 
 
-def _ids(task: UploadTask) -> tuple[str, str]:
+def _get_ids(task: UploadTask) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
 def _is_for(task: UploadTask, pickle: UploadedPickle) -> bool:
-    return (pickle.image_id, pickle.data_version_id) == _ids(task)
+    return (pickle.image_id, pickle.data_version_id) == _get_ids(task)
 
 
-def _lines(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
-    """Return what was written down for the same image and data version: no record for another is any of ours."""
-    found, ours = [], False
-    for one in entries:
-        if one.step == slot_log.PLANNED:
-            ours = (one.get_text("image_id"), one.get_text("data_version_id")) == _ids(task)
-        elif ours:
-            found.append(one)
-    return found
+def _filter_entries(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
+    """Return the log entries for this image and data version: a pickle registered for others cannot be used."""
+    matching, is_same = [], False
+    for entry in entries:
+        if entry.step == slot_log.PLANNED:
+            is_same = (entry.get_text("image_id"), entry.get_text("data_version_id")) == _get_ids(task)
+        elif is_same:
+            matching.append(entry)
+    return matching
 
 
 def _is_registered(task: UploadTask, put: LogEntry) -> bool:
-    """Tell whether the log knows a record of this file: then it is no longer free to register."""
+    """Return whether the log contains a registration of a stored file, so that it cannot be registered again."""
     name = put.get_text("filename")
-    return not name or any(
-        one.step == slot_log.CREATED and one.get_text("filename") == name for one in task.log.uploads
-    )
+    entries = task.log.uploads
+    return not name or any(entry.step == slot_log.CREATED and entry.get_text("filename") == name for entry in entries)
 
 
-def _age(task: UploadTask, put: LogEntry) -> float:
-    """Return how many seconds ago a file was stored, by the API's clock (which expires it)."""
+def _compute_age(task: UploadTask, put: LogEntry) -> float:
+    """Return the age in seconds of a stored file, by the API's clock, which decides when it expires."""
     then = tournament.read_time(put.at)
-    return abs((task.api.now() - then).total_seconds()) if then else _KEPT_SECONDS
+    return abs((task.api.now() - then).total_seconds()) if then else _MAX_AGE_SECONDS

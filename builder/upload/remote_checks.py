@@ -1,4 +1,4 @@
-"""Everything that is asked before anything is changed; what speaks against an upload is said here."""
+"""Read everything that an upload needs from the API, before anything is changed, and check it."""
 
 from __future__ import annotations
 
@@ -21,62 +21,62 @@ if TYPE_CHECKING:
 
 
 def check_token(api: Tournament) -> None:
-    """Refuse a token that may not upload, before anything else is asked.
+    """Check that the token may upload; called first, because without it nothing else can be read.
 
     Raises:
-        errors.TokenError: It lacks the scope, or is not known.
+        errors.TokenError: The token is unknown, or does not have the scope.
     """
     info = api.get_token_info()
     if tournament.UPLOAD_SCOPE not in info.scopes:
         raise errors.TokenError(
-            f"the token {sanitize(info.name) or sanitize(info.public_id)} of {sanitize(info.username)} lacks the scope "
-            f"{tournament.UPLOAD_SCOPE} (it has: {sanitize(', '.join(info.scopes)) or 'none'}); "
+            f"the token {sanitize(info.name) or sanitize(info.public_id)} of {sanitize(info.username)} does not have "
+            f"the scope {tournament.UPLOAD_SCOPE} (it has: {sanitize(', '.join(info.scopes)) or 'none'}); "
             f"{settings.CREDENTIALS_HINT}"
         )
 
 
-def find_slot(account: Account, wish_slot: str, *, create: bool, origin: str = "") -> Slot | None:
-    """Return the slot, or None where it is to be made under this name.
+def find_slot(account: Account, text: str, *, create: bool, origin: str = "") -> Slot | None:
+    """Return the slot to upload to, or None if a slot of this name is to be created.
 
     Args:
-        account: Whose slots.
-        wish_slot: Its name or id.
-        create: Make it where there is none.
-        origin: What the name comes from if it was not typed, for the message.
+        account: The account to search.
+        text: Name or id of the slot.
+        create: Whether to create the slot if it does not exist.
+        origin: The config key that the name comes from, for the message; empty if it was typed.
 
     Raises:
-        errors.UsageError: There is none, and none is to be made; or the name is invalid.
+        errors.UsageError: The slot does not exist and is not to be created, or the name is invalid.
     """
     if not create:
         try:
-            return slots.find_slot(account, wish_slot, origin=origin)
+            return slots.find_slot(account, text, origin=origin)
         except errors.UsageError as error:
-            raise errors.UsageError(f"{error}; `--create` (make: CREATE=1) makes a new one") from error
-    # Made by an earlier run that did not end, perhaps: then it is there, and is used.
-    classic = [slot for slot in account.slots if slot.tournament == tournament.CLASSIC]  # names are unique in each
-    found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
-    fault = None if found else slots.find_name_problem(wish_slot)
-    if fault:
-        raise errors.UsageError(f"{sanitize(wish_slot)}: as a new slot's name it {fault}")
-    return found
+            raise errors.UsageError(f"{error}; `--create` (make: CREATE=1) creates a new slot") from error
+    # An interrupted upload may have created the slot: then use it. Names are unique only within one tournament.
+    classic = [slot for slot in account.slots if slot.tournament == tournament.CLASSIC]
+    slot = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), text)
+    problem = None if slot else slots.find_name_problem(text)
+    if problem:
+        raise errors.UsageError(f"{sanitize(text)}: the name of the new slot {problem}")
+    return slot
 
 
 def make_plan(
     api: Tournament, account: Account, request: UploadRequest, registries: connections.Registries, host: str
 ) -> UploadPlan:
-    """Read the rest and check it.
+    """Check the slot, image and data version, and return what the upload would do.
 
     Args:
         api: The tournament.
-        account: As it was read.
-        request: What is asked for.
-        registries: Asked what the image's tag means now.
+        account: The account as read before.
+        request: What the person wants to upload.
+        registries: Resolve the image's tag to its current digest.
         host: Registry and folder of the tournament's images.
 
     Raises:
-        errors.RefusedError: Something speaks against it; the message says what to do.
-        errors.UsageError: There is no such slot or data version.
-        errors.NetworkError: Something cannot be read.
+        errors.RefusedError: The upload is not allowed; the message says what to do.
+        errors.UsageError: The slot or the data version does not exist.
+        errors.NetworkError: The API or the registry cannot be read.
     """
     slot = find_slot(account, request.slot, create=request.create)
     if slot is None:
@@ -87,12 +87,11 @@ def make_plan(
     version = _check_data_version(api, request)
     if version.experimental:
         notes.append(f"data version {request.data_version} is experimental")
-    found = find_upload(
-        api, request.artifact.manifest.pickle.sha256, image=image.id, data_version=version.id, slot=slot
-    )
-    if found and status.judge_validation(found) is False and request.again:
-        notes.append(f"an earlier upload of it failed: {plan.describe_pickle(found)}")
-        found = None
+    sha256 = request.artifact.manifest.pickle.sha256
+    existing = find_upload(api, sha256, image=image.id, data_version=version.id, slot=slot)
+    if existing and status.judge_validation(existing) is False and request.again:
+        notes.append(f"an earlier upload of it failed: {plan.describe_pickle(existing)}")
+        existing = None
     current, now = api.get_round()
     return plan.UploadPlan(
         request=request,
@@ -103,167 +102,170 @@ def make_plan(
         image=image,
         ref=ref,
         data_version=version,
-        existing=found,
+        existing=existing,
         round=current,
         now=now,
         notes=tuple(notes),
-        other_slots=_sharing(account, request, slot, found),
+        other_slots=_find_other_slots(account, request, slot, existing),
     )
 
 
-def refresh_round(api: Tournament, made: UploadPlan) -> UploadPlan:
-    """Return a plan with the round as it is now: reading, comparing and answering took their time."""
+def refresh_round(api: Tournament, before: UploadPlan) -> UploadPlan:
+    """Return a plan with the current round: it may have opened or closed since the plan was made."""
     current, now = api.get_round()
-    return dataclasses.replace(made, round=current, now=now)
+    return dataclasses.replace(before, round=current, now=now)
 
 
-def refresh_plan(api: Tournament, made: UploadPlan, pickle: UploadedPickle | None = None) -> UploadPlan:
-    """Return a plan with the round and all stakes as they are now.
+def refresh_plan(api: Tournament, before: UploadPlan, pickle: UploadedPickle | None = None) -> UploadPlan:
+    """Return a plan with the current round and stakes.
 
     Args:
         api: The tournament.
-        made: The plan as it was shown.
-        pickle: The record that is to be run, once there is one.
+        before: The plan as shown to the person.
+        pickle: The registered pickle that will run; None before it is registered.
     """
-    account, slot = api.get_account(), made.slot
-    found = slots.match_slot(account, slot.id) if slot else None
-    if slot and found:
-        slot = dataclasses.replace(slot, stake=found.stake)  # what it ran is what was agreed to replace
-    other_slots = _sharing(account, made.request, slot, pickle or made.existing)
-    return refresh_round(api, dataclasses.replace(made, slot=slot, other_slots=other_slots))
+    account, slot = api.get_account(), before.slot
+    current = slots.match_slot(account, slot.id) if slot else None
+    if slot and current:
+        # Only the stake: the pickle in the slot must stay the one that the person agreed to replace.
+        slot = dataclasses.replace(slot, stake=current.stake)
+    other_slots = _find_other_slots(account, before.request, slot, pickle or before.existing)
+    return refresh_round(api, dataclasses.replace(before, slot=slot, other_slots=other_slots))
 
 
 def check_consent(api: Tournament, agreed: UploadPlan, slot: Slot, pickle: UploadedPickle | None = None) -> None:
-    """Refuse to run a pickle if more follows by now than was agreed to: comparing, sending and validating take time.
+    """Check, just before a run starts, that it still has no more consequences than the person agreed to.
+
+    Comparing, sending and validating can take an hour, in which a round may open or a stake may be added.
 
     Args:
         api: The tournament.
-        agreed: The plan that was agreed to.
-        slot: The one that it is for, which the plan may not have known yet.
-        pickle: The record that is to be run; None: registering it runs it.
+        agreed: The plan that the person agreed to.
+        slot: The slot to upload to, which may have been created after the plan was made.
+        pickle: The registered pickle that will run; None if registering it starts the run.
 
     Raises:
-        errors.RefusedError: A stake has come or changed, or a round has opened.
-        errors.NetworkError: Slots or round cannot be read.
+        errors.RefusedError: A stake was added or changed, or a round opened.
+        errors.NetworkError: The slots or the round cannot be read.
     """
     now = refresh_plan(api, dataclasses.replace(agreed, slot=agreed.slot or slot), pickle)
     if not now.exceeds(agreed):
         return
-    known = {(one.id, one.stake) for one in agreed.staked}
-    new = [one for one in now.staked if (one.id, one.stake) not in known]
-    named = ", ".join(f"{sanitize(one.name)} (stake {sanitize(one.stake)})" for one in new)
-    reason = f"it runs in {named} by now" if named else f"round {now.round.number if now.round else ''} is open by now"
-    what = f"{pickle.id}: was not run" if pickle else f"{agreed.filename}: was not registered, which runs it"
-    raise errors.RefusedError(f"{what}: {reason}, which was not agreed to; the same command again asks about it")
+    agreed_stakes = {(staked.id, staked.stake) for staked in agreed.staked}
+    new = [staked for staked in now.staked if (staked.id, staked.stake) not in agreed_stakes]
+    names = ", ".join(f"{sanitize(staked.name)} (stake {sanitize(staked.stake)})" for staked in new)
+    reason = f"it now runs in {names}" if names else f"round {now.round.number if now.round else ''} is now open"
+    action = f"{pickle.id}: was not run" if pickle else f"{agreed.filename}: was not registered, which runs it"
+    raise errors.RefusedError(f"{action}: {reason}, which was not agreed to; the same command again asks about it")
 
 
-def _sharing(
+def _find_other_slots(
     account: Account, request: UploadRequest, slot: Slot | None, existing: UploadedPickle | None
 ) -> tuple[Slot, ...]:
-    """Return the other slots that run these bytes, under whatever record."""
+    """Return the other slots that run the same bytes, under this or another registered pickle."""
     digits = request.artifact.manifest.pickle.sha256[:12]
-    pickles = [one.pickle for one in account.slots if one.pickle and digits in one.pickle.filename]
+    pickles = [item.pickle for item in account.slots if item.pickle and digits in item.pickle.filename]
     pickles += [existing] if existing else []
-    found = {one.id: one for pickle in pickles for one in slots.find_slots_running(account, pickle)}
-    return tuple(one for one in found.values() if slot is None or one.id != slot.id)
+    running = {item.id: item for pickle in pickles for item in slots.find_slots_running(account, pickle)}
+    return tuple(item for item in running.values() if slot is None or item.id != slot.id)
 
 
 def find_upload(
     api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None
 ) -> UploadedPickle | None:
-    """Return the upload of a pickle that is there for an image and a data version: a validated one before others.
+    """Return an existing upload of a pickle for an image and a data version, preferring a validated one.
 
-    One that was uploaded for another slot of the account is as good: a pickle may run in several.
+    It may have been uploaded for another slot of the account: one registered pickle can run in several slots.
     """
-    found = {one.id: one for one in (*(api.list_pickles(slot.id) if slot else ()), *api.list_pickles())}
+    pickles = {pickle.id: pickle for pickle in (*(api.list_pickles(slot.id) if slot else ()), *api.list_pickles())}
     if slot and slot.pickle:
-        found[slot.pickle.id] = slot.pickle
+        pickles[slot.pickle.id] = slot.pickle
     matching = [
-        one
-        for one in found.values()
-        if sha256[:12] in one.filename and (one.image_id, one.data_version_id) == (image, data_version)
+        pickle
+        for pickle in pickles.values()
+        if sha256[:12] in pickle.filename and (pickle.image_id, pickle.data_version_id) == (image, data_version)
     ]
     order = {True: 0, None: 1, False: 2}
-    ours = slot.id if slot else ""
-    return min(matching, key=lambda one: (order[status.judge_validation(one)], one.owner != ours), default=None)
+    owner = slot.id if slot else ""
+    return min(matching, key=lambda item: (order[status.judge_validation(item)], item.owner != owner), default=None)
 
 
 def find_earlier_pickles(api: Tournament, slot: Slot) -> list[UploadedPickle]:
-    """Return the valid pickles that were uploaded for a slot and that it does not run now, the newest first."""
-    now = slot.pickle.id if slot.pickle else None
-    return [one for one in api.list_pickles(slot.id) if status.judge_validation(one) is True and one.id != now]
+    """Return the valid pickles that were uploaded for a slot, without its current one, newest first."""
+    current = slot.pickle.id if slot.pickle else None
+    pickles = api.list_pickles(slot.id)
+    return [pickle for pickle in pickles if status.judge_validation(pickle) is True and pickle.id != current]
 
 
 def _check_slot(slot: Slot, request: UploadRequest) -> None:
     slots.check_usable(slot)
     if not request.clear_webhook:
-        slots.check_no_webhook(slot, fix="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
+        slots.check_no_webhook(slot, fix="`--clear-webhook` (make: CLEAR_WEBHOOK=1) removes it")
 
 
 def _check_image(
     api: Tournament, request: UploadRequest, registries: connections.Registries, host: str
 ) -> tuple[DockerImage, str, list[str]]:
-    """Return the tournament's image that is the very one the pickle was made in."""
-    made = request.artifact.manifest.image
+    """Return the tournament's image with the digest that the pickle was built in, its reference, and notes."""
+    built_in = request.artifact.manifest.image
     build_again = " and ".join(
         f"`{commands.suggest(name, request.artifact.folder)}`" for name in ("pickle", "validate")
     )
     images = api.list_images()
-    offered = _candidates(made.ref, images, host)
-    if not offered:
-        usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
+    candidates = _find_candidates(built_in.ref, images, host)
+    if not candidates:
+        usable = ", ".join(f"{image.image}:{image.tag}" for image in images if not image.deprecated)
         raise errors.RefusedError(
-            f"{made.ref}, in which the pickle was made, is not among the tournament's images of {host} "
+            f"{built_in.ref}, in which the pickle was built, is not among the tournament's images of {host} "
             f"({sanitize(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
         )
-    other = ""
-    for one in offered:
-        ref = tournament_images.get_reference(one, host)
+    digest = ""
+    for image in candidates:
+        ref = tournament_images.get_reference(image, host)
         digest = registries.resolve(ref).digest
-        if digest == made.identity:
-            return one, ref, _check_standing(one, images, made.ref, build_again)
-        other = digest
-    ref = tournament_images.get_reference(offered[0], host)
+        if digest == built_in.identity:
+            return image, ref, _check_image_status(image, images, built_in.ref, build_again)
+    ref = tournament_images.get_reference(candidates[0], host)
     raise errors.RefusedError(
-        f"the pickle was made in {made.identity[:19]}..., and the tournament's {ref} is {other[:19]}... now: the tag "
-        f"has moved; `make pin`, then {build_again}"
+        f"the pickle was built in {built_in.identity[:19]}..., but the tournament's {ref} is now {digest[:19]}...: the "
+        f"tag has moved; `make pin`, then {build_again}"
     )
 
 
-def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[DockerImage]:
-    """Return the images that a reference may mean: by its tag, or, by digest alone, those of its repository."""
+def _find_candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[DockerImage]:
+    """Return the images that a reference may mean: by its tag, or all of its repository if it has only a digest."""
     tagged = tournament_images.find_image(ref, images, host)
     if tagged or reference.parse(ref).tag:
         return [tagged] if tagged else []
     name = reference.parse(settings.to_pull_reference(ref, host)).name
-    return [one for one in images if reference.parse(tournament_images.get_reference(one, host)).name == name]
+    return [image for image in images if reference.parse(tournament_images.get_reference(image, host)).name == name]
 
 
-def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, build_again: str) -> list[str]:
-    default = next((image for image in images if image.default), None)
-    instead = f"{default.image}:{default.tag}" if default else "another"
-    if one.deprecated:
+def _check_image_status(image: DockerImage, images: Sequence[DockerImage], ref: str, build_again: str) -> list[str]:
+    default = next((item for item in images if item.default), None)
+    alternative = sanitize(f"{default.image}:{default.tag}" if default else "another")
+    if image.deprecated:
         raise errors.RefusedError(
-            f"{ref} is deprecated, and the tournament takes no pickles for it; name {sanitize(instead)} in the config, "
-            f"then `make pin`, {build_again}"
+            f"{ref} is deprecated, and the tournament does not accept pickles for it; name {alternative} in the "
+            f"config, then `make pin`, {build_again}"
         )
-    if one.experimental:
-        return [f"{sanitize(one.name)} is experimental; {sanitize(instead)} is the default"]
+    if image.experimental:
+        return [f"{sanitize(image.name)} is experimental; {alternative} is the default"]
     return []
 
 
 def _check_data_version(api: Tournament, request: UploadRequest) -> DataVersion:
-    every = api.list_data_versions()
-    found = next((one for one in every if request.data_version in {one.version, one.name}), None)
-    usable = sanitize(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
-    if found is None:
+    versions = api.list_data_versions()
+    version = next((item for item in versions if request.data_version in {item.version, item.name}), None)
+    usable = sanitize(", ".join(item.version or item.name for item in versions if not item.deprecated)) or "none"
+    if version is None:
         raise errors.UsageError(
-            f"the tournament has no data version {request.data_version}; it offers {usable}: set data_version in "
-            "the config"
+            f"the tournament has no data version {request.data_version}; it has {usable}: set data_version in the "
+            "config"
         )
-    if found.deprecated:
+    if version.deprecated:
         raise errors.RefusedError(
-            f"data version {request.data_version} is deprecated; the tournament offers {usable}: train on one of these "
+            f"data version {request.data_version} is deprecated; the tournament has {usable}: train on one of these "
             "and set data_version in the config"
         )
-    return found
+    return version

@@ -1,4 +1,8 @@
-"""Orders a run of a pickle, once: each order is a run of its own, so one whose answer is lost is looked for."""
+"""Start a run of a pickle exactly once.
+
+Each request starts another run. So it is not retried; if there is no response, the pickle's list of runs is read to
+learn whether the run started.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ if TYPE_CHECKING:
 
     from builder.tournament import Run, Tournament, UploadedPickle
 
-_LOOKS = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each look for a run: a new one may be listed a little later."""
+_PAUSES = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each read: the API may list a new run with a delay."""
 
 
 def start_run(
@@ -23,17 +27,17 @@ def start_run(
     *,
     validation: bool = False,
 ) -> Run | None:
-    """Have a pickle run now; return the new run, or None if it is not listed yet.
+    """Start a run of a pickle; return the new run, or None if it is not listed yet.
 
     Args:
         api: The tournament.
-        pickle: As it was read before: a run that it does not list is the new one.
-        slot_id: For which slot; None for each that runs it.
-        validation: Begin its validation again.
+        pickle: The pickle as read before: a run that it does not list is the new one.
+        slot_id: The slot to run it for; None for all slots that it is assigned to.
+        validation: Repeat its validation.
 
     Raises:
-        errors.UnavailableError: The answer was lost, and no new run is listed.
-        errors.NetworkError: The API refused, or cannot be reached; no run was begun.
+        errors.UnavailableError: There was no response, and no new run is listed.
+        errors.NetworkError: The API rejected the request or cannot be reached; no run was started.
     """
     known = {run.id for run in pickle.triggers}
     try:
@@ -45,23 +49,23 @@ def start_run(
         if run is None:
             raise errors.UnavailableError(
                 error.what,
-                remedy="could not confirm that the run started, and none is listed: look again (`python -m builder "
-                f"logs {pickle.id}` names the newest) before another is begun",
+                remedy="could not confirm that the run started, and no new run is listed: check again before you start "
+                f"another (`python -m builder logs {pickle.id}` shows the newest)",
                 sent=True,
             ) from error
         return run
-    return _newest(answer, known) or _newest(api.get_pickle(pickle.id), known)
+    return _find_newest(answer, known) or _find_newest(api.get_pickle(pickle.id), known)
 
 
 def find_new_run(api: Tournament, identity: str, known: Collection[str]) -> Run | None:
-    """Return the newest run of a pickle that is not among the known ones; it is looked for several times."""
-    for pause in _LOOKS:
+    """Return the newest run of a pickle whose id is not in ``known``; read it several times before giving up."""
+    for pause in _PAUSES:
         time.sleep(pause)
-        run = _newest(api.get_pickle(identity), known)
+        run = _find_newest(api.get_pickle(identity), known)
         if run is not None:
             return run
     return None
 
 
-def _newest(pickle: UploadedPickle | None, known: Collection[str]) -> Run | None:
+def _find_newest(pickle: UploadedPickle | None, known: Collection[str]) -> Run | None:
     return next((run for run in (pickle.runs if pickle else ()) if run.id not in known), None)

@@ -1,6 +1,6 @@
-"""A validation, or a run, watched until it is settled: its words and descriptions are said as they come.
+"""Wait until a validation or run has ended, showing each status, and explain a failure.
 
-The words of the API are not documented. One that nobody knows is neither good nor bad: it is shown, and waited on.
+The API's statuses are undocumented. An unknown status is neither good nor bad: it is shown, and the waiting continues.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 _PRINTED_LINES = 40
 _SHOWN_LINES = 12
-_AGAIN = "run the same command again, which goes on from there"
+_AGAIN = "run the same command again to resume"
 
 
-def _ignore(what: str, status: str) -> None:
-    """Keep no record."""
+def _ignore(subject: str, status: str) -> None:
+    """Default for ``record``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PollPolicy:
-    """How often the API is asked, and for how long; in seconds.
+    """How often and how long the API is polled, in seconds.
 
     Attributes:
-        first: Before the second look; each further wait is half as long again, up to ``longest``.
-        total: After this it is given up; what is waited for goes on at the tournament.
+        first: Pause before the second request; each further pause is 1.5 times as long, up to ``longest``.
+        total: Time after which the waiting ends; the validation or run continues at the tournament.
     """
 
     first: float = 2.0
@@ -49,7 +49,7 @@ class PollPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedFailure:
-    """Why a pickle failed at the tournament: its own words, what it printed, and what that means."""
+    """Why a pickle failed at the tournament: the API's descriptions, the log, and the likely cause with its fix."""
 
     where: str
     status: str
@@ -58,13 +58,13 @@ class ExplainedFailure:
     cause: diagnose.Cause
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return it for a person: what it says, the end of its log, the cause and the fix."""
+        """Return labelled lines for a person: the descriptions, the end of the log, the cause and the fix."""
         rows = [("it says", sanitize(text)) for text in self.descriptions]
-        rows += [("its log" if not place else "", line) for place, line in enumerate(self.log[-_SHOWN_LINES:])]
+        rows += [("its log" if not index else "", line) for index, line in enumerate(self.log[-_SHOWN_LINES:])]
         return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
     def data(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return it as JSON data."""
         return {
             "where": self.where,
             "status": self.status,
@@ -83,25 +83,25 @@ def wait_for_validation(
     *,
     record: Callable[[str, str], None] = _ignore,
 ) -> UploadedPickle:
-    """Wait until a pickle's validation is settled; return it, good or bad.
+    """Wait until a pickle's validation has ended; return the pickle, valid or not.
 
     Args:
         api: The tournament.
         identity: The pickle's id.
-        progress: Shows each status as it comes.
-        policy: How often is asked, and for how long.
-        record: Given each unknown status as it comes, and what it is of.
+        progress: Shows each new status.
+        policy: How often and how long to poll.
+        record: Called with ``validation`` and each unknown status.
 
     Raises:
-        errors.UnavailableError: It is not settled in time; it goes on, and running again goes on from there.
-        errors.NetworkError: It cannot be asked for.
+        errors.UnavailableError: It has not ended in time; it continues at the tournament, and running again resumes.
+        errors.NetworkError: The API rejected a request.
     """
     return _watch(
         api,
         identity,
         progress,
         policy,
-        what="validation",
+        subject="validation",
         view=lambda pickle: _View(pickle.validation, pickle.runs[:1], slot_status.judge_validation(pickle)),
         record=record,
     )
@@ -117,50 +117,48 @@ def wait_for_run(
     record: Callable[[str, str], None] = _ignore,
     resume: str = _AGAIN,
 ) -> Run:
-    """Wait until a run of a pickle is settled; one that is not listed, perhaps not yet, is not.
+    """Wait until a run of a pickle has ended; a run that is not listed yet has not ended.
 
     Args:
         api: The tournament.
         identity: The pickle's id.
         trigger: The run's id.
-        progress: Shows each status as it comes.
-        policy: How often is asked, and for how long.
-        record: Given each unknown status as it comes, and what it is of.
-        resume: How to go on to watch it, for the message of one that is not settled in time.
+        progress: Shows each new status.
+        policy: How often and how long to poll.
+        record: Called with ``run`` and each unknown status.
+        resume: How to continue waiting, for the message if it has not ended in time.
 
     Raises:
-        errors.UnavailableError: It is not settled in time.
-        errors.NetworkError: It cannot be asked for.
+        errors.UnavailableError: It has not ended in time.
+        errors.NetworkError: The API rejected a request.
     """
 
     def find(pickle: UploadedPickle) -> Run | None:
-        return next((one for one in pickle.triggers if one.id == trigger), None)
+        return next((run for run in pickle.triggers if run.id == trigger), None)
 
     def view(pickle: UploadedPickle) -> _View:
-        found = find(pickle)
-        return (
-            _View(found.status, [found], slot_status.judge_run(found)) if found else _View("", [], None, listed=False)
-        )
+        run = find(pickle)
+        return _View(run.status, [run], slot_status.judge_run(run)) if run else _View("", [], None, listed=False)
 
-    settled = _watch(api, identity, progress, policy, what="run", view=view, record=record, resume=resume)
-    found = find(settled)
-    if found is None:
-        raise AssertionError  # it is settled
-    return found
+    pickle = _watch(api, identity, progress, policy, subject="run", view=view, record=record, resume=resume)
+    ended = find(pickle)
+    if ended is None:
+        raise AssertionError  # only a listed run has ended
+    return ended
 
 
 def explain_failure(api: Tournament, pickle: UploadedPickle, folder: Path | None = None) -> ExplainedFailure:
-    """Return why a pickle failed, with the log of the run that says so.
+    """Return why a pickle failed, with the log of the run that explains it.
 
     Args:
         api: The tournament.
-        pickle: Which.
-        folder: Its ``dist/NAME``; looked for below the current folder if none is named.
+        pickle: A pickle that failed.
+        folder: Its ``dist/NAME``, for the commands in the fix; default: searched below the current folder.
     """
-    fault = slot_status.find_failure(pickle)
-    if fault is None:
-        fault = slot_status.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
-    return _explain(api, pickle, fault, folder)
+    failure = slot_status.find_failure(pickle)
+    if failure is None:
+        failure = slot_status.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
+    return _explain(api, pickle, failure, folder)
 
 
 def explain_run_failure(
@@ -178,47 +176,50 @@ def explain_run_failure(
 
 
 def _explain(
-    api: Tournament, pickle: UploadedPickle, fault: slot_status.PickleFailure, folder: Path | None
+    api: Tournament, pickle: UploadedPickle, failure: slot_status.PickleFailure, folder: Path | None
 ) -> ExplainedFailure:
-    status = sanitize(fault.status)
-    printed = [line.message for line in read_log(api, pickle, fault)]
-    cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
+    lines = [line.message for line in read_log(api, pickle, failure)]
+    cause = diagnose.explain_remote(failure.status, failure.descriptions, lines)
     if not cause.fix:
         cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
-    log = tuple(diagnose.format_excerpt(printed, _PRINTED_LINES))
-    cause = cause.with_config(folder or find_folder(pickle))
-    return ExplainedFailure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
+    return ExplainedFailure(
+        where=failure.where,
+        status=sanitize(failure.status),
+        descriptions=failure.descriptions,
+        log=tuple(diagnose.format_excerpt(lines, _PRINTED_LINES)),
+        cause=cause.with_config(folder or find_folder(pickle)),
+    )
 
 
 def find_folder(pickle: UploadedPickle) -> Path | None:
-    """Return the ``dist/NAME`` of the current folder that holds an uploaded pickle, by the hash in its name."""
+    """Return the folder below ``dist/`` of the current folder with the same pickle, by the hash in the stored name."""
     digits = download.find_hash_prefix(pickle.filename)
-    made = artifact.read_manifests(Path.cwd()) if digits else ()
-    return next((path.parent for path, found in made if found.pickle.sha256.startswith(digits or "")), None)
+    manifests = artifact.read_manifests(Path.cwd()) if digits else ()
+    return next((path.parent for path, data in manifests if data.pickle.sha256.startswith(digits or "")), None)
 
 
-def read_log(api: Tournament, pickle: UploadedPickle, fault: slot_status.PickleFailure) -> tuple[LogLine, ...]:
-    """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
+def read_log(api: Tournament, pickle: UploadedPickle, failure: slot_status.PickleFailure) -> tuple[LogLine, ...]:
+    """Return the log of a failed run, empty if it cannot be read: that must not hide the failure itself."""
     try:
-        if fault.trigger is not None:
-            return api.get_run_log(fault.trigger.id)
-        return api.get_diagnostics_log(pickle.id) if fault.where != "run" else ()
+        if failure.trigger is not None:
+            return api.get_run_log(failure.trigger.id)
+        return api.get_diagnostics_log(pickle.id) if failure.where != "run" else ()
     except errors.NetworkError:
         return ()
 
 
 @dataclass(frozen=True)
 class _View:
-    """What is watched of a pickle: its status, the run that says more, and whether it is good (None: not settled)."""
+    """The polled part of a pickle: its status, the run that describes it, and whether it is good (None: not ended)."""
 
     status: str
     runs: Sequence[Run]
     good: bool | None
     listed: bool = True
 
-    def text(self, what: str) -> str:
-        """Return the status, with what the run said last."""
-        status = f"{what}: {self.status or 'no word yet'}" if self.listed else f"{what}: not listed"
+    def format(self, subject: str) -> str:
+        """Return the status and the run's last description."""
+        status = f"{subject}: {self.status or 'no status yet'}" if self.listed else f"{subject}: not listed"
         return "; ".join(sanitize(text) for text in (status, *(self.runs[0].descriptions[-1:] if self.runs else ())))
 
 
@@ -228,50 +229,49 @@ def _watch(
     progress: Progress,
     policy: PollPolicy,
     *,
-    what: str,
+    subject: str,
     view: Callable[[UploadedPickle], _View],
     record: Callable[[str, str], None],
     resume: str = _AGAIN,
 ) -> UploadedPickle:
-    ends, wait, said, unknown = time.monotonic() + policy.total, policy.first, "", ""
-    with _noted(identity, resume):
+    deadline, pause, last_text, unknown = time.monotonic() + policy.total, policy.first, "", ""
+    with _add_note_on_interrupt(identity, resume):
         while True:
-            pickle, trouble = _look(api, identity)
+            pickle, problem = _read(api, identity)
             if pickle is not None:
                 now = view(pickle)
-                text = now.text(what)
-                if text != said:
+                text = now.format(subject)
+                if text != last_text:
                     progress.note(text)
-                said = text
+                last_text = text
                 if tournament.is_unknown(now.status) and now.status != unknown:
                     unknown = now.status
-                    record(what, unknown)
+                    record(subject, unknown)
                 if now.good is not None:
                     return pickle
-            progress.step(f"waiting for the tournament: {trouble or said}")
-            left = ends - time.monotonic()
-            if left <= 0:
+            progress.step(f"waiting for the tournament: {problem or last_text}")
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 raise errors.UnavailableError(
-                    f"{identity}: not settled after {policy.total:.0f} s ({trouble or said}); it goes on at the "
+                    f"{identity}: not ended after {policy.total:.0f} s ({problem or last_text}); it continues at the "
                     f"tournament: {resume}; `python -m builder logs {identity}` shows more",
                     sent=True,
                 )
-            time.sleep(min(wait, left))
-            wait = min(1.5 * wait, policy.longest)
+            time.sleep(min(pause, remaining))
+            pause = min(1.5 * pause, policy.longest)
 
 
 @contextlib.contextmanager
-def _noted(identity: str, resume: str) -> Iterator[None]:
-    """Say of an interrupt that what is waited for goes on without."""
+def _add_note_on_interrupt(identity: str, resume: str) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt as stopped:
-        stopped.add_note(f"{identity}: goes on at the tournament; {resume}")
+    except KeyboardInterrupt as error:
+        error.add_note(f"{identity}: continues at the tournament; {resume}")
         raise
 
 
-def _look(api: Tournament, identity: str) -> tuple[UploadedPickle | None, str]:
-    """Return the pickle as it is now; a network that fails for a while ends no waiting."""
+def _read(api: Tournament, identity: str) -> tuple[UploadedPickle | None, str]:
+    """Return the pickle, or None and the problem: a network problem must not end the waiting."""
     try:
         pickle = api.get_pickle(identity)
     except errors.UnavailableError as error:

@@ -1,7 +1,7 @@
-"""A slot's webhook, taken away for a pickle; put back where the slot does not come to run it.
+"""Remove a slot's webhook for an upload, and restore it if the upload fails.
 
-A slot without its webhook and without a pickle submits nothing, and says nothing. So the address is written down before
-it is taken away, and what was ordered is read back.
+A slot with neither a webhook nor a pickle silently submits nothing. So the address is logged before the webhook is
+removed, and each change is read back.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _POLICY = retry.RetryPolicy(attempts=4, first=0.5, longest=2.0)
 
 @contextlib.contextmanager
 def remove_or_restore(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iterator[None]:
-    """Take the slot's webhook away for good, unless this fails: then it is put back.
+    """Remove the slot's webhook for the time of a ``with`` block, and restore it if the block fails.
 
-    One that was taken away by an upload that did not end is put back too.
+    Also restores a webhook that an interrupted upload had removed.
 
     Raises:
-        errors.ArtifactError: Its address cannot be written down; nothing was changed.
-        errors.NetworkError: It could not be taken away.
+        errors.ArtifactError: The address cannot be logged; nothing was changed.
+        errors.NetworkError: The webhook could not be removed.
     """
     address = slot.webhook or slot_log.find_pending_webhook(log.entries)
     if not address:
         yield
         return
     if slot.webhook:
-        progress.step("taking the slot's webhook away")
+        progress.step("removing the slot's webhook")
         log.write(slot_log.WEBHOOK_TAKEN, slot=slot.name, address=slot.webhook)
     try:
         if slot.webhook:
@@ -52,26 +52,26 @@ def remove_or_restore(api: Tournament, slot: Slot, progress: Progress, log: Slot
 
 
 def restore_webhook(api: Tournament, slot: Slot, address: str, progress: Progress, log: SlotLog) -> None:
-    """Give the slot its webhook again; where that cannot be, a note says what to do by hand."""
+    """Restore the slot's webhook; if that fails, show how to do it by hand instead of raising."""
     try:
         _set(api, slot, address)
     except errors.BuilderError as error:
         progress.note(
-            f"note: the webhook of {slot.name} could NOT be put back ({error}); set it by hand at the tournament's "
+            f"note: the webhook of {slot.name} could NOT be restored ({error}); set it by hand at the tournament's "
             f"site: its address is in the last lines of {log.path}"
         )
         return
-    with contextlib.suppress(errors.ArtifactError):  # then it is put back once more the next time
+    with contextlib.suppress(errors.ArtifactError):  # without this line, the next upload restores it once more
         log.write(slot_log.WEBHOOK_BACK, slot=slot.name)
-    progress.note(f"note: {slot.name} has its webhook again")
+    progress.note(f"note: restored the webhook of {slot.name}")
 
 
 def _set(api: Tournament, slot: Slot, address: str | None) -> None:
-    """Order it and read it back; an order whose answer was lost is given again: twice the same changes nothing."""
+    """Set the webhook and read it back; safe to retry, since setting it twice has no further effect."""
 
-    def order() -> None:
+    def set_and_check() -> None:
         api.set_webhook(slot.id, address)
         if (assign.read_slot(api, slot).webhook or None) != address:
-            raise errors.UnavailableError(f"{slot.name}: its webhook is not, read back, what was ordered", sent=True)
+            raise errors.UnavailableError(f"{slot.name}: the webhook was not changed as requested", sent=True)
 
-    retry.retry(order, _POLICY, on_retry=lambda *_: None)
+    retry.retry(set_and_check, _POLICY, on_retry=lambda *_: None)

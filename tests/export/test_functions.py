@@ -193,7 +193,7 @@ def test_invalid_file_name_is_refused(name: str, tmp_path: Path) -> None:
         return bundle
 
     message = get_error(load, tmp_path / "below", files={name: tmp_path / "weights (final).csv"})
-    assert "in a bundle; expected names in code/ and files/, up to 8 parts, each of ASCII letters" in message
+    assert "in a bundle; expected a path in code/ or files/ of up to 8 parts, each of ASCII letters" in message
     assert [path.name for path in tmp_path.iterdir()] == ["weights (final).csv"]
 
 

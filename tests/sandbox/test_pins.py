@@ -77,7 +77,7 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
 
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
-    assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default" in out
+    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default" in out
 
 
 def test_doctor_tells_whether_what_is_pinned_can_still_be_had(

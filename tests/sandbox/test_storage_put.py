@@ -264,7 +264,7 @@ def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_
         file.truncate(1 << 36)  # a hole: nobody waits for the end of it
     with (
         drain() as address,
-        pytest.raises(errors.NetworkError, match=r"after 0.5 s: [0-9,]+ of 68,719,476,736"),
+        pytest.raises(errors.NetworkError, match=r"after 0.5 s: only [0-9,]+ of 68,719,476,736"),
     ):
         put_storage.put(
             FileAuth(filename="x", url=f"http://{address}/x"),
@@ -307,7 +307,7 @@ def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_p
 )
 def test_another_file_is_never_stored(upload: Upload, content: bytes) -> None:
     upload.path.write_bytes(content)
-    with pytest.raises(errors.ArtifactError, match="hash is in the manifest") as caught:
+    with pytest.raises(errors.ArtifactError, match="does not match the hash in the manifest") as caught:
         upload.put()
     assert_aborted(upload, caught.value)
 
@@ -337,7 +337,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(upload: Upload, chan
 
 def test_18_a_file_that_is_gone_is_said_so(upload: Upload) -> None:
     upload.path.unlink()
-    with pytest.raises(errors.ArtifactError, match=r"model\.pkl: cannot be read .*pickle CONFIG"):
+    with pytest.raises(errors.ArtifactError, match=r"cannot read .*model\.pkl: .*pickle CONFIG"):
         upload.put()
 
 
@@ -376,7 +376,7 @@ def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_
 
 
 def test_30_an_address_that_anybody_on_the_way_can_read_is_sent_nothing(upload: Upload) -> None:
-    with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: is no https address"):
+    with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: not an https address"):
         upload.put(FileAuth(filename="x", url="http://storage.invalid/folder/x?X-Amz-Signature=secret"))
 
 

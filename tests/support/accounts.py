@@ -1,4 +1,4 @@
-"""Accounts, slots, pickles and their runs to test with."""
+"""Create accounts, slots, pickles and runs for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOW = "2026-03-10T12:00:00Z"
 
 
 def make_pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  # noqa: A002 - as the API calls it
-    """Return a pickle that is validated."""
+    """Create a validated pickle."""
     plain = tournament.UploadedPickle(
         id=id,
         filename=f"{id}-0123456789ab.pkl",
@@ -36,7 +36,7 @@ def make_pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  #
 
 
 def make_run(status: str, *descriptions: str, id: str = "t1", **changes: Any) -> tournament.Run:  # noqa: A002
-    """Return a run that ended with a status, having said these things."""
+    """Create a run that ended with a status and has steps with these descriptions."""
     statuses = tuple(tournament.RunStep(status=status, description=text, inserted_at=_NOW) for text in descriptions)
     plain = tournament.Run(
         id=id,
@@ -51,7 +51,7 @@ def make_run(status: str, *descriptions: str, id: str = "t1", **changes: Any) ->
 
 
 def make_slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa: A002
-    """Return an empty slot of the Classic tournament."""
+    """Create an empty slot of the Classic tournament."""
     plain = tournament.Slot(
         id=id,
         name=name,
@@ -68,12 +68,12 @@ def make_slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # 
 
 
 def make_account(*slots: tournament.Slot) -> tournament.Account:
-    """Return an account with these slots."""
+    """Create an account with these slots."""
     return tournament.Account(id="a1", username="me", max_slots=5, slots=slots)
 
 
 def make_image(id: str = "i1", **changes: Any) -> tournament.DockerImage:  # noqa: A002
-    """Return a runner image that is offered, and the default."""
+    """Create the default runner image."""
     plain = tournament.DockerImage(
         id=id,
         name="Python 3.12",

@@ -1,4 +1,4 @@
-"""What an upload leaves that met a fault: one record, one assignment, or nothing."""
+"""Check the outcome of an upload during injected faults: one registered pickle and assignment, or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEGMENTATION = "Segmentation fault! Ensure python and library versions match our
 
 
 def check_deployed(project: Project, slot: str = "fresh") -> None:
-    """One record, its bytes whole, assigned."""
+    """Check that one pickle is registered, stored completely and assigned."""
     (record,) = project.list_records()
     assert project.get_slot(slot).pickle_id == record.id
     assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
@@ -28,5 +28,5 @@ def check_nothing_registered(project: Project) -> None:
 
 
 def big(project: Project, size: int = 8 * MB) -> None:
-    """Have a pickle that does not fit into the buffers between two processes."""
+    """Replace the pickle with one that is larger than the buffers of a connection."""
     project.replace_pickle(bytes(range(251)) * (size // 251 + 1))

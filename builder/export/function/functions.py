@@ -180,7 +180,7 @@ def _parse_files(value: Any) -> dict[str, Path]:
     invalid = [describe(name) for name in files if not bundle_files.is_extra_name(f"files/{name}")]
     if invalid:
         raise errors.ExportError(
-            f"export: invalid file name {format_list(invalid)} in a bundle; expected names {bundle_files.NAMING}; pass "
+            f"export: invalid file name {format_list(invalid)} in a bundle; expected {bundle_files.NAMING}; pass "
             'files={"name": path, ...} with other names'
         )
     return files

@@ -37,7 +37,7 @@ def test_row_1_the_api_cannot_be_reached(ask: Asking, waits: list[float], url: s
 
 def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking, waits: list[float]) -> None:
     with pytest.raises(errors.UnavailableError, match=r"\(2 times\)"):
-        assign._order(ask("https://no-such-host.invalid/"), "slot", None)
+        assign._send(ask("https://no-such-host.invalid/"), "slot", None)
     assert len(waits) == 1
 
 
@@ -146,7 +146,7 @@ def test_row_4_too_many_registrations_for_ever(project: Project) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many("30"), times=None)
     code, _, err = project.upload()
     assert code == 4
-    assert "HTTP 429, asked too often (3 times); nothing was registered" in err
+    assert "HTTP 429, too many requests (3 times); nothing was registered" in err
     assert "looked for" not in err
     assert project.list_records() == []
 
@@ -184,18 +184,22 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
         (
             "computePickleUploadAuth",
             faults.without("computePickleUploadAuth", "url"),
-            "computePickleUploadAuth.url: missing; it has filename",
+            "computePickleUploadAuth.url: missing; found only filename",
         ),
-        ("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None), "no url, but nothing"),
+        (
+            "computePickleUploadAuth",
+            faults.answers("computePickleUploadAuth", None),
+            "the response has no URL and nothing else",
+        ),
         (
             "computePickleUploadAuth",
             faults.answers("computePickleUploadAuth", "text"),
-            "not what the API's schema says",
+            "does not follow the API's schema",
         ),
-        ("apiTokenInfo", faults.answers("apiTokenInfo", [1]), "not what the API's schema says"),
-        ("account", faults.answers("account", {"models": ["text"]}), "not what the API's schema says"),
-        ("account", faults.answers("account", {"maxModelSlots": "many"}), "not what the API's schema says"),
-        ("computePickles", faults.answers("computePickles", {"id": "1"}), "not what the API's schema says"),
+        ("apiTokenInfo", faults.answers("apiTokenInfo", [1]), "does not follow the API's schema"),
+        ("account", faults.answers("account", {"models": ["text"]}), "does not follow the API's schema"),
+        ("account", faults.answers("account", {"maxModelSlots": "many"}), "does not follow the API's schema"),
+        ("computePickles", faults.answers("computePickles", {"id": "1"}), "does not follow the API's schema"),
     ],
     ids=[
         "data-null",
@@ -216,7 +220,7 @@ def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Ac
     check_nothing_registered(project)
 
 
-@pytest.mark.parametrize(("token", "said"), [("revoked", "is refused"), ("read only", "lacks the scope")])
+@pytest.mark.parametrize(("token", "said"), [("revoked", "was rejected"), ("read only", "does not have the scope")])
 def test_row_8_a_token_that_will_not_do(project: Project, token: str, said: str) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token=token)
     assert code == 4

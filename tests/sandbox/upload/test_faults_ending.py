@@ -143,7 +143,7 @@ def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> No
     project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id), times=None)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
-    assert "could NOT be given back" in err
+    assert "could NOT be restored" in err
     assert f"python -m builder assign running {before.id}" in err
     assert [line["step"] for line in project.read_log("running")][-1] == "assigning"
 
@@ -155,7 +155,7 @@ def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Proje
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
     project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
     code, _, err = project.upload("--no-compare", slot="running")
-    assert (code, "could NOT be given back" in err) == (4, True)
+    assert (code, "could NOT be restored" in err) == (4, True)
     assert project.get_slot("running").pickle_id == project.list_records()[0].id
     project.sandbox.faults.clear()
     shutil.rmtree(project.folder)
@@ -270,7 +270,7 @@ from builder.upload import storage
 from builder.cli import main
 def broken(*_, **__):
     raise RuntimeError("a bug")
-storage._judge = broken
+storage._check_response = broken
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
     done = uploads.run_python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})

@@ -51,7 +51,7 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
     project.sandbox.faults.add(CREATE, faults.html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
-    assert "it was looked for and is not there (3 times); run it again later" in err
+    assert "the pickle was searched for and is not there (3 times); run it again later" in err
     assert project.list_records() == []
     assert project.upload()[0] == 0
     check_deployed(project)
@@ -99,7 +99,7 @@ def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(proj
     code, _, err = project.upload(slot="running")
     assert code == 0, err
     assert project.sandbox.faults.left() == 0
-    assert "another upload of it made" in err
+    assert "which another upload registered" in err
     check_deployed(project, "running")
 
 
@@ -147,8 +147,8 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
     code, _, err = project.upload()
     assert code == 4
-    assert f"{other.id}: is on record as {other.filename}" in err
-    assert "fresh is not changed" in err
+    assert f"{other.id}: is registered as {other.filename}" in err
+    assert "fresh was not changed" in err
     assert project.sandbox.requests.count(ASSIGN) == 0
     assert project.upload()[0] == 0
     assert project.get_slot().pickle_id not in {None, other.id}

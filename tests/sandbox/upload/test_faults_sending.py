@@ -80,7 +80,7 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
         with pytest.raises(BlockingIOError):
             other.accept()
     assert code == 4
-    assert "only the host that the API names is sent a model" in err
+    assert "a model is only sent to the host that the API returned" in err
     check_nothing_registered(project)
 
 
@@ -112,7 +112,7 @@ def quick(*, attempts: int = 3, silent: float = 30.0, total: float = 60.0) -> se
 @pytest.mark.parametrize("action", [faults.wrong_etag(), faults.truncated()], ids=["wrong", "truncated"])
 def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, action: faults.Action) -> None:
     project.sandbox.faults.add("PUT", action, times=None)
-    with pytest.raises(errors.NetworkError, match="what is stored is not what was sent"):
+    with pytest.raises(errors.NetworkError, match="the stored file differs from the sent one"):
         _send(project, ask, quick())
     assert project.sandbox.requests.count("PUT") == 2
     check_nothing_registered(project)

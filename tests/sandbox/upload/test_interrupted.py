@@ -61,7 +61,7 @@ def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> 
     project.sandbox.runs.judge = ENDLESS
     lines = stop_when_said(project, "validation: ", *UPLOAD, "running")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
-    assert any("run the same command again, which goes on from there" in line for line in lines)
+    assert any("run the same command again to resume" in line for line in lines)
 
 
 def test_upload_stopped_while_its_run_is_waited_for(project: Project) -> None:
@@ -85,7 +85,7 @@ def test_upload_stopped_before_anything_was_agreed_to(project: Project, slot: st
     before = project.assign_earlier_pickle()
     lines = stop_at(project, "computePickleDockerImages", *UPLOAD, slot, "--create")
     runs = f"{before.filename} ({before.id})  (read back from the slot)"
-    assert lines[-1] == (f"running runs {runs}" if slot == "running" else "brand_new: there is no such slot")
+    assert lines[-1] == (f"running runs {runs}" if slot == "running" else "brand_new: the slot does not exist")
 
 
 def test_upload_stopped_while_a_new_slot_is_registered_for(project: Project) -> None:
@@ -97,8 +97,8 @@ def test_upload_stopped_where_the_api_answers_no_more(project: Project) -> None:
     before = project.assign_earlier_pickle()
     project.sandbox.faults.add("account", faults.html(502), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
-    assert lines[-1].startswith("running could not be read again (")
-    assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]
+    assert lines[-1].startswith("cannot read running again (")
+    assert f"when last read, it ran {before.filename} ({before.id})" in lines[-1]
     assert "`python -m builder status running`" in lines[-1]
     assert project.sandbox.requests.count("account") == _LOOKS_BEFORE + 1, "a person waits: it is asked once"
 
@@ -109,7 +109,7 @@ def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
     project.sandbox.faults.add("account", faults.stall(), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert "no answer for 5 s" in lines[-1]
-    assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]
+    assert f"when last read, it ran {before.filename} ({before.id})" in lines[-1]
     assert lines.count("interrupted") == 1
 
 
@@ -119,7 +119,7 @@ def test_stopped_and_not_given_back_ends_with_what_it_runs(project: Project) -> 
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
     (record,) = project.list_records()
-    assert any("running could NOT be given back what it ran before" in line for line in lines)
+    assert any("the previous pickle of running could NOT be restored" in line for line in lines)
     assert any(f"assign running {before.id}" in line for line in lines)
     assert project.get_slot("running").pickle_id == record.id
     assert lines[-1] == f"running runs {record.filename} ({record.id})  (read back from the slot)"

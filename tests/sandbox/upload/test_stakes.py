@@ -114,7 +114,7 @@ def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: P
     command = (*UPLOAD, "--model", "running", "--trigger")
     code, said = project.run_in_terminal(*command, typed="y\n\n")
     assert (code, project.get_slot("running").pickle_id) == (5, None)
-    assert "this pickle runs in staked as well, which has a stake of 12.5" in said
+    assert "this pickle also runs in staked, which has a stake of 12.5" in said
     assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in said
     assert project.sandbox.requests.count(TRIGGER) == 0
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
@@ -124,7 +124,7 @@ def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: P
 def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
     code, said = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
     assert code == 0, said
-    assert "this pickle runs in staked as well, which has a stake of 12.5: nothing changes there" in said
+    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in said
 
 
 def test_a_stake_that_comes_before_the_answer_is_asked_about(project: Project) -> None:
@@ -139,7 +139,7 @@ def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> N
     code, _, err = project.upload("--trigger")
     (record,) = project.list_records()
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "it runs in fresh (stake 7.25) by now, which was not agreed to" in err
+    assert "it now runs in fresh (stake 7.25), which was not agreed to" in err
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
     assert project.get_slot().pickle_id == record.id
     code, _, err = project.upload("--trigger")
@@ -151,7 +151,7 @@ def test_a_stake_that_comes_while_it_is_sent_is_not_registered_for(project: Proj
     add_stake(project, "computePickleUploadAuth")
     code, _, err = project.upload()
     assert (code, project.list_records()) == (5, [])
-    assert "was not registered, which runs it: it runs in fresh (stake 7.25) by now, which was not agreed to" in err
+    assert "was not registered, which runs it: it now runs in fresh (stake 7.25), which was not agreed to" in err
     code, _, err = project.upload()
     assert (code, len(project.list_records())) == (0, 1), err
     assert "with the slot's stake of 7.25" in err
@@ -166,7 +166,7 @@ def test_a_round_that_opens_while_it_is_sent_is_not_registered_for(project: Proj
     project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=then))
     code, _, err = project.upload(slot="staked")
     assert (code, project.list_records()) == (5, [])
-    assert "was not registered, which runs it: round 1001 is open by now, which was not agreed to" in err
+    assert "was not registered, which runs it: round 1001 is now open, which was not agreed to" in err
     assert project.upload(slot="staked")[0] == 0
 
 
@@ -174,7 +174,7 @@ def test_a_stake_that_grows_before_the_run_is_not_run_for(project: Project) -> N
     add_stake(project, ASSIGN, "staked")
     code, _, err = project.upload("--trigger", slot="staked")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "it runs in staked (stake 7.25) by now, which was not agreed to" in err
+    assert "it now runs in staked (stake 7.25), which was not agreed to" in err
 
 
 def test_the_plan_of_yes_names_a_stake_that_comes_while_it_is_made(project: Project) -> None:
@@ -193,7 +193,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload(project: Project, how
     code, out, err = project.run(*UPLOAD, "--model", "staked", how)
     assert code == 0, err
     shown = " ".join((out + err).split())
-    assert "no new run is ordered; round 1000 is open until " in shown
+    assert "no run is started; round 1000 is open until " in shown
     assert "later rounds, with the slot's stake of 12.5" in shown
     assert "; `--trigger` (make: TRIGGER=1) runs it for this round" in shown
     assert project.sandbox.requests.count("createComputePickleUpload") == 1
@@ -206,7 +206,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
     assert (code, plan["existing"], plan["runs_now"]) == (0, shared.id, False)
     assert {one["name"]: one["stake"] for one in plan["also"]} == {"fresh": "", "staked": "12.5"}
     assert any("no round is open; round 1001 opens" in line for line in plan["follows"])
-    assert any("staked as well, which has a stake of 12.5" in line for line in plan["follows"])
+    assert any("also runs in staked, which has a stake of 12.5" in line for line in plan["follows"])
 
 
 # ---- what takes a staked slot's pickle away

@@ -66,7 +66,7 @@ def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
     code, out, err = project.upload("--clear-webhook", "--trigger", slot="hooked")
     assert code == 1
     assert "hooked runs what it ran before: no pickle" in out
-    assert "hooked has its webhook again" in err
+    assert "restored the webhook of hooked" in err
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
@@ -104,7 +104,7 @@ def test_a_webhook_that_cannot_be_put_back_is_said_with_where_its_address_is(pro
     project.sandbox.faults.add(WEBHOOK, faults.html(502), times=None, after=1)
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 1
-    assert "could NOT be put back" in err
+    assert "could NOT be restored" in err
     assert address not in err
     (where,) = [word for word in err.split() if word.endswith(".jsonl")]
     assert address in Path(where).read_text()
@@ -123,7 +123,7 @@ def test_of_a_pickle_that_runs_there_already_too_the_webhook_is_asked_about(proj
         "upload", "configs/small.yaml", "--model", "hooked", "--clear-webhook", typed="y\nno\n"
     )
     assert code == 5
-    assert "takes the slot's webhook away" in shown
+    assert "removes the slot's webhook" in shown
     assert "[type yes]" in shown
     assert project.get_slot("hooked").webhook == "https://example.com/again"
 
@@ -221,7 +221,7 @@ def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(pr
     project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
-    assert f"running runs {theirs.filename} ({theirs.id}), which somebody else gave it meanwhile" in out + err
+    assert f"running runs {theirs.filename} ({theirs.id}), which someone else assigned meanwhile" in out + err
     assert project.get_slot("running").pickle_id == theirs.id
     assert not (project.folder / "receipt.json").exists()
 
@@ -273,7 +273,7 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
     (record,) = project.list_records()
     assert process.returncode == 130
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
-    assert "goes on from there" in err
+    assert "again to resume" in err
     assert project.get_slot().pickle_id == record.id
 
 

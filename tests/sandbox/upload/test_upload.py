@@ -130,7 +130,7 @@ def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure:
     code, said = project.run_in_terminal(*command, typed="y\n" + sure)
     assert code == 5, said
     assert "has a stake of 12.5, and round 1000 is open" in said
-    assert "a staked submission, which no rollback takes back" in " ".join(said.split())
+    assert "a staked submission, which a rollback does not undo" in " ".join(said.split())
     assert not mutations(project)
     code, said = project.run_in_terminal(*command, typed="y\nyes\n")
     assert code == 0, said
@@ -204,7 +204,7 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
         ("frsh", 2, "did you mean fresh?"),
         ("theirs", 2, "CREATE=1"),
         ("old_one", 5, "is archived"),
-        ("signals_one", 5, "is of tournament 11"),
+        ("signals_one", 5, "belongs to tournament 11"),
         ("hooked", 5, "CLEAR_WEBHOOK=1"),
     ],
 )
@@ -239,7 +239,7 @@ def test_no_slots_left(project: Project) -> None:
     project.sandbox.state.accounts[0].max_model_slots = 3
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 5
-    assert "3 is all it may have" in err
+    assert "its limit is 3" in err
 
 
 def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: Project) -> None:
@@ -257,7 +257,7 @@ def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: P
 def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 0
-    assert "takes the slot's webhook away" in err
+    assert "removes the slot's webhook" in err
     assert not project.get_slot("hooked").webhook
 
 
@@ -287,7 +287,7 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
     assert not mutations(project)
 
 
-@pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it offers v5.2"), ("v4.3", 5, "is deprecated")])
+@pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
 def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
@@ -427,10 +427,10 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
     assert project.upload()[0] == 1
     code, out, _ = project.upload("--dry-run")
     assert code == 0
-    assert "does not assign it, as it failed there; `--again` (make: AGAIN=1) sends it once more" in out
-    assert "follows  the slot goes on to run no pickle" in out
-    assert "each round from now on" not in out
-    assert "each round from now on" in project.upload("--dry-run", "--again")[1]
+    assert "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again" in out
+    assert "follows  the slot continues to run no pickle" in out
+    assert "to submit for each round" not in out
+    assert "to submit for each round" in project.upload("--dry-run", "--again")[1]
 
 
 def test_rollback_after_another_pickle_was_built(project: Project) -> None:
@@ -486,7 +486,7 @@ def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) 
     project.sandbox.faults.add("createComputePickleUpload", change_it)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 5
-    assert "somebody else changed it" in err
+    assert "someone else changed it" in err
     assert project.get_slot("running").pickle_id == theirs.id
 
 

@@ -156,10 +156,10 @@ def test_what_the_tournament_says_of_an_image_is_told(
         call("pin", OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1") == 0
     )
     out, _ = read_output(capsys)
-    assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default: name that" in out
-    assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): name that" in out
+    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default: set that" in out
+    assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): set that" in out
     assert "it is experimental (" in out
-    assert "it is not among the tournament's images, so that nothing made in it is uploaded" in out
+    assert "it is not among the tournament's images, and pickles built in it cannot be uploaded" in out
 
 
 def test_an_api_that_is_silent_is_a_note(
@@ -334,7 +334,7 @@ def test_default_that_nobody_can_say_is_an_error_or_a_stand_in(
     assert "api: no connection" in read_output(capsys)[0]
     api.down, api.offered = False, []
     assert call("pin") == 4
-    assert "names no default image; name one in the config" in read_output(capsys)[0]
+    assert "has no default image; set image.ref in the config" in read_output(capsys)[0]
 
 
 # ---- builds

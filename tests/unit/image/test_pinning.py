@@ -66,7 +66,7 @@ def test_only_images_of_the_tournaments_registry_are_tournament_images() -> None
 
 
 def test_an_invalid_default_is_an_error() -> None:
-    with pytest.raises(errors.ApiError, match="the tournament's default image cannot be one"):
+    with pytest.raises(errors.ApiError, match="the tournament's default image is invalid"):
         tournament_images.get_default_reference([create_docker_image("No Image", default=True)])
 
 

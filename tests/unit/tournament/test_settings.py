@@ -1,4 +1,4 @@
-"""What is set outside of a config: where it is looked for, what is refused, and that no secret is repeated."""
+"""Settings: their sources, invalid values, and that no message contains a secret."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ PUBLIC, SECRET = "PUBLICIDOFSOMEBODY", "s3cr3tOfSomebodyThatNobodyMayRead"
 HALVES = {settings.PUBLIC: PUBLIC, settings.SECRET: SECRET}
 
 
-def test_without_anything_set_it_is_the_tournament_itself(tmp_path: Path) -> None:
-    found = settings.read({}, tmp_path)
-    assert (found.api_url, found.registry, found.token) == (settings.DEFAULT_API, settings.DEFAULT_REGISTRY, None)
+def test_defaults_are_the_tournaments_own_servers(tmp_path: Path) -> None:
+    defaults = settings.read({}, tmp_path)
+    assert (defaults.api_url, defaults.registry, defaults.token) == (
+        settings.DEFAULT_API,
+        settings.DEFAULT_REGISTRY,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def test_without_anything_set_it_is_the_tournament_itself(tmp_path: Path) -> Non
         {settings.COMBINED: f"  token   {PUBLIC}${SECRET}\n"},
     ],
 )
-def test_a_token_is_found_in_each_way_that_users_keep_one(environment: dict[str, str], tmp_path: Path) -> None:
+def test_each_environment_form_of_a_token_is_read(environment: dict[str, str], tmp_path: Path) -> None:
     token = settings.read(environment, tmp_path).token
     assert token is not None
     assert token.header == f"Token {PUBLIC}${SECRET}"
@@ -48,7 +52,7 @@ def test_a_token_is_found_in_each_way_that_users_keep_one(environment: dict[str,
         f'NUMERAI_MCP_AUTH="Token {PUBLIC}${SECRET}"\n',
     ],
 )
-def test_a_token_is_found_in_the_env_file(text: str, tmp_path: Path) -> None:
+def test_token_is_read_from_the_env_file(text: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(text)
     token = settings.read({}, tmp_path).token
     assert token is not None
@@ -56,7 +60,7 @@ def test_a_token_is_found_in_the_env_file(text: str, tmp_path: Path) -> None:
     assert token.source.endswith(str(tmp_path / ".env"))
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+def test_environment_takes_precedence_over_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
     token = settings.read(HALVES, tmp_path).token
     assert token is not None
@@ -75,7 +79,7 @@ OTHERS = f"Token OTHERPUBLIC${SECRET[::-1]}"
         (HALVES, {settings.PUBLIC: "OTHERPUBLIC"}),
     ],
 )
-def test_a_token_is_of_one_place_and_of_one_account(
+def test_both_parts_of_a_token_come_from_one_source(
     environment: dict[str, str], file: dict[str, str], tmp_path: Path
 ) -> None:
     path = tmp_path / ".env"
@@ -87,14 +91,14 @@ def test_a_token_is_of_one_place_and_of_one_account(
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Path) -> None:
+def test_half_a_token_is_not_completed_from_another_source(half: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
-    with pytest.raises(errors.UsageError, match=f"{half} of the environment: is set .* both halves, from one place"):
+    with pytest.raises(errors.UsageError, match=f"{half} of the environment: is set .* must come from the same source"):
         settings.read({half: HALVES[half]}, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "message"),
     [
         ({settings.PUBLIC: PUBLIC}, "NUMERAI_SECRET_KEY is not"),
         ({settings.SECRET: SECRET}, "NUMERAI_PUBLIC_ID is not"),
@@ -108,41 +112,43 @@ def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Pa
         ({settings.REGISTRY: "https://ghcr.io/numerai"}, "invalid; expected a registry like ghcr.io/numerai"),
     ],
 )
-def test_what_cannot_be_is_refused_without_repeating_it(environment: dict[str, str], says: str, tmp_path: Path) -> None:
-    if not says:
-        assert settings.read(environment, tmp_path).token is not None  # spaces around it are nothing
+def test_invalid_setting_is_rejected_without_showing_secrets(
+    environment: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    if not message:
+        assert settings.read(environment, tmp_path).token is not None  # surrounding spaces are stripped
         return
     with pytest.raises(errors.UsageError) as raised:
         settings.read(environment, tmp_path)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
     assert SECRET not in str(raised.value)
 
 
-def test_another_api_may_be_on_this_computer(tmp_path: Path) -> None:
+def test_api_may_be_on_this_computer(tmp_path: Path) -> None:
     environment = {settings.API: "http://127.0.0.1:8000", settings.REGISTRY: "127.0.0.1:5000/numerai/"}
-    found = settings.read(environment, tmp_path)
-    assert (found.api_url, found.registry) == ("http://127.0.0.1:8000", "127.0.0.1:5000/numerai")
+    local = settings.read(environment, tmp_path)
+    assert (local.api_url, local.registry) == ("http://127.0.0.1:8000", "127.0.0.1:5000/numerai")
 
 
-def test_a_secret_that_was_read_is_in_no_message(tmp_path: Path) -> None:
+def test_secrets_are_hidden_in_messages(tmp_path: Path) -> None:
     settings.read(HALVES, tmp_path)
     assert settings.hide_secrets(f"the server says {SECRET}!") == "the server says ********!"
 
 
-def refusal_of_another() -> str:
-    """Return the message for another text: what stands in it was not repeated."""
+def get_error_for_other_secret() -> str:
+    """Return the message for another invalid secret: text that it contains too was not copied from the input."""
     with pytest.raises(errors.UsageError) as refused:
         settings.parse_typed_token(PUBLIC, "\0")
     return str(refused.value)
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_token_or_refused_unrepeated(text: str) -> None:
-    said = ""
+def test_any_text_is_a_token_or_rejected_without_showing_it(text: str) -> None:
+    message = ""
     try:
         token = settings.parse_typed_token(PUBLIC, text)
     except errors.UsageError as error:
-        said = str(error)
+        message = str(error)
     else:
         assert token.secret == text.strip()
-    assert len(text.strip()) < 6 or text.strip() not in said or text.strip() in refusal_of_another()
+    assert len(text.strip()) < 6 or text.strip() not in message or text.strip() in get_error_for_other_secret()

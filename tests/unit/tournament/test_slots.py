@@ -1,4 +1,4 @@
-"""Which slot is meant by a name that somebody typed."""
+"""Finding slots by name or id."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from builder.tournament import slots
 from tests.support import accounts
 
 
-def test_a_slot_is_found_by_its_name_in_any_case_and_by_its_id() -> None:
+def test_slot_is_found_by_name_ignoring_case_or_by_id() -> None:
     account = accounts.make_account(accounts.make_slot("alpha", id="1"), accounts.make_slot("beta", id="2"))
     assert [slots.find_slot(account, text).id for text in ("alpha", "BETA", "2")] == ["1", "2", "2"]
 
 
-def test_of_two_slots_with_one_name_the_classic_one_is_meant() -> None:
+def test_classic_slot_is_preferred_among_equal_names() -> None:
     account = accounts.make_account(
         accounts.make_slot("alpha", id="1", tournament=11), accounts.make_slot("alpha", id="2")
     )
     assert slots.find_slot(account, "alpha").id == "2"
 
 
-def test_a_slot_of_another_tournament_is_found_for_the_caller_to_refuse() -> None:
+def test_slot_of_another_tournament_is_found_for_the_caller_to_reject() -> None:
     account = accounts.make_account(accounts.make_slot("signals", id="1", tournament=11))
     assert slots.find_slot(account, "signals").tournament == 11
 
 
-def test_a_name_that_is_not_there_is_answered_with_those_that_are_near() -> None:
+def test_unknown_name_suggests_similar_names() -> None:
     account = accounts.make_account(
         accounts.make_slot("alpha_mlp"), accounts.make_slot("beta"), accounts.make_slot("alpha_lgbm")
     )
@@ -36,13 +36,13 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are_near() -> None
         slots.find_slot(account, "zzz")
 
 
-def test_an_account_without_slots_is_told_how_to_make_one() -> None:
+def test_account_without_slots_suggests_create_model() -> None:
     with pytest.raises(errors.UsageError, match="create-model NAME"):
         slots.find_slot(accounts.make_account(), "alpha")
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"),
+    ("name", "expected"),
     [
         ("alpha_1", None),
         ("a" * 20, None),
@@ -53,6 +53,6 @@ def test_an_account_without_slots_is_told_how_to_make_one() -> None:
         ("alpha\n", "lower-case letters"),
     ],
 )
-def test_the_rules_of_a_new_name(name: str, fault: str | None) -> None:
-    found = slots.find_name_problem(name)
-    assert found is None if fault is None else fault in str(found)
+def test_rules_for_new_names(name: str, expected: str | None) -> None:
+    problem = slots.find_name_problem(name)
+    assert problem is None if expected is None else expected in str(problem)

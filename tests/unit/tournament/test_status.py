@@ -1,4 +1,4 @@
-"""How a slot stands, and which comes first."""
+"""Statuses of slots, and their order."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NO_ROUND = tournament.NO_ROUND
 EARLIER, LATER = "2026-03-09T12:00:00Z", "2026-03-10T12:00:00Z"
 
 
-def state(**pickle: Any) -> SlotState:
+def get_state(**pickle: Any) -> SlotState:
     return status.judge(accounts.make_slot("alpha", pickle=accounts.make_pickle(**pickle))).state
 
 
 @words.each_vocabulary
-def test_a_slot_stands_by_the_statuses_of_its_pickle(words: StatusWords) -> None:
+def test_slot_state_follows_from_the_statuses_of_its_pickle(words: StatusWords) -> None:
     for changes, expected in (
         ({}, SlotState.GOOD),
         ({"validation": words.good.upper()}, SlotState.GOOD),
@@ -51,40 +51,40 @@ def test_a_slot_stands_by_the_statuses_of_its_pickle(words: StatusWords) -> None
         ({"trigger": "pondering"}, SlotState.UNSURE),
         ({"trigger": words.run_bad, "triggers": (accounts.make_run(words.run_good),)}, SlotState.GOOD),
     ):
-        assert state(**{"validation": words.good, **changes}) is expected, changes
+        assert get_state(**{"validation": words.good, **changes}) is expected, changes
 
 
 @pytest.mark.parametrize(("word", "valid"), [("server_error", True), ("model_failed", False)])
-def test_a_failure_on_their_side_does_not_speak_against_a_pickle_that_had_no_round(word: str, *, valid: bool) -> None:
+def test_server_error_does_not_invalidate_a_pickle_that_had_no_round(word: str, *, valid: bool) -> None:
     first = accounts.make_run("model_failed", NO_ROUND, id="a", inserted_at=EARLIER)
     later = accounts.make_run(word, id="b", inserted_at=LATER)
     pickle = accounts.make_pickle(validation="invalid", triggers=(first, later))
     assert status.judge_validation(pickle) is valid
 
 
-def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
+def test_newest_run_counts_in_any_order() -> None:
     old = accounts.make_run("failed", SEGFAULT, id="old", inserted_at=EARLIER)
     new = accounts.make_run("success", id="new", inserted_at=LATER)
-    assert state(triggers=(old, new)) is state(triggers=(new, old)) is SlotState.GOOD
+    assert get_state(triggers=(old, new)) is get_state(triggers=(new, old)) is SlotState.GOOD
     assert accounts.make_pickle(triggers=(old, new)).runs == [new, old]
 
 
-def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
+def test_failure_remains_while_the_next_run_is_in_progress() -> None:
     old = accounts.make_run("failed", SEGFAULT, id="old", inserted_at=EARLIER)
     new = accounts.make_run("running", id="new", inserted_at=LATER)
-    fault = status.find_failure(accounts.make_pickle(triggers=(old, new)))
-    assert fault is not None
-    assert (fault.where, fault.trigger) == ("run", old)
+    failure = status.find_failure(accounts.make_pickle(triggers=(old, new)))
+    assert failure is not None
+    assert (failure.where, failure.trigger) == ("run", old)
 
 
-def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
+def test_slots_that_cannot_run_pickles_are_inactive() -> None:
     for slot in (accounts.make_slot("a", archived=True), accounts.make_slot("b", tournament=11)):
         assert (status.judge(slot).state, status.judge(slot).todo) == (SlotState.INACTIVE, "")
 
 
-def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
+def test_urgent_states_come_first_and_staked_slots_before_others() -> None:
     bad, good = accounts.make_pickle(validation="failed"), accounts.make_pickle()
-    found = status.judge_all(
+    statuses = status.judge_all(
         [
             accounts.make_slot("z_empty"),
             accounts.make_slot("archived", archived=True),
@@ -94,8 +94,8 @@ def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
             accounts.make_slot("waiting", pickle=accounts.make_pickle(validation="running")),
         ]
     )
-    assert [one.slot.name for one in found] == ["z_staked", "a_failed", "waiting", "z_empty", "good", "archived"]
-    assert found[0].todo == "why z_staked"
+    assert [item.slot.name for item in statuses] == ["z_staked", "a_failed", "waiting", "z_empty", "good", "archived"]
+    assert statuses[0].todo == "why z_staked"
 
 
 def test_an_upload_that_failed_since_is_told_of() -> None:
@@ -115,11 +115,11 @@ def test_an_upload_that_failed_since_is_told_of() -> None:
 
 
 @words.each_vocabulary
-def test_a_validated_upload_that_is_not_assigned_is_waiting(words: StatusWords) -> None:
+def test_validated_upload_without_assignment_is_waiting(words: StatusWords) -> None:
     waiting = accounts.make_pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
-    found = status.judge(accounts.make_slot("alpha"), [waiting])
-    assert (found.state, found.todo) == (SlotState.UNASSIGNED, "assign alpha new")
-    assert "a validated pickle is waiting: new-0123456789ab.pkl" in found.reason
+    slot_status = status.judge(accounts.make_slot("alpha"), [waiting])
+    assert (slot_status.state, slot_status.todo) == (SlotState.UNASSIGNED, "assign alpha new")
+    assert "a validated pickle is waiting: new-0123456789ab.pkl" in slot_status.reason
     ran = dataclasses.replace(waiting, triggers=(accounts.make_run(words.run_bad, SEGFAULT),))
     assert status.judge(accounts.make_slot("alpha"), [ran]).state is SlotState.FAILED
     for changes, expected in (
@@ -130,7 +130,7 @@ def test_a_validated_upload_that_is_not_assigned_is_waiting(words: StatusWords) 
     ):
         assert status.judge(accounts.make_slot("alpha"), [dataclasses.replace(waiting, **changes)]).state is expected
     hooked = accounts.make_slot("alpha", webhook="https://example.invalid/run")
-    assert status.judge(hooked, [waiting]).state is SlotState.EMPTY, "a slot with a webhook takes no pickle"
+    assert status.judge(hooked, [waiting]).state is SlotState.EMPTY, "a slot with a webhook cannot run a pickle"
     runs = accounts.make_slot("alpha", pickle=accounts.make_pickle("old", validation=words.good, inserted_at=EARLIER))
     newer = status.judge(runs, [waiting])
     assert (newer.state, newer.todo) == (SlotState.GOOD, "assign alpha new")
@@ -141,12 +141,12 @@ def test_a_validated_upload_that_is_not_assigned_is_waiting(words: StatusWords) 
 @given(
     validation=st.text(max_size=9),
     word=st.text(max_size=9) | st.sampled_from(["success", "failed", "running"]),
-    said=st.lists(st.text(max_size=20), max_size=3),
+    descriptions=st.lists(st.text(max_size=20), max_size=3),
     at=st.text(max_size=25) | st.just(EARLIER),
 )
-def test_whatever_the_api_says_a_slot_stands_somehow(validation: str, word: str, said: list[str], at: str) -> None:
-    run = accounts.make_run(word, *said, inserted_at=at)
-    found = status.judge(
+def test_any_api_data_gives_a_state_and_a_reason(validation: str, word: str, descriptions: list[str], at: str) -> None:
+    run = accounts.make_run(word, *descriptions, inserted_at=at)
+    slot_status = status.judge(
         accounts.make_slot("alpha", pickle=accounts.make_pickle(validation=validation, triggers=(run, run)))
     )
-    assert (found.state in SlotState, bool(found.reason)) == (True, True)
+    assert (slot_status.state in SlotState, bool(slot_status.reason)) == (True, True)

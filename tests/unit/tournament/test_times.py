@@ -1,4 +1,4 @@
-"""Times as a person reads them."""
+"""Formatting of times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("2026-03-10T12:00:00Z", "just now"),
         ("2026-03-10T11:59:01Z", "just now"),
@@ -29,8 +29,8 @@ NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
         ("", ""),
     ],
 )
-def test_how_long_ago(text: str, said: str) -> None:
-    assert times.format_relative(text, NOW) == said
+def test_relative_time(text: str, expected: str) -> None:
+    assert times.format_relative(text, NOW) == expected
 
 
 def test_times_are_shown_in_utc() -> None:
@@ -40,5 +40,5 @@ def test_times_are_shown_in_utc() -> None:
 
 
 @given(st.text(max_size=30) | st.datetimes().map(dt.datetime.isoformat))
-def test_any_text_is_shown(text: str) -> None:
+def test_any_text_is_formatted(text: str) -> None:
     assert isinstance(times.format_time(text, NOW), str)

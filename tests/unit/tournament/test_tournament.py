@@ -1,4 +1,4 @@
-"""What is asked of the tournament's API follows its schema, and so does what is believed of its answers."""
+"""The API's queries and responses follow its schema; statuses, runs, stakes and rounds."""
 
 from __future__ import annotations
 
@@ -21,142 +21,143 @@ if TYPE_CHECKING:
     from builder.tournament import client as api
 
 SCHEMA = graphql.build_schema((paths.PACKAGE / "sandbox" / "schema.graphql").read_text(encoding="utf-8"))
-NOT_OF_THE_SCHEMA = "the answer is not what the API's schema says of"
+SCHEMA_ERROR = "the response does not follow the API's schema for"
 
 
-def operation(text: str) -> graphql.OperationDefinitionNode:
-    (found,) = graphql.parse(text).definitions
-    assert isinstance(found, graphql.OperationDefinitionNode)
-    return found
+def parse_operation(text: str) -> graphql.OperationDefinitionNode:
+    (node,) = graphql.parse(text).definitions
+    assert isinstance(node, graphql.OperationDefinitionNode)
+    return node
 
 
 @pytest.mark.parametrize("name", queries.QUERIES)
-def test_each_text_is_of_the_schema(name: str) -> None:
+def test_each_query_is_valid_in_the_schema(name: str) -> None:
     query = queries.QUERIES[name]
     assert graphql.validate(SCHEMA, graphql.parse(query.text)) == []
-    found = operation(query.text)
-    assert found.name is not None
-    assert (query.name, found.name.value) == (name, name)
-    answered = [one for one in found.selection_set.selections if isinstance(one, graphql.FieldNode)]
-    assert tuple((one.alias or one.name).value for one in answered) == query.roots
+    operation = parse_operation(query.text)
+    assert operation.name is not None
+    assert (query.name, operation.name.value) == (name, name)
+    fields = [node for node in operation.selection_set.selections if isinstance(node, graphql.FieldNode)]
+    assert tuple((field.alias or field.name).value for field in fields) == query.roots
 
 
-def test_a_text_that_asks_for_too_much_would_be_found() -> None:
+def test_schema_rejects_unknown_fields() -> None:
     assert graphql.validate(SCHEMA, graphql.parse("query { account { secret } }"))
 
 
 # ---- answers
 
 
-class Answering:
-    """A client whose every answer is what a function makes of the text."""
+class FakeClient:
+    """A client whose responses come from a function of the query."""
 
     display_url = "the API"
 
-    def __init__(self, answer: Callable[[str], Any]) -> None:
-        self.told: list[str] = []
-        self._answer = answer
+    def __init__(self, respond: Callable[[str], Any]) -> None:
+        self.mutations: list[str] = []
+        self._respond = respond
 
     def query(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
         assert what
-        return cast("dict[str, Any]", self._answer(text))
+        return cast("dict[str, Any]", self._respond(text))
 
     def mutate(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
-        self.told.append(text)
+        self.mutations.append(text)
         return self.query(text, _variables, what=what)
 
     def now(self) -> dt.datetime:
         return dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
 
-def ask(name: str, answer: Callable[[str], Any]) -> None:
-    """Ask what a method asks; what cannot be read of an order's answer is no answer."""
-    client = Answering(answer)
+def call_method(name: str, respond: Callable[[str], Any]) -> None:
+    """Call a method of the API; only a mutation may report an unknown outcome for an invalid response."""
+    client = FakeClient(respond)
     method = getattr(tournament.Tournament(cast("api.ApiClient", client)), name)
     parameters = inspect.signature(method).parameters.values()
-    needed = {one.name: "x" for one in parameters if one.default is inspect.Parameter.empty}
+    arguments = {item.name: "x" for item in parameters if item.default is inspect.Parameter.empty}
     try:
-        method(**needed)
+        method(**arguments)
     except errors.UnavailableError:
-        assert client.told
+        assert client.mutations
         raise
     except errors.NetworkError:
-        assert not client.told
+        assert not client.mutations
         raise
 
 
 METHODS = [name for name in vars(tournament.Tournament) if not name.startswith("_") and name != "now"]
 
 
-def whole(kind: Any, asked: graphql.SelectionSetNode | None) -> Any:
-    """Return a value with nothing left out: one item in each list."""
+def create_value(kind: Any, selection: graphql.SelectionSetNode | None) -> Any:
+    """Return a value with all selected fields, and one item in each list."""
     if isinstance(kind, graphql.GraphQLList):
-        return [whole(kind.of_type, asked)]
+        return [create_value(kind.of_type, selection)]
     if isinstance(kind, graphql.GraphQLObjectType):
-        assert asked is not None
-        nodes = [one for one in asked.selections if isinstance(one, graphql.FieldNode)]
+        assert selection is not None
+        nodes = [node for node in selection.selections if isinstance(node, graphql.FieldNode)]
         return {
-            (one.alias or one.name).value: whole(kind.fields[one.name.value].type, one.selection_set) for one in nodes
+            (node.alias or node.name).value: create_value(kind.fields[node.name.value].type, node.selection_set)
+            for node in nodes
         }
     return {"Int": 7, "Boolean": True}.get(kind.name, "x")
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the path of everything in an answer; what a stake looks like is not promised."""
+def list_paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every value in a response, except within stakes, whose fields are undocumented."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield (*path, key)
         if key != "v2Stake":
-            yield from places(inner, (*path, key))
+            yield from list_paths(inner, (*path, key))
 
 
 @pytest.fixture
 def good(name: str) -> dict[str, Any]:
-    """Return the first answer that a method gets, with nothing left out."""
-    asked: list[dict[str, Any]] = []
+    """The complete response to the first query of a method."""
+    responses: list[dict[str, Any]] = []
 
-    def answer(text: str) -> dict[str, Any]:
-        found = operation(text)
-        asked.append(whole(SCHEMA.get_root_type(found.operation), found.selection_set))
-        return asked[-1]
+    def respond(text: str) -> dict[str, Any]:
+        operation = parse_operation(text)
+        responses.append(create_value(SCHEMA.get_root_type(operation.operation), operation.selection_set))
+        return responses[-1]
 
-    ask(name, answer)
-    return asked[0]
+    call_method(name, respond)
+    return responses[0]
 
 
-def changed(answer: Any, path: tuple[str | int, ...], value: object) -> Any:
-    """Return an answer with another value in one place, or none there."""
+def replace_value(data: Any, path: tuple[str | int, ...], value: object) -> Any:
+    """Return a copy of a response with another value at a path, or without that field."""
     if not path:
         return value
-    inner = changed(answer[path[0]], path[1:], value)
+    inner = replace_value(data[path[0]], path[1:], value)
     if inner is _absent:
-        return {key: one for key, one in answer.items() if key != path[0]}
-    made = copy.copy(answer)
-    made[path[0]] = inner
-    return made
+        return {key: item for key, item in data.items() if key != path[0]}
+    result = copy.copy(data)
+    result[path[0]] = inner
+    return result
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_anything_may_be_null(name: str, good: dict[str, Any]) -> None:
-    for path in places(good):
-        broken = changed(good, path, None)
+def test_any_field_may_be_null(name: str, good: dict[str, Any]) -> None:
+    for path in list_paths(good):
+        broken = replace_value(good, path, None)
         try:
-            ask(name, lambda _, broken=broken: broken)  # type: ignore[misc]
+            call_method(name, lambda _, broken=broken: broken)  # type: ignore[misc]
         except errors.NetworkError as error:
-            said = str(error)
-            assert NOT_OF_THE_SCHEMA not in said
+            message = str(error)
+            assert SCHEMA_ERROR not in message
             assert len(path) == 1 or path[-1] in {"id", "url"}, "only where there is nothing to return"
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_is_missing_or_of_another_type_is_named_by_its_path(name: str, good: dict[str, Any]) -> None:
-    for path in places(good):
+def test_missing_or_invalid_field_is_reported_with_its_path(name: str, good: dict[str, Any]) -> None:
+    for path in list_paths(good):
         for wrong in (_absent, [7], {"x": 7}, 7.5, "\x1b[2Jsecret", True, 7):
             if _fits(good, path, wrong):
                 continue
-            broken = changed(good, path, wrong)
-            with pytest.raises(errors.NetworkError, match=NOT_OF_THE_SCHEMA) as caught:
-                ask(name, lambda _, broken=broken: broken)  # type: ignore[misc]
+            broken = replace_value(good, path, wrong)
+            with pytest.raises(errors.NetworkError, match=SCHEMA_ERROR) as caught:
+                call_method(name, lambda _, broken=broken: broken)  # type: ignore[misc]
             text = str(caught.value)
             assert re.search(rf" {re.escape('.'.join(map(str, path)))}[.:]", text), "it, or what is missing in it"
             assert "secret" not in text
@@ -167,7 +168,7 @@ _absent = object()
 
 
 def _fits(answer: Any, path: tuple[str | int, ...], wrong: Any) -> bool:
-    """Tell whether a value is one that may be there: of the same type, or a stake's text."""
+    """Return whether a value is valid at a path: of the same type, or a stake's text."""
     for key in path:
         answer = answer[key]
     if wrong is _absent:
@@ -177,8 +178,8 @@ def _fits(answer: Any, path: tuple[str | int, ...], wrong: Any) -> bool:
     return type(wrong) is type(answer) and not isinstance(wrong, dict | list)
 
 
-def null(kind: type, **changes: Any) -> Any:
-    """Read what has nothing but null and these."""
+def validate_null(kind: type, **changes: Any) -> Any:
+    """Validate data in which all fields but these are null."""
     empty = TypeAdapter(kind).json_schema()["properties"]
     return TypeAdapter(kind).validate_python({**dict.fromkeys(empty), **changes})
 
@@ -197,7 +198,7 @@ def _spellings(word: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("last", [*_GOOD, *_BAD, *_IN_PROGRESS])
-def test_a_status_is_classified_by_its_last_word_in_any_case(last: str) -> None:
+def test_status_is_classified_by_its_last_word_ignoring_case(last: str) -> None:
     for word in _spellings(last):
         assert tournament.judge_status(word) is (True if last in _GOOD else False if last in _BAD else None), word
         assert tournament.is_in_progress(word) is (last in _IN_PROGRESS), word
@@ -206,7 +207,7 @@ def test_a_status_is_classified_by_its_last_word_in_any_case(last: str) -> None:
 
 
 @pytest.mark.parametrize("word", [*_UNKNOWN, "validated_un-known", "succeeded at_last"])
-def test_an_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) -> None:
+def test_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) -> None:
     assert (tournament.judge_status(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
         None,
         False,
@@ -215,7 +216,7 @@ def test_an_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) ->
 
 
 @pytest.mark.parametrize("word", ["", " ", "_-"])
-def test_an_empty_status_is_not_an_unknown_one(word: str) -> None:
+def test_empty_status_is_not_unknown(word: str) -> None:
     assert (tournament.judge_status(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
         None,
         False,
@@ -223,7 +224,7 @@ def test_an_empty_status_is_not_an_unknown_one(word: str) -> None:
     )
 
 
-def test_a_run_without_a_status_has_that_of_its_last_step_or_of_the_pickle_if_it_is_the_newest() -> None:
+def test_run_without_a_status_has_that_of_its_last_step_or_of_its_pickle() -> None:
     nothing = {"type": None, "roundId": None, "submissionId": None, "status": None, "statuses": None}
     steps = [{"status": status, "description": None, "insertedAt": None} for status in ("queued", "model_failed")]
     runs = [
@@ -231,19 +232,19 @@ def test_a_run_without_a_status_has_that_of_its_last_step_or_of_the_pickle_if_it
         {**nothing, "id": "steps", "insertedAt": "2026-03-10T12:00:00Z", "statuses": steps},
         {**nothing, "id": "newest", "insertedAt": "2026-03-11T12:00:00Z"},
     ]
-    found = null(tournament.UploadedPickle, triggerStatus="submission_succeeded", triggers=runs)
-    assert {one.id: one.status for one in found.triggers} == {
+    pickle = validate_null(tournament.UploadedPickle, triggerStatus="submission_succeeded", triggers=runs)
+    assert {run.id: run.status for run in pickle.triggers} == {
         "old": "",
         "steps": "model_failed",
         "newest": "submission_succeeded",
     }
-    own = {**nothing, "id": "a", "insertedAt": None, "status": "queued"}
-    found = null(tournament.UploadedPickle, triggerStatus="submission_succeeded", triggers=[own])
-    assert [one.status for one in found.triggers] == ["queued"]
+    queued = {**nothing, "id": "a", "insertedAt": None, "status": "queued"}
+    pickle = validate_null(tournament.UploadedPickle, triggerStatus="submission_succeeded", triggers=[queued])
+    assert [run.status for run in pickle.triggers] == ["queued"]
 
 
 @pytest.mark.parametrize(
-    ("stake", "said"),
+    ("stake", "expected"),
     [
         (None, ""),
         ({"status": None, "latestValue": None}, ""),
@@ -254,17 +255,17 @@ def test_a_run_without_a_status_has_that_of_its_last_step_or_of_the_pickle_if_it
         ({"status": "live"}, "live"),
     ],
 )
-def test_what_is_at_stake(stake: dict[str, Any] | None, said: str) -> None:
-    assert null(tournament.Slot, v2Stake=stake).stake == said
+def test_stake_is_formatted(stake: dict[str, Any] | None, expected: str) -> None:
+    assert validate_null(tournament.Slot, v2Stake=stake).stake == expected
 
 
-def test_a_round_is_open_from_its_opening_to_its_close() -> None:
-    found = null(tournament.Round, openTime="2026-11-24T12:00:00Z", closeTime="2026-11-24T13:00:00Z")
+def test_round_is_open_from_its_opening_to_its_close() -> None:
+    current = validate_null(tournament.Round, openTime="2026-11-24T12:00:00Z", closeTime="2026-11-24T13:00:00Z")
     at = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
-    assert found.is_open(at)
-    assert not found.is_open(at + dt.timedelta(hours=1))
-    assert not found.is_open(at - dt.timedelta(seconds=1))
+    assert current.is_open(at)
+    assert not current.is_open(at + dt.timedelta(hours=1))
+    assert not current.is_open(at - dt.timedelta(seconds=1))
 
 
-def test_half_a_character_hides_no_log() -> None:
-    assert null(tournament.LogLine, message="cut \ud83d").message == "cut ?"
+def test_lone_surrogate_in_a_log_is_replaced() -> None:
+    assert validate_null(tournament.LogLine, message="cut \ud83d").message == "cut ?"

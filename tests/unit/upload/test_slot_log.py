@@ -1,4 +1,4 @@
-"""A slot's log: appended to, read back whatever was killed, locked, and what follows from its lines."""
+"""A slot's log: writing, reading after a crash, locking, and what is derived from its lines."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SLOT = accounts.make_slot("mine", id="s1", pickle=accounts.make_pickle("p3"))
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing was recorded on this computer yet."""
+    """An empty state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state"
 
 
-def test_a_log_is_read_back_and_is_readable_by_its_user_alone() -> None:
+def test_log_is_read_back_and_readable_by_its_user_only() -> None:
     log = slot_log.open_log(SLOT, sha256=SHA)
     log.write(slot_log.PLANNED, before=None, size=7)
-    slot_log.open_log(SLOT).write(slot_log.ASSIGNING, pickle="p1")  # another command's
+    slot_log.open_log(SLOT).write(slot_log.ASSIGNING, pickle="p1")  # of another command
     log.write(slot_log.PUT, filename="a.pkl")
     assert [(entry.step, entry.facts) for entry in log.entries] == [
         ("planned", {"sha256": SHA, "before": None, "size": 7}),
@@ -50,7 +50,7 @@ def test_a_log_is_read_back_and_is_readable_by_its_user_alone() -> None:
     assert (log.path.stat().st_mode & 0o777, log.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_what_holds_already_is_not_written_again() -> None:
+def test_unchanged_state_is_not_written_again() -> None:
     log = slot_log.open_log(SLOT, sha256=SHA)
     other = slot_log.open_log(SLOT, sha256="cd" * 32)
     for status in ("failed", "failed", "passed"):
@@ -65,10 +65,14 @@ def test_what_holds_already_is_not_written_again() -> None:
 
 
 @given(cut=st.integers(min_value=0, max_value=200), noise=st.binary(max_size=30))
-def test_a_log_that_a_killed_writer_left(tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes) -> None:
+def test_log_with_an_incomplete_line_is_continued(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes
+) -> None:
     log = SlotLog(tmp_path_factory.mktemp("log") / "log.jsonl")
-    whole, half = (LogEntry(at="", step=step, facts={"filename": "a" * 100}).to_line() for step in ("planned", "put"))
-    log.path.write_bytes(whole + b"\n" + half[:cut] + noise)
+    complete, incomplete = (
+        LogEntry(at="", step=step, facts={"filename": "a" * 100}).to_line() for step in ("planned", "put")
+    )
+    log.path.write_bytes(complete + b"\n" + incomplete[:cut] + noise)
     log.write(slot_log.CREATED, pickle="p1")
     steps = [entry.step for entry in log.entries]
     assert (steps[0], steps[-1]) == ("planned", "created")
@@ -76,7 +80,7 @@ def test_a_log_that_a_killed_writer_left(tmp_path_factory: pytest.TempPathFactor
 
 
 @given(content=st.binary(max_size=300))
-def test_any_bytes_are_some_log(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_bytes_are_readable_as_a_log(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     path.write_bytes(content)
     for entry in slot_log.read(path):
@@ -84,7 +88,7 @@ def test_any_bytes_are_some_log(tmp_path_factory: pytest.TempPathFactory, conten
 
 
 @given(cut=st.integers(min_value=0, max_value=2000))
-def test_what_follows_from_a_log_that_was_cut_short(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+def test_receipt_is_derived_from_a_truncated_log(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     facts = {"sha256": SHA, "before": "p1", "pickle": "p3", "trigger": "t1"}
     lines = [
@@ -101,7 +105,7 @@ def test_what_follows_from_a_log_that_was_cut_short(tmp_path_factory: pytest.Tem
     assert derived["trigger"] == ("t1" if "triggered" in steps else None)
 
 
-def test_lines_that_are_written_at_once_are_all_there(tmp_path: Path) -> None:
+def test_concurrently_written_lines_are_complete(tmp_path: Path) -> None:
     with futures.ThreadPoolExecutor(max_workers=8) as pool:
         for number in range(200):
             pool.submit(SlotLog(tmp_path / "log.jsonl").write, slot_log.PUT, filename=f"{number}" * 100)
@@ -109,7 +113,7 @@ def test_lines_that_are_written_at_once_are_all_there(tmp_path: Path) -> None:
     assert names == {f"{number}" * 100 for number in range(200)}
 
 
-def test_of_a_log_that_has_grown_large_the_end_is_read(tmp_path: Path) -> None:
+def test_only_the_end_of_a_large_log_is_read(tmp_path: Path) -> None:
     log = SlotLog(tmp_path / "log.jsonl")
     log.write(slot_log.PLANNED)
     with log.path.open("ab") as file:
@@ -118,13 +122,13 @@ def test_of_a_log_that_has_grown_large_the_end_is_read(tmp_path: Path) -> None:
     assert [entry.step for entry in log.entries] == ["assigning"]
 
 
-def test_a_slots_name_cannot_leave_the_folder() -> None:
+def test_slot_name_cannot_lead_out_of_the_folder() -> None:
     assert slot_log.get_log_path("../../etc/passwd").parent == slot_log.ensure_folder()
     with slot_log.lock_slot("../../etc/passwd"):
         assert [path.name for path in slot_log.ensure_folder().iterdir()] == [".upload-______etc_passwd.lock"]
 
 
-def test_a_full_disk_stops_it(tmp_path: Path) -> None:
+def test_full_disk_is_an_error(tmp_path: Path) -> None:
     log = SlotLog(tmp_path / "log.jsonl")
     _, max_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, max_bytes))
@@ -137,22 +141,22 @@ def test_a_full_disk_stops_it(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 
 
-def test_each_has_its_own_space_and_gives_it_up_for_its_own_log() -> None:
-    with slot_log.reserve_space() as one, slot_log.reserve_space() as other:
-        full = slot_log.open_log(SLOT, reserve=one)
+def test_reserved_space_is_per_process_and_freed_for_its_own_log() -> None:
+    with slot_log.reserve_space() as first, slot_log.reserve_space() as second:
+        full = slot_log.open_log(SLOT, reserve=first)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # takes four bytes, then no more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # four bytes can be written, then no more
         try:
             with pytest.raises(errors.ArtifactError, match="free some space"):
                 full.write(slot_log.PLANNED)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert (one.closed, other.closed) == (True, False)
-        assert os.fstat(other.fileno()).st_size == 1 << 16
+        assert (first.closed, second.closed) == (True, False)
+        assert os.fstat(second.fileno()).st_size == 1 << 16
     assert list(slot_log.ensure_folder().iterdir()) == [full.path]
 
 
-def test_a_log_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -> None:
+def test_log_that_is_a_link_or_a_fifo_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "link.jsonl").symlink_to("precious")
     os.mkfifo(tmp_path / "fifo.jsonl")
@@ -164,19 +168,19 @@ def test_a_log_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def _hold(state: str, held: Any, done: Any) -> None:
+def _lock_slot(state: str, locked: Any, finished: Any) -> None:
     os.environ["XDG_STATE_HOME"] = state
     with slot_log.lock_slot("mine"):
-        held.set()
-        done.wait(60)
+        locked.set()
+        finished.wait(60)
 
 
-def test_a_lock_is_one_processs_and_free_when_that_is_killed(state: Path) -> None:
+def test_lock_is_exclusive_and_freed_when_its_process_is_killed(state: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(str(state), held, done))
+    locked, finished = context.Event(), context.Event()
+    process = context.Process(target=_lock_slot, args=(str(state), locked, finished))
     process.start()
-    assert held.wait(60)
+    assert locked.wait(60)
     with slot_log.lock_slot("another"):
         pass
     with pytest.raises(errors.RefusedError, match=rf"process {process.pid}, since "), slot_log.lock_slot("mine"):
@@ -187,11 +191,11 @@ def test_a_lock_is_one_processs_and_free_when_that_is_killed(state: Path) -> Non
         pass
 
 
-# ---- what follows from it
+# ---- what is derived from it
 
 
-def changes(*lines: tuple[str, str | None, str | None]) -> list[LogEntry]:
-    """Return lines of a step, what the slot ran before and the pickle."""
+def create_entries(*lines: tuple[str, str | None, str | None]) -> list[LogEntry]:
+    """Create log entries from steps, previous pickles and pickles."""
     return [LogEntry(at="", step=step, facts={"before": before, "pickle": pickle}) for step, before, pickle in lines]
 
 
@@ -200,7 +204,7 @@ def changes(*lines: tuple[str, str | None, str | None]) -> list[LogEntry]:
     [
         pytest.param([], "unknown", id="nothing"),
         pytest.param([("assigning", "p1", "p2")], "unknown", id="another-pickle"),
-        pytest.param([("assigning", "p1", "p3"), ("assigning", "p3", "p4")], "p1", id="given-another-way"),
+        pytest.param([("assigning", "p1", "p3"), ("assigning", "p3", "p4")], "p1", id="later-change"),
         pytest.param([("assigning", "p1", "p3"), ("assigning", "p2", "p3")], "p2", id="twice"),
         pytest.param(
             [("assigning", "p1", "p3"), ("assigning", "p2", "p3"), ("given back", None, "p2")], "p1", id="given-back"
@@ -208,12 +212,12 @@ def changes(*lines: tuple[str, str | None, str | None]) -> list[LogEntry]:
         pytest.param([("assigning", None, "p3")], None, id="no-pickle"),
     ],
 )
-def test_what_a_slot_ran_before(lines: list[tuple[str, str | None, str | None]], before: str | None) -> None:
-    change = slot_log.find_last_change(changes(*lines), "p3")
+def test_previous_pickle_of_a_slot(lines: list[tuple[str, str | None, str | None]], before: str | None) -> None:
+    change = slot_log.find_last_change(create_entries(*lines), "p3")
     assert ("unknown" if change is None else change.get_text("before") or None) == before
 
 
-def test_a_receipt_is_written_once_and_removed_with_its_pickle_alone(tmp_path: Path) -> None:
+def test_receipt_is_written_once_and_removed_only_with_its_pickle(tmp_path: Path) -> None:
     log = slot_log.open_log(SLOT, lambda: dt.datetime(2026, 3, 10, tzinfo=dt.UTC), sha256=SHA)
     log.write(slot_log.PLANNED, slot="mine", slot_id="s1", size=6, data_version="v5.2")
     log.write(slot_log.WEBHOOK_TAKEN, address="https://example.com/secret")
@@ -221,9 +225,9 @@ def test_a_receipt_is_written_once_and_removed_with_its_pickle_alone(tmp_path: P
     log.write(slot_log.READ_BACK, pickle="p3", data_version="")
     log.write(slot_log.TRIGGERED, pickle="p3", trigger="t1")
     slot_log.open_log(SLOT, sha256="cd" * 32).write(slot_log.PLANNED, slot="mine", size=8)
-    written = receipt.derive(log.entries, SHA)
+    data = receipt.derive(log.entries, SHA)
     at = "2026-03-10T00:00:00.000+00:00"
-    assert written == {
+    assert data == {
         "format": 1,
         "sha256": SHA,
         "slot": "mine",
@@ -238,38 +242,40 @@ def test_a_receipt_is_written_once_and_removed_with_its_pickle_alone(tmp_path: P
     }
     (tmp_path / "theirs.json").write_text("theirs")
     (tmp_path / receipt.NAME).symlink_to(tmp_path / "theirs.json")
-    receipt.write(tmp_path, written)  # what a link leads to is not taken for the receipt
+    receipt.write(tmp_path, data)  # replaces a link instead of writing to its target
     assert (tmp_path / "theirs.json").read_text() == "theirs"
     facts = (tmp_path / receipt.NAME).stat()
-    receipt.write(tmp_path, written)
+    receipt.write(tmp_path, data)
     assert (tmp_path / receipt.NAME).stat() == facts
     receipt.remove(tmp_path, "s1", "p4")
-    assert json.loads((tmp_path / receipt.NAME).read_bytes()) == written
+    assert json.loads((tmp_path / receipt.NAME).read_bytes()) == data
     receipt.remove(tmp_path, "s1", "p3")
     assert not (tmp_path / receipt.NAME).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"[]", b"7", b'{"pickle": "p3"}', b"\xff"])
-def test_a_receipt_of_a_stranger_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_foreign_receipt_is_not_removed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / receipt.NAME).write_bytes(content)
     receipt.remove(tmp_path, "s1", "p3")
     assert (tmp_path / receipt.NAME).read_bytes() == content
 
 
-# ---- what version 0.1 wrote
+# ---- records of version 0.1
 
 
 times = st.integers(min_value=0, max_value=20).map(lambda seconds: f"2026-03-10T00:00:{seconds:02}.000+00:00")
 
 
-def entries(step: str) -> st.SearchStrategy[list[LogEntry]]:
-    """Return strategies for lines in the order of their times, each of which is told from all others."""
-    made = st.lists(times, max_size=8).map(sorted)
-    return made.map(lambda ats: [LogEntry(at=at, step=step, facts={"number": number}) for number, at in enumerate(ats)])
+def draw_entries(step: str) -> st.SearchStrategy[list[LogEntry]]:
+    """Return a strategy for entries in the order of their times, all of them different."""
+    sorted_times = st.lists(times, max_size=8).map(sorted)
+    return sorted_times.map(
+        lambda ats: [LogEntry(at=at, step=step, facts={"number": number}) for number, at in enumerate(ats)]
+    )
 
 
-@given(log=entries("webhook gone"), lines=entries("put"))
-def test_a_journal_is_merged_by_its_times_and_only_once(log: list[LogEntry], lines: list[LogEntry]) -> None:
+@given(log=draw_entries("webhook gone"), lines=draw_entries("put"))
+def test_journal_is_merged_by_time_and_only_once(log: list[LogEntry], lines: list[LogEntry]) -> None:
     merged = old_records._merge(log, lines)
     assert [entry for entry in merged if entry.step == "put"] == lines
     assert [entry for entry in merged if entry.step != "put"] == log
@@ -277,7 +283,7 @@ def test_a_journal_is_merged_by_its_times_and_only_once(log: list[LogEntry], lin
     assert old_records._merge(merged, lines) == merged
 
 
-def test_journals_and_receipts_of_a_stranger_are_left_out_and_block_nothing(tmp_path: Path) -> None:
+def test_foreign_journals_and_receipts_are_ignored_and_do_not_block(tmp_path: Path) -> None:
     folder = tmp_path / "dist" / "theirs"
     receipts = folder / "receipts"
     receipts.mkdir(parents=True)
@@ -290,24 +296,24 @@ def test_journals_and_receipts_of_a_stranger_are_left_out_and_block_nothing(tmp_
     facts = {"format": 1, "slot_id": "s1", "pickle": "p3", "sha256": SHA, "known": True}
     (receipts / "large.json").write_text(json.dumps({**facts, "times": {"assigning": "x" * 100_000}}))
     (receipts / "odd.json").write_text(json.dumps({**facts, "times": {"assigning": ["x"]}}))
-    paints = {"format": 1, "at": "1", "step": "assigning", "slot_id": "s1", "pickle": "p3", "before": "\x1b[2J"}
-    calls = {"format": 1, "at": "2", "step": "webhook taken", "slot_id": "s1", "address": "https://theirs.example"}
-    (folder / "journal-1-x.jsonl").write_text(f"{json.dumps(paints)}\n{json.dumps(calls)}\n")
-    (folder / "journal-2-x.jsonl").write_text(json.dumps({**paints, "slot_id": "of another account", "slot": "mine"}))
-    behind = tmp_path / "dist" / "link"
-    behind.mkdir()
-    (behind / "receipts").symlink_to(tmp_path / "elsewhere")
+    escapes = {"format": 1, "at": "1", "step": "assigning", "slot_id": "s1", "pickle": "p3", "before": "\x1b[2J"}
+    webhook = {"format": 1, "at": "2", "step": "webhook taken", "slot_id": "s1", "address": "https://theirs.example"}
+    (folder / "journal-1-x.jsonl").write_text(f"{json.dumps(escapes)}\n{json.dumps(webhook)}\n")
+    (folder / "journal-2-x.jsonl").write_text(json.dumps({**escapes, "slot_id": "of another account", "slot": "mine"}))
+    linked = tmp_path / "dist" / "link"
+    linked.mkdir()
+    (linked / "receipts").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "3-x.json").write_text(json.dumps({**facts, "times": {"assigning": "1"}}))
     old_records.migrate(tmp_path, [SLOT])
-    kept: Sequence[LogEntry] = slot_log.open_log(SLOT).entries
-    assert [(entry.step, entry.facts.get("before", "")) for entry in kept] == [("assigning", "")]
+    entries: Sequence[LogEntry] = slot_log.open_log(SLOT).entries
+    assert [(entry.step, entry.facts.get("before", "")) for entry in entries] == [("assigning", "")]
     assert sorted(path.name for path in folder.glob("journal-*")) == ["journal-0-x.jsonl", "journal-2-x.jsonl"]
     assert (tmp_path / "elsewhere" / "3-x.json").exists()
     assert sorted(path.name for path in receipts.iterdir()) == ["deep.json", "fifo.json", "large.json", "link.json"]
 
 
-def test_a_journal_of_an_old_version_that_is_uploading_is_left_to_it(tmp_path: Path) -> None:
+def test_journal_is_not_moved_while_version_0_1_is_uploading(tmp_path: Path) -> None:
     folder = tmp_path / "dist" / "mlp"
     folder.mkdir(parents=True)
     line = {"format": 1, "at": "1", "step": "planned", "slot_id": "s1", "sha256": SHA}
@@ -321,7 +327,7 @@ def test_a_journal_of_an_old_version_that_is_uploading_is_left_to_it(tmp_path: P
     assert list(folder.iterdir()) == []
 
 
-def test_a_journal_takes_no_place_of_older_lines_of_a_large_log(tmp_path: Path) -> None:
+def test_merging_a_journal_keeps_all_lines_of_a_large_log(tmp_path: Path) -> None:
     folder = tmp_path / "dist" / "mlp"
     folder.mkdir(parents=True)
     line = {"format": 1, "at": "1", "step": "planned", "slot_id": "s1", "sha256": SHA}
