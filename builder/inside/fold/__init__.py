@@ -42,19 +42,19 @@ KINDS = {
         fold=network.fold_mlp,
         predict="network.py",
     ),
-    "linear": KindDefinition(summary="one weight an input", fold=network.fold_linear, predict="network.py"),
+    "linear": KindDefinition(summary="one weight per input", fold=network.fold_linear, predict="network.py"),
     "trees": KindDefinition(summary="a forest as flat arrays", fold=trees.fold_trees, predict="trees.py"),
     "lightgbm": KindDefinition(
-        summary="a booster in the library's own text, loaded by the image's library",
+        summary="a booster in the library's text format, loaded by the image's library",
         fold=lightgbm.fold_lightgbm,
         predict="boosters.py",
     ),
     "ensemble": KindDefinition(
-        summary="a weighted sum of the others, each raw, ranked or gaussianised first",
+        summary="a weighted sum of the other kinds, each raw, ranked or gaussianised first",
         fold=ensemble.fold_ensemble,
         predict="ensemble.py",
     ),
-    "custom": KindDefinition(summary="a function of your own", fold=custom.fold_custom, predict="custom.py"),
+    "custom": KindDefinition(summary="a custom function", fold=custom.fold_custom, predict="custom.py"),
 }
 
 

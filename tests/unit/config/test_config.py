@@ -170,7 +170,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 f"FILE:3: image.ref: {DIGEST} is an image id or a digest without a repository, which cannot be "
-                "looked up; expected registry/repository:tag or registry/repository@sha256:..., with the repository digest "
+                "looked up; expected registry/repository:tag or registry/repository@sha256:..., with the "
+                "repository digest "
                 "that `docker image inspect` lists under RepoDigests"
             )
         ],
