@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def take(lock: int) -> None:
-    """Lock an open file; say so once if another process has to be waited for."""
+    """Lock an open file; print a line if another process has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -66,7 +66,7 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 say "installing requirements/$name.txt into .venv"
-# The file names all that is needed, so nothing is looked for beside it.
+# The file lists all packages, so dependencies need not be resolved.
 if ! sh requirements/install.sh --no-deps -r "requirements/$name.txt"; then
     say "error: could not install requirements/$name.txt: check the package index that pip is set to use (pip config list)"
     exit 4

@@ -58,11 +58,13 @@ def _compare(
     with run.start(on) as identity:
         progress.step("running the new pickle")
         new = stage.predict(
-            request.artifact.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity
+            request.artifact.pickle, where[0], live, benchmarks=benchmarks, limits=limits, engine=on, run=identity
         )
         progress.step("running what the slot runs now")
         try:
-            before = stage.predict(content, where[1], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+            before = stage.predict(
+                content, where[1], live, benchmarks=benchmarks, limits=limits, engine=on, run=identity
+            )
         except errors.DataError as error:
             raise errors.DataError([f"what the slot runs now: {error}"]) from error
     return f"{stage.compare(new, before)} of {source}"

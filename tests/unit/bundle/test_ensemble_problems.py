@@ -43,16 +43,16 @@ def test_problems_of_all_members_are_reported_at_once(folder: Path) -> None:
         data["arrays"]["m1.w1"]["shape"] = [3, 1]
 
     bundles.edit_json(folder, spoil)
-    found = faults(folder)
-    assert [problem for problem in found if "members.0.layers.1" in problem and "sigmoid" in problem]
+    actual = faults(folder)
+    assert [problem for problem in actual if "members.0.layers.1" in problem and "sigmoid" in problem]
     assert [
         problem
-        for problem in found
+        for problem in actual
         if problem.startswith("bundle.json: members.0.weight: 0 is invalid; expected a number of a")
     ]
-    assert [problem for problem in found if "members.1.transform" in problem and 'did you mean "rank"?' in problem]
-    assert [problem for problem in found if "members.1.colour: unknown key" in problem]
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
+    assert [problem for problem in actual if "members.1.transform" in problem and 'did you mean "rank"?' in problem]
+    assert [problem for problem in actual if "members.1.colour: unknown key" in problem]
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
 
 
 def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
@@ -61,14 +61,14 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
         data["arrays"]["m0.w1"]["shape"] = [5, 1]
 
     bundles.edit_json(folder, spoil)
-    found = faults(folder)
+    actual = faults(folder)
     assert [
-        problem for problem in found if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
+        problem for problem in actual if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
     ]
-    assert [problem for problem in found if problem.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
+    assert [problem for problem in actual if problem.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
     assert [
         problem
-        for problem in found
+        for problem in actual
         if problem.startswith("bundle.json: arrays.m0.w1.shape: w0 (2, 4) does not fit w1 (5, 1)")
     ]
 
@@ -76,9 +76,9 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
 def test_numbers_are_named_by_their_member(folder: Path) -> None:
     bundles.replace_array(folder / "arrays.safetensors", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
     bundles.replace_array(folder / "arrays.safetensors", "m0.scale", np.array([1, 0], dtype=np.float32))
-    found = faults(folder)
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
+    actual = faults(folder)
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
 
 
 def change(**keys: Any) -> Callable[[dict[str, Any]], object]:
@@ -147,8 +147,8 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
 )
 def test_each_problem_has_its_key_path(folder: Path, edit: Callable[[dict[str, Any]], object], expected: str) -> None:
     bundles.edit_json(folder, edit)
-    found = faults(folder)
-    assert [problem for problem in found if problem.startswith(f"bundle.json: {expected}")], found
+    actual = faults(folder)
+    assert [problem for problem in actual if problem.startswith(f"bundle.json: {expected}")], actual
 
 
 def test_a_bundle_of_the_parts_of_members_is_refused_without_a_traceback(folder: Path) -> None:

@@ -13,13 +13,13 @@ from builder.tournament import images as tournament_images
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-FOUND = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
+REMOTE_IMAGE = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
 PIN = lockfile.create_pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
 def judge(key: str = REF, **changes: object) -> pinning.PinResult:
-    plain = {"old_pin": PIN, "found": FOUND, "old_digest_exists": None, "said": (), "day": "2026-11-24"}
+    plain = {"old_pin": PIN, "found": REMOTE_IMAGE, "old_digest_exists": None, "said": (), "day": "2026-11-24"}
     return pinning.compare_pin(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 
 
