@@ -66,7 +66,9 @@ def predict(
         errors.ImageError: The image has no entry point.
     """
     plan = validate.plan_children(image, limits)
-    plan["children"] = plan["children"][:1]  # only the entry point, which writes the CSV; the second child measures
+    plan["children"] = plan["children"][
+        :1
+    ]  # only the entry point, which writes the CSV; the second child collects results
     entries = [
         tar_stream.TarEntry(name="model.pkl", content=pickle),
         tar_stream.TarEntry(name="live.parquet", content=live),

@@ -36,12 +36,12 @@ class FakeRegistries:
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         if self.down:
-            raise errors.UnavailableError(f"{ref}: no connection; look at the connection", sent=False)
+            raise errors.UnavailableError(f"{ref}: could not connect; check the connection", sent=False)
         full = reference.parse(ref)
         self._refuse(str(full))
         digest = full.digest or self.digests.get(str(full))
         if digest is None or not self.has_digest(ref, digest):
-            raise errors.ImageNotFoundError(f"{ref}: the registry has no such tag")
+            raise errors.ImageNotFoundError(f"{ref}: tag not found in the registry")
         return registry.RemoteImage(
             digest=digest, platforms=("linux/amd64",), size=self.size, python="3.12.8", labels={"a": "b"}, created=""
         )

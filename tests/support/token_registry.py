@@ -1,4 +1,4 @@
-"""A door in front of a real registry that asks for a token, as public registries do: 401, a realm, a bearer token."""
+"""A proxy in front of a real registry that asks for a token, as public registries do: 401, a realm, a bearer token."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 class TokenProxy:
-    """The door, and what came to it.
+    """A proxy in front of a registry that requires a token, and the requests that it received.
 
     Attributes:
         address: Host and port.
-        realm: Where it sends for a token; empty: its own.
-        login: ``user:password`` that the realm wants; empty: nobody need log in.
-        key: What the realm calls the token in its answer.
-        asked: Method, path and the Authorization header of each request.
-        first: A challenge that is offered before its own; ``joined``: in one header.
-        busy: How many requests are answered with 429 first.
+        realm: The URL of the token server in the challenge; empty: the proxy's own.
+        login: ``user:password`` that the token server requires; empty: no login.
+        token_key: The key of the token in the token server's response.
+        requests: Path and Authorization header of each request.
+        extra_challenge: A challenge that is sent before the proxy's own.
+        joins_challenges: Whether both are in one header.
+        busy_responses: How many requests are answered with 429 first.
+        retry_after: The Retry-After header of these.
     """
 
     def __init__(self, port: int) -> None:
@@ -55,25 +57,25 @@ def start(registry: str) -> Iterator[TokenProxy]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
-            door.requests.append((self.path, authorization))
-            if door.busy_responses:
-                door.busy_responses -= 1
-                self._answer(429, {"Retry-After": door.retry_after}, b"")
+            proxy.requests.append((self.path, authorization))
+            if proxy.busy_responses:
+                proxy.busy_responses -= 1
+                self._answer(429, {"Retry-After": proxy.retry_after}, b"")
             elif self.path.startswith("/token?"):
                 self._token(authorization)
-            elif authorization != f"Bearer {door.token}":
+            elif authorization != f"Bearer {proxy.token}":
                 repository = self.path.removeprefix("/v2/").partition("/manifests/")[0]
-                realm = door.realm or f"http://{door.address}/token"
-                challenge = f'Bearer realm="{realm}",service="the door",scope="repository:{repository}:pull"'
-                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', door.list_challenges(challenge))
+                realm = proxy.realm or f"http://{proxy.address}/token"
+                challenge = f'Bearer realm="{realm}",service="the proxy",scope="repository:{repository}:pull"'
+                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', proxy.list_challenges(challenge))
             else:
                 self._pass_on()
 
         def _token(self, authorization: str) -> None:
             asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            wanted = f"Basic {base64.b64encode(door.login.encode()).decode()}" if door.login else ""
-            good = authorization == wanted and asked["service"] == ["the door"] and asked["scope"][0].endswith(":pull")
-            self._answer(200 if good else 401, {}, json.dumps({door.token_key: door.token} if good else {}).encode())
+            wanted = f"Basic {base64.b64encode(proxy.login.encode()).decode()}" if proxy.login else ""
+            good = authorization == wanted and asked["service"] == ["the proxy"] and asked["scope"][0].endswith(":pull")
+            self._answer(200 if good else 401, {}, json.dumps({proxy.token_key: proxy.token} if good else {}).encode())
 
         def _pass_on(self) -> None:
             connection = http.client.HTTPConnection(registry, timeout=30)
@@ -98,5 +100,5 @@ def start(registry: str) -> Iterator[TokenProxy]:
             pass
 
     with http_server.serve(Handler) as server:
-        door = TokenProxy(server.server_address[1])
-        yield door
+        proxy = TokenProxy(server.server_address[1])
+        yield proxy

@@ -25,7 +25,7 @@ def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
     """Return the result of the last node; the values themselves where there is none.
 
     Args:
-        nodes: As of ``model.Network.layers``, ``model.Preprocessing.layers`` or ``model.Trees.finish``.
+        nodes: As of ``model.Network.layers``, ``model.Preprocessing.layers`` or ``model.Trees.head``.
         values: float64 (rows, n). NaN stays NaN wherever a node computes with it.
 
     Returns:
