@@ -1,6 +1,6 @@
-"""File locks: work that one process does at a time, however many want to.
+"""File locks, for work that only one process may do at a time.
 
-The kernel frees a lock when its holder ends, however it ends, so that a lock file which is left behind blocks nobody.
+The kernel frees a lock when its holder ends, however it ends, so a leftover lock file blocks no process.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def run(
 ) -> int:
     """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
 
-    Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
+    If one reference cannot be resolved, the others are still pinned; its error sets the exit code.
     """
     with terminal.progress() as progress:
         root, users = _wanted(what or ())
@@ -66,7 +66,7 @@ def run(
                 on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
     silent = isinstance(images, errors.NetworkError)
-    notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
+    notes = [f"could not list the tournament's images: {images}"] if silent else []
     if json_wanted:
         print(json.dumps(_report(root, outcomes, notes, users, check=check)))
     else:
@@ -214,7 +214,7 @@ def _tell(
 
 
 def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
-    """Return what is said of a reference, below its name."""
+    """Return the lines to print below a reference."""
     lines = [("stands for", one.ref)] if one.key != one.ref else []
     if one.old_pin and (one.state in {"moved", "gone"}):
         lines.append(("was", f"{one.old_pin.digest} ({one.old_pin.pinned})"))

@@ -38,7 +38,7 @@ def run(
         str | None,
         Option("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model"),
     ] = None,
-    create: Annotated[bool, Option("--create", help="make the slot where there is none of this name")] = False,
+    create: Annotated[bool, Option("--create", help="create the slot if it does not exist")] = False,
     clear_webhook: Annotated[bool, Option("--clear-webhook", help="take the slot's webhook away")] = False,
     trigger: Annotated[bool, Option("--trigger", help="have the tournament run it once it is assigned")] = False,
     again: Annotated[bool, Option("--again", help="send it again though an upload of it failed there")] = False,
@@ -156,7 +156,7 @@ def _agreed(
 ) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
     if not yes and not terminal.is_interactive():
-        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+        _agree(plan, notes, yes=False)  # raises without a terminal, before the slow comparison
     plan = remote_checks.refresh_plan(api, compare(plan))
     while True:
         _agree(plan, notes, yes=yes)
@@ -229,7 +229,7 @@ def _tell_failure(done: deploy.UploadResult, plan: UploadPlan) -> None:
         )
     else:
         print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(done.slot)}")
-    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
+    print("  if the model did not cause that: --again (make: AGAIN=1) sends it again")
 
 
 def _tell_good(done: deploy.UploadResult, plan: UploadPlan) -> None:

@@ -17,7 +17,7 @@ from builder.progress import Stopwatch
 
 
 def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = False, json_wanted: Json = False) -> int:
-    """Make the pickle again and compare; exit 1 when it differs."""
+    """Build the pickle again and compare; exit 1 if it differs."""
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 

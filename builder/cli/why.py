@@ -54,13 +54,13 @@ def run(
     ] = None,
     stand_in: Annotated[
         str | None,
-        Option("--stand-in", metavar="PYTHON", help="where the image cannot be had: run it in this look-alike"),
+        Option("--stand-in", metavar="PYTHON", help="if the image is not available: run it in this stand-in image"),
     ] = None,
     no_run: Annotated[bool, Option("--no-run", help="read what the tournament says and run nothing")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
+    """Explain why the pickle of a slot failed; exit 1, or 0 if none failed."""
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(stage, live, benchmarks, stand_in)
@@ -92,7 +92,7 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
     """Refuse what cannot be run with before anything is asked.
 
     Raises:
-        errors.UsageError: There is no such look-alike, or benchmark predictions are named without their live data.
+        errors.UsageError: There is no stand-in of that Python, or benchmark predictions are passed without live data.
         errors.DataError: A file is not there, or no parquet file.
     """
     from builder.image import stand_in  # noqa: PLC0415
@@ -110,7 +110,7 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
 
 
 def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
-    """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
+    """Refuse a stand-in with another Python than the image's: the pickle would fail for that alone.
 
     Raises:
         errors.UsageError: It is of another.
