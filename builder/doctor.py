@@ -119,13 +119,13 @@ def judge_image(found: ImageFound, today: dt.date) -> list[DoctorCheck]:
 def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> DoctorCheck:
     """Judge whether the tournament offers an image."""
     offered = tournament_images.find_image(ref, images, registry)
-    said = "; ".join(tournament_images.find_image_notes(ref, images, registry))
+    notes = "; ".join(tournament_images.find_image_notes(ref, images, registry))
     if offered is None or offered.deprecated:
-        what, _, fix = said.partition(": ")
+        what, _, fix = notes.partition(": ")
         return DoctorCheck(name=OFFERED, good=False, text=what or f"{ref} has no tag to compare with", fix=fix)
     if offered.default:
         return DoctorCheck(name=OFFERED, good=True, text=f"{offered.image}:{offered.tag} is the tournament's default")
-    return DoctorCheck(name=OFFERED, good=None, text=said)
+    return DoctorCheck(name=OFFERED, good=None, text=notes)
 
 
 def judge_token(info: TokenInfo | None, source: str) -> DoctorCheck:

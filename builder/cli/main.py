@@ -37,7 +37,7 @@ _MACHINES_OWN = (
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
-    _open_what_is_closed()
+    _reopen_closed_streams()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -47,7 +47,7 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _open_what_is_closed() -> None:
+def _reopen_closed_streams() -> None:
     """Put an empty stream where one was closed (``<&-``): Python has none there, and a file would take its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -87,7 +87,7 @@ def progress() -> Iterator[Progress]:
     shown, out = _TerminalProgress(sys.stderr), sys.stdout
 
     def write_result(text: str) -> None:
-        _take_away()
+        _hide_progress()
         out.write(text)
 
     _moving.append(shown)
@@ -206,12 +206,12 @@ def _width() -> int:
 
 def tell(text: str) -> None:
     """Write a line that belongs to a question."""
-    _say(f"{text}\n")
+    _prompt(f"{text}\n")
 
 
 def ask(question: str) -> str:
     """Ask on standard error: standard output may be read by a program. The end of the input (Ctrl-D) is no answer."""
-    _say(f"{question} ")
+    _prompt(f"{question} ")
     try:
         return input().strip()
     except EOFError:
@@ -222,13 +222,13 @@ def ask_hidden(question: str) -> str:
     """Ask for a secret without echoing it; raises EOFError at the end of the input (Ctrl-D)."""
     import getpass  # noqa: PLC0415 - asked for seldom
 
-    _say("")
+    _prompt("")
     return getpass.getpass(f"{question} ", stream=sys.stderr)
 
 
 def confirm(question: str) -> bool:
     """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
-    _say(f"{question} [Y/n] ")
+    _prompt(f"{question} [Y/n] ")
     try:
         return input().strip().lower() in {"", "y", "yes"}
     except EOFError:
@@ -245,13 +245,13 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _say(text: str) -> None:
+def _prompt(text: str) -> None:
     """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
-    _take_away()
+    _hide_progress()
     put(sys.stderr, text)
 
 
-def _take_away() -> None:
+def _hide_progress() -> None:
     for one in _moving:
         one.step("")
 
