@@ -43,16 +43,16 @@ help: ## list the targets, and the variables that they take
 
 setup: .venv/.run ## make .venv with what the tool needs
 
-pickle: .venv/.run ## make the pickle of CONFIG in its image: dist/NAME/model.pkl
+pickle: .venv/.run ## build the pickle of CONFIG in its image: dist/NAME/model.pkl
 render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
-verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
+verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
 rollback: .venv/.run ## have a slot run again what it ran before
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one where that is possible
-stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
+stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try the tool without an account
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
 models: .venv/.run ## list the slots and what runs in each

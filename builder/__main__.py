@@ -1,6 +1,6 @@
 """The entry of ``python -m builder``, which messages tell people to type, and of ``numerai-builder``.
 
-In a checkout it is typed with whatever Python is first on PATH. If packages are missing there, the checkout's own
+In a checkout it is run with any Python that is first on PATH. If packages are missing there, the checkout's own
 ``.venv`` runs it, so that a line from a message works as it stands. Any Python 3 can read this file.
 """
 

@@ -1,4 +1,4 @@
-"""What the machine, the image and the account need before a model can be made and delivered: judged from facts.
+"""Checks of the machine, the image and the account, before a pickle is built and uploaded.
 
 Nothing is started, pulled or changed to find out.
 """
@@ -36,7 +36,7 @@ _OLD_DAYS = 90
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorCheck:
-    """One thing that was looked at. ``good`` is None where it could not be told, or where it asks for nothing."""
+    """One thing that was looked at. ``good`` is None if unknown, or if there is nothing to fix."""
 
     name: str
     good: bool | None
@@ -65,7 +65,7 @@ class ImageFound:
         pinned_there: Whether the registry has the pinned digest, where the reference means another or none now; None
             where it did not say.
         silence: Why the registry did not say.
-        stand_in: The look-alike that the config names, or None.
+        stand_in: The Python of the config's stand-in, or None.
         config: The config's file.
     """
 
@@ -119,13 +119,13 @@ def judge_image(found: ImageFound, today: dt.date) -> list[DoctorCheck]:
 def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> DoctorCheck:
     """Judge whether the tournament offers an image."""
     offered = tournament_images.find_image(ref, images, registry)
-    said = "; ".join(tournament_images.find_image_notes(ref, images, registry))
+    notes = "; ".join(tournament_images.find_image_notes(ref, images, registry))
     if offered is None or offered.deprecated:
-        what, _, fix = said.partition(": ")
-        return DoctorCheck(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)
+        what, _, fix = notes.partition(": ")
+        return DoctorCheck(name=OFFERED, good=False, text=what or f"{ref} has no tag to compare with", fix=fix)
     if offered.default:
         return DoctorCheck(name=OFFERED, good=True, text=f"{offered.image}:{offered.tag} is the tournament's default")
-    return DoctorCheck(name=OFFERED, good=None, text=said)
+    return DoctorCheck(name=OFFERED, good=None, text=notes)
 
 
 def judge_token(info: TokenInfo | None, source: str) -> DoctorCheck:
@@ -138,17 +138,18 @@ def judge_token(info: TokenInfo | None, source: str) -> DoctorCheck:
     text = f"{info.public_id} of {info.username}, from {source}"
     if tournament.UPLOAD_SCOPE not in info.scopes:
         return DoctorCheck(
-            name=TOKEN, good=False, text=f"{text}: lacks {tournament.UPLOAD_SCOPE}", fix=f"{make} {both}"
+            name=TOKEN, good=False, text=f"{text}: the scope {tournament.UPLOAD_SCOPE} is missing", fix=f"{make} {both}"
         )
     if tournament.DOWNLOAD_SCOPE not in info.scopes:
-        text = f"{text}: uploads; lacks {tournament.DOWNLOAD_SCOPE}, which only `download`, `why` and comparing need"
+        users = "only `download`, `why` and the comparison use it"
+        text = f"{text}: can upload; the scope {tournament.DOWNLOAD_SCOPE} is missing ({users})"
     return DoctorCheck(name=TOKEN, good=True, text=text)
 
 
 def judge_clock(ahead: float | None) -> DoctorCheck:
     """Judge by how many seconds this computer's clock is ahead of the server's."""
     if ahead is None:
-        return DoctorCheck(name=CLOCK, good=None, text="the server named no time")
+        return DoctorCheck(name=CLOCK, good=None, text="the server sent no time")
     if abs(ahead) <= _MOST_SECONDS_OFF:
         return DoctorCheck(name=CLOCK, good=True, text=f"within {_MOST_SECONDS_OFF:.0f} s of the server's")
     side = "ahead of" if ahead > 0 else "behind"

@@ -16,12 +16,12 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     │   ├── BuildError  3    a step of the Dockerfile failed
     │   └── EngineChoiceError  3  the engine that a person chose cannot be used
     ├── ImageError      3    the runner image
-    │   └── ImageNotFoundError  3  its registry has no such tag or digest
+    │   └── ImageNotFoundError  3  its registry does not have the tag or digest
     ├── NetworkError    4    a registry or an API
     │   ├── LoginError  4    what `docker login` keeps for a registry cannot be read
     │   ├── UnavailableError  4    no answer: it may or may not have been carried out
     │   └── ApiError    4    the tournament's API says no, in its own words
-    │       └── TokenError  4    it wants another token, or a scope that this one lacks
+    │       └── TokenError  4    it requires another token, or a scope that this one does not have
     └── RefusedError    5    policy, or not confirmed
 
 Findings (a validation that fails, a rebuild that differs) are values, not errors: exit code 1.
@@ -41,7 +41,7 @@ _RESOLVE_ATTEMPTS = 2
 
 
 # A clause that says what to do begins with one of these, or with a command.
-_VERBS = (
+_IMPERATIVES = (
     *(
         "archive",
         "ask",
@@ -88,11 +88,12 @@ _VERBS = (
         "restart",
     ),
     *("review", "run", "say", "see", "select", "send", "set", "shorten", "split", "start", "stop", "store", "take"),
+    *("close", "indent", "quote", "save"),
     *("train", "type", "unlock", "unset", "update", "upload", "use", "wait", "write"),
 )
 _INSTRUCTION = re.compile(
     r"(?:.*?: )??((?:(?:else|or|then|and|to),? )*"
-    rf"(?:(?i:{'|'.join(_VERBS)})\b(?![:=])|did you mean |`(?:make|python -m builder|numerai-builder|docker)\b))"
+    rf"(?:(?i:{'|'.join(_IMPERATIVES)})\b(?![:=])|did you mean |`(?:make|python -m builder|numerai-builder|docker)\b))"
 )
 _CLAUSE = re.compile(r"\S.*?(?=; |\n|[.?] (?=[A-Z`])|$)", re.DOTALL)
 
@@ -135,7 +136,7 @@ class UsageError(BuilderError):
 
 
 class ProblemsError(BuilderError):
-    """Several faults of one input, found together and reported together."""
+    """Several problems of one input, reported together."""
 
     exit_code = 2
 
@@ -145,16 +146,16 @@ class ProblemsError(BuilderError):
 
     @property
     def fix(self) -> str:
-        """What to do next about a single fault; several have no one fix."""
+        """What to do next if there is a single problem; else empty."""
         return super().fix if len(self.problems) == 1 else ""
 
 
 class ConfigError(ProblemsError):
-    """A config file: each fault is ``file:line: key.path: what is wrong; what would be right``."""
+    """A config file: each problem is ``file:line: key.path: what is wrong; what would be right``."""
 
 
 class BundleError(ProblemsError):
-    """A bundle: each fault names the file and the array or the key."""
+    """A bundle: each problem contains the file and the array or the key."""
 
 
 class ExportError(BuilderError):
@@ -178,7 +179,7 @@ class LibraryError(BuilderError):
 
 
 class DataError(ProblemsError):
-    """Live data that cannot be read, or that lacks what the model needs."""
+    """Live data that cannot be read, or does not have what the model requires."""
 
 
 class ArtifactError(BuilderError):
@@ -188,7 +189,7 @@ class ArtifactError(BuilderError):
 
 
 class FileTypeError(ArtifactError):
-    """A file there is none that this tool writes: a link, a device, a folder in its place, or too large."""
+    """A file of ``dist/NAME`` is a link, a device, a folder in place of a file, or too large."""
 
 
 class LockError(BuilderError):
@@ -212,13 +213,13 @@ class EngineChoiceError(EngineError):
 
 
 class ImageError(BuilderError):
-    """The runner image cannot be had, or is not one."""
+    """The runner image is not available, or is not a runner image."""
 
     exit_code = 3
 
 
 class ImageNotFoundError(ImageError):
-    """The registry answers, and has no such tag or digest."""
+    """The registry answers, but does not have the tag or digest."""
 
 
 class NetworkError(BuilderError):
@@ -228,7 +229,7 @@ class NetworkError(BuilderError):
 
 
 class UnavailableError(NetworkError):
-    """No answer came, or one that does not tell what became of the request.
+    """No answer came, or one that leaves the outcome of the request unknown.
 
     Attributes:
         what: What went wrong, without what to do next: for who knows better what that is.
@@ -266,7 +267,7 @@ class ApiError(NetworkError):
 
 
 class TokenError(ApiError):
-    """There is no token, the API does not know it, or it lacks a scope."""
+    """The token is missing, unknown to the API, or without a required scope."""
 
 
 class RefusedError(BuilderError):

@@ -1,4 +1,4 @@
-"""Work that must not be cut short half way: Ctrl-C and its kin wait until it is done."""
+"""Deferring of Ctrl-C and other signals during work that must not be interrupted."""
 
 from __future__ import annotations
 

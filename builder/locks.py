@@ -1,6 +1,6 @@
-"""File locks: work that one process does at a time, however many want to.
+"""File locks, for work that only one process may do at a time.
 
-The kernel frees a lock when its holder ends, however it ends, so that a lock file which is left behind blocks nobody.
+The kernel frees a lock when its holder ends, however it ends, so a leftover lock file blocks no process.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def acquire(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
     """
     lock = filelock.FileLock(path, mode=0o644, on_acquired=_sign)
     with contextlib.ExitStack() as undo:
-        with _translated(path):
+        with _translate_errors(path):
             holder = _take(lock, undo)
         if holder is not None:
             busy(holder)
-            with _translated(path):
+            with _translate_errors(path):
                 undo.enter_context(lock.acquire())
         yield
 
@@ -54,7 +54,7 @@ def is_held(path: Path) -> bool:
     Raises:
         errors.LockError: The file cannot be opened or locked.
     """
-    with _translated(path), contextlib.ExitStack() as undo:
+    with _translate_errors(path), contextlib.ExitStack() as undo:
         return path.exists() and _take(filelock.FileLock(path, fallback_to_soft=False), undo) is not None
 
 
@@ -63,10 +63,10 @@ def _take(lock: filelock.BaseFileLock, undo: contextlib.ExitStack) -> str | None
     try:
         undo.enter_context(lock.acquire(blocking=False))
     except filelock.Timeout:
-        said = ""
+        text = ""
         with contextlib.suppress(FileNotFoundError), open(lock.lock_file, "rb", opener=_open) as file:  # it just ended
-            said = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
-        return said if said and said.isprintable() else "another process"
+            text = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
+        return text if text and text.isprintable() else "another process"
     return None
 
 
@@ -85,7 +85,7 @@ def _sign(handle: int) -> None:
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

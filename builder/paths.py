@@ -28,19 +28,19 @@ def inside_folder() -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again (wheels, image inventories, shaped data), created on first use."""
-    folder = _moved(platformdirs.user_cache_path(_APP), "XDG_CACHE_HOME", ".cache")
+    folder = _migrate_folder(platformdirs.user_cache_path(_APP), "XDG_CACHE_HOME", ".cache")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def state_folder() -> Path:
     """Return the folder for what this machine must remember (what slots ran before), made on first use, private."""
-    folder = _moved(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")
+    folder = _migrate_folder(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
-def _moved(folder: Path, variable: str, earlier: str) -> Path:
+def _migrate_folder(folder: Path, variable: str, earlier: str) -> Path:
     """Move what 0.1 kept below ``~/earlier`` on every system to the folder that this system has for it; return that."""
     old = Path.home() / earlier / _APP
     if not os.environ.get(variable) and old != folder and old.is_dir() and not folder.exists():

@@ -1,4 +1,4 @@
-"""What a long stage may say while it works: a protocol that stages are handed, and the silent one.
+"""Progress of a long stage: the protocol that stages report to, and an implementation that prints nothing.
 
 The terminal's version lives in ``builder.cli``; stages never print.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told of steps as they begin and of notes a person should see."""
+    """Receives the steps of a stage as they begin, and notes for the user."""
 
     def step(self, text: str, /) -> None:
         """Say what is being done now; replaces the step before it."""
@@ -27,7 +27,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Says nothing: for programs and tests."""
+    """Progress that prints nothing: for programs and tests."""
 
     def step(self, text: str, /) -> None:
         """Say nothing."""

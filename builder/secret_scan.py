@@ -1,4 +1,4 @@
-"""Secrets where none belongs: found by what keys are called and by what values look like, and never shown again."""
+"""Detection of secrets in config files, by the names of keys and the form of values; messages never show them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VALUE = re.compile(
     r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # a sha256 in capitals is none
 )
 MIN_LENGTH = 4
-"""A secret shorter than this is too short to be told from other text, and to be one."""
+"""A secret shorter than this cannot be distinguished from other text."""
 
 
 def find(data: object, spelling: Mapping[KeyPath, str]) -> set[KeyPath]:

@@ -1,4 +1,4 @@
-"""Text for messages: values, names and what somebody else wrote, so that it can be printed."""
+"""Formatting for messages: values, lists of names, and untrusted text made safe to print."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_nearest(word: object, words: Iterable[str]) -> str | None:
     """Return the one of some names that a mistyped word was likely meant for."""
     import difflib  # noqa: PLC0415 - only a problem waits for it
 
-    # difflib is quadratic, and nobody mistypes a name of hundreds of letters.
+    # difflib is quadratic in the length of the word, and names are short.
     known = {name.lower(): name for name in words}
     near = difflib.get_close_matches(str(word)[:40].lower(), known, n=1)
     return known[near[0]] if near else None

@@ -33,11 +33,11 @@ def connect(
 
 def _ask_for_token() -> settings.ApiToken:
     if not terminal.is_interactive():
-        raise errors.TokenError(f"a token is needed, and none is set; {settings.CREDENTIALS_HINT}")
-    terminal.tell(f"A token is needed, and none is set: {settings.CREDENTIALS_HINT}; or type one in, for this once.")
+        raise errors.TokenError(f"the API token is missing; {settings.CREDENTIALS_HINT}")
+    terminal.tell(f"The API token is missing: {settings.CREDENTIALS_HINT}; or enter one for this command only.")
     public_id, secret = terminal.ask("public id:"), ""
     with contextlib.suppress(EOFError):
         secret = terminal.ask_hidden("secret key (not shown):") if public_id else ""
     if not public_id or not secret:
-        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.CREDENTIALS_HINT}")
+        raise errors.TokenError(f"no API token was entered; {settings.CREDENTIALS_HINT}")
     return settings.parse_typed_token(public_id, secret)

@@ -1,4 +1,4 @@
-"""``bundle check``: every fault of a bundle."""
+"""``bundle check``: list every problem of a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(*, path: BundlePath, json_wanted: Json = False) -> int:
-    """Print every fault of a bundle, or that it has none."""
+    """Print every problem of a bundle, or that there is none."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
     try:

@@ -29,7 +29,7 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
 
     folder = store.resolve_folder(path, paths.cache_folder())
     with store.report_as(path, folder):
-        found = _described(path, folder, read.read(folder))
+        found = _describe(path, folder, read.read(folder))
     if json_wanted:
         print(json.dumps(found))
         return 0
@@ -38,7 +38,7 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     return 0
 
 
-def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str, Any]:
+def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str, Any]:
     """Return what is in a bundle as plain data."""
     import numpy as np  # noqa: PLC0415
 
@@ -91,8 +91,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("kind", f"{found['kind']}, {found['parameters']:,} parameters"),
         *(("", _member_line(place, member)) for place, member in enumerate(found.get("members", ()))),
-        ("features", f"{len(found['features']):,}: {_listed(found['features'])}"),
-        ("benchmarks", _listed(found["benchmarks"]) or "none"),
+        ("features", f"{len(found['features']):,}: {_format_list(found['features'])}"),
+        ("benchmarks", _format_list(found["benchmarks"]) or "none"),
         ("post", ", then ".join(map(_step_line, found["post"])) or "none"),
         ("size", f"{filesize.decimal(found['bytes'])} in {len(found['files']):,} files"),
         ("golden", f"{golden['rows']:,} rows, {golden['missing']:,} of them with a missing input; {spread}"),
@@ -116,7 +116,9 @@ def _member_line(place: int, member: Mapping[str, Any]) -> str:
 def _step_line(step: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a step on one line; long lists of columns by their first."""
     ((name, keys),) = step.items()
-    told = (f"{key}: {_listed(value) if isinstance(value, list) else _plain(value)}" for key, value in keys.items())
+    told = (
+        f"{key}: {_format_list(value) if isinstance(value, list) else _plain(value)}" for key, value in keys.items()
+    )
     return f"{name} ({', '.join(told)})"
 
 
@@ -128,7 +130,7 @@ def _fact_line(fact: object) -> str:
     return _plain(fact)
 
 
-def _listed(names: Sequence[Any]) -> str:
+def _format_list(names: Sequence[Any]) -> str:
     return format_list([_plain(name) for name in names])
 
 

@@ -26,7 +26,7 @@ def compare(
     *,
     progress: Progress,
 ) -> str:
-    """Return how much their predictions are like each other, or why nobody can say: that ends no upload."""
+    """Return how similar the predictions are, or why they could not be compared; neither ends an upload."""
     try:
         return _compare(request, old, chosen, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:

@@ -28,7 +28,7 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
         stakes: What :func:`about_stakes` returned: only the whole word is a yes to each of these, and Enter is none.
 
     Raises:
-        errors.RefusedError: The person said no, or nobody is there to say yes.
+        errors.RefusedError: The user declined, or there is no terminal to ask at.
     """
     for line in facts:
         terminal.tell(f"  {line}")
@@ -54,7 +54,7 @@ def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[s
         yes: As :func:`ask` takes it.
 
     Raises:
-        errors.RefusedError: The person said no, or nobody is there to say yes.
+        errors.RefusedError: The user declined, or there is no terminal to ask at.
         errors.NetworkError: The slot cannot be read again.
     """
     ask(question, facts, yes=yes, stakes=about_stakes([slot], what))

@@ -36,7 +36,7 @@ def run(*, json_wanted: Json = False) -> int:
     ]
     said = [f"{sanitize(name)}  {sanitize(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
     rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
-    rows += [("lacks", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
+    rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
     terminal.print_table(rows)
     if lacking:
         print('a token with more scopes is made at numer.ai/account ("Create MCP Key" selects them)')

@@ -62,7 +62,7 @@ def _choose(named: str | None) -> tuple[Path | None, str]:
 
 
 def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.DoctorCheck]:
-    """Return a line for everything, in the order in which it is needed; ``absent`` says why there is no ``path``."""
+    """Return a line for everything, in the order of use; ``absent`` says why there is no ``path``."""
     progress.step("looking for an engine")
     on, found = _find_engine()
     lines = stage.judge_engine(found)
@@ -114,7 +114,7 @@ def _look_at_image(
     if ref == config_values.DEFAULT_IMAGE:
         ref = (pin.ref if pin else None) or account.default_image() or ""
         if not ref:
-            text = "default: nobody says what it stands for"
+            text = "`default` is not pinned, and the API did not answer"
             return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     source = settings.to_pull_reference(ref, account.registry)
     wanted = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
@@ -149,7 +149,7 @@ def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[boo
 def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
     """Return the digest that a reference has at its registry, whether what is pinned is there, or why neither is known.
 
-    What is pinned is asked for only where the reference means something else, or nothing, by now.
+    What is pinned is asked for only where the reference has changed or is gone.
     """
     digest, pinned_there, silence = None, None, ""
     with connections.connect(progress) as asked:
@@ -200,7 +200,7 @@ class _Account:
             text = f"the config names none (upload.model); `{upload}` names one"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
-            text = f"{model}: not known: the API did not tell of the account"
+            text = f"{model}: not known: the API did not return the account"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:

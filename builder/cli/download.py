@@ -45,7 +45,7 @@ def run(
         if target.exists():
             raise errors.UsageError(f"{target}: is there already; name another file with --to, or remove it")
         if not target.parent.is_dir():
-            raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
+            raise errors.UsageError(f"{target.parent}: is not a folder; create it, or pass another with --to")
         progress.step(f"fetching {sanitize(pickle.filename)}")
         try:
             came = remote_files.fetch_pickle(api, pickle, target, progress)

@@ -25,7 +25,7 @@ _LOCAL = (
 
 _STAND_IN = """\
 ********************************************************************************
-  MADE IN A STAND-IN, a look-alike of the runner image: good to try things out,
+  BUILT IN A STAND-IN, an image that imitates the runner: good to try things out,
   never to be uploaded. Where the image can be pulled:
   {again}
 ********************************************************************************"""

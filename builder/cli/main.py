@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _REMINDER_SECONDS = 3.0
 INTERRUPTED, BUG = 130, 70
 PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
-# What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
+# What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): not an internal error.
 _MACHINES_OWN = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG),
     *(errno.EIO, errno.ESTALE, errno.ENOLCK, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -37,7 +37,7 @@ _MACHINES_OWN = (
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
-    _open_what_is_closed()
+    _reopen_closed_streams()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -47,7 +47,7 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _open_what_is_closed() -> None:
+def _reopen_closed_streams() -> None:
     """Put an empty stream where one was closed (``<&-``): Python has none there, and a file would take its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -83,7 +83,7 @@ class _Failure:
     Attributes:
         code: The exit code.
         text: What is printed for a person.
-        fix: What to do next; empty if the text has no such part.
+        fix: What to do next; empty if the text does not say.
     """
 
     code: int
@@ -93,7 +93,7 @@ class _Failure:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        from builder.cli import parser  # noqa: PLC0415 - an error that says so where typer is not installed
+        from builder.cli import parser  # noqa: PLC0415 - reports an error if typer is not installed
 
         return parser.run(arguments)
     finally:
@@ -118,7 +118,7 @@ def _listen() -> list[int]:
     for number in interrupting.SIGNALS:
         if (
             signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP
-        ):  # nohup goes on without a terminal
+        ):  # nohup continues without a terminal
             signal.signal(number, interrupt)
     return interrupts
 

@@ -28,10 +28,10 @@ _COMPLETION = "_NUMERAI_BUILDER_COMPLETE"  # set by the shell script that --inst
 _COMMANDS = {
     "Pipeline": {
         "init": "write the config of BUNDLE: configs/NAME.yaml",
-        "pickle": "make the pickle of CONFIG in its image: dist/NAME/model.pkl",
+        "pickle": "build the pickle of CONFIG in its image: dist/NAME/model.pkl",
         "render": "write the Dockerfile of CONFIG and its context; needs no engine",
         "validate": "run the pickle of CONFIG in its image under the tournament's limits",
-        "verify": "make the pickle of CONFIG again and compare the bytes",
+        "verify": "build the pickle of CONFIG again and compare the bytes",
         "upload": "deploy the validated pickle of CONFIG to a model slot",
         "rollback": "have a slot run again what it ran before",
     },
@@ -41,7 +41,7 @@ _COMMANDS = {
     },
     "Bundles": {
         "bundle show": "print what is in BUNDLE",
-        "bundle check": "print every fault of BUNDLE",
+        "bundle check": "print every problem of BUNDLE",
         "bundle convert": "write a bundle of an older format in the present one, in its place or as NEW",
     },
     "Slots and uploaded pickles": {
@@ -65,7 +65,7 @@ _COMMANDS = {
     "Machine": {
         "doctor": "look at the engine, the image, the API, the token and the slot; change nothing",
         "engine": "find a container engine; install and start one where that is possible",
-        "stand-in": "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)",
+        "stand-in": "build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)",
         "sandbox": "run a local sandbox of the tournament until Ctrl-C: to try the tool without an account",
     },
 }
@@ -153,7 +153,7 @@ def _new_app(**settings: Any) -> typer.Typer:
 def _build() -> typer.Typer:
     epilog = (
         "exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
-        "70 a bug of ours, 130 interrupted, 141 the reader of the output went away"
+        "70 internal error, 130 interrupted, 141 the reader of the output went away"
     )
     app = _new_app(help=builder.__doc__, epilog=epilog)
     app.callback()(_take_version)

@@ -52,7 +52,7 @@ def run(
 def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     result, said = build.artifact, build.artifact.manifest
     packages = ", ".join(f"{name} {said.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
-    print(f"{result.pickle}  ({'made' if build.is_new else 'nothing changed since it was made'})")
+    print(f"{result.pickle}  ({'built' if build.is_new else 'nothing changed since it was built'})")
     terminal.print_table(
         [
             ("image", f"{said.image.ref} ({image_kinds.describe_kind(said.image, root)})"),

@@ -45,16 +45,16 @@ def run(
 ) -> int:
     """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
 
-    Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
+    If one reference cannot be resolved, the others are still pinned; its error sets the exit code.
     """
     with terminal.progress() as progress:
-        root, users = _wanted(what or ())
+        root, users = _find_users(what or ())
         lock = lockfile.read(root)
         registry = session.read_registry(root)
-        images = _offered(root, progress)
+        images = _list_offered(root, progress)
         with connections.connect(progress) as asked:
             answers = [
-                _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
+                _pin_reference(key, lock, images=images, registry=registry, asked=asked, progress=progress)
                 for key in sorted(users)
             ]
         outcomes = [one for one, _ in answers]
@@ -62,11 +62,11 @@ def run(
             changes = {one.key: one.pin for one in outcomes if one.pin}
             lockfile.update(
                 root,
-                lambda lock: _changed(lock, changes),
+                lambda lock: _replace_pins(lock, changes),
                 on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
     silent = isinstance(images, errors.NetworkError)
-    notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
+    notes = [f"could not list the tournament's images: {images}"] if silent else []
     if json_wanted:
         print(json.dumps(_report(root, outcomes, notes, users, check=check)))
     else:
@@ -78,18 +78,18 @@ def run(
     return 1 if any(one.state in bad or (check and one.pin) for one in outcomes) else 0
 
 
-def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
+def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
     """Return the folder of the lock file, and who uses each key of it."""
     paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _all_configs()
-    faults: list[str] = []
+    problems_found: list[str] = []
     loaded: list[config.Config] = []
     for path in paths:
         try:
             loaded.append(config.load(path))
         except errors.ConfigError as error:
-            faults += error.problems
-    if faults:
-        raise errors.ConfigError(faults)
+            problems_found += error.problems
+    if problems_found:
+        raise errors.ConfigError(problems_found)
     roots = {one.root for one in loaded} or {Path.cwd()}
     if len(roots) > 1:
         raise errors.UsageError(
@@ -118,7 +118,7 @@ def _read_key(text: str) -> str:
         raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
 
 
-def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
+def _list_offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
     """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
@@ -128,7 +128,7 @@ def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.N
         return error
 
 
-def _outcome(
+def _pin_reference(
     key: str,
     lock: lockfile.LockFile,
     *,
@@ -179,7 +179,7 @@ def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool |
         return str(error)
 
 
-def _changed(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
+def _replace_pins(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
     for key, one in changes.items():
         lock = lock.with_pin(key, one)
     return lock
@@ -214,7 +214,7 @@ def _tell(
 
 
 def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
-    """Return what is said of a reference, below its name."""
+    """Return the lines to print below a reference."""
     lines = [("stands for", one.ref)] if one.key != one.ref else []
     if one.old_pin and (one.state in {"moved", "gone"}):
         lines.append(("was", f"{one.old_pin.digest} ({one.old_pin.pinned})"))

@@ -22,7 +22,7 @@ def run(
     write: Annotated[bool, Option("--write", help="let it change something")] = False,
     json_wanted: Json = False,
 ) -> int:
-    """Send a GraphQL text of the user's own."""
+    """Send a GraphQL document."""
     from builder.tournament import query_check  # noqa: PLC0415 - a GraphQL parser
 
     text = _given(query)

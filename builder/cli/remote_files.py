@@ -61,7 +61,7 @@ def fetch_pickle(
     """Fetch a pickle's bytes through the slot that it belongs to.
 
     Raises:
-        errors.TokenError: The token lacks the scope.
+        errors.TokenError: The token does not have the scope.
         errors.NetworkError: It could not be fetched.
     """
     slot = pickle.owner or next(iter(pickle.slots), "")

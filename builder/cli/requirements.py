@@ -25,7 +25,7 @@ ALL = tuple(dict.fromkeys((*BASE, *BUILD)))
 
 
 def missing(modules: Iterable[str] = ALL) -> list[str]:
-    """Return those of the modules that are not installed; imports none of them."""
+    """Return those of the modules that are not installed; does not import them."""
     return [name for name in modules if not _is_installed(name)]
 
 

@@ -1,4 +1,4 @@
-"""``stand-in``: make a look-alike of the runner image."""
+"""``stand-in``: build an image that imitates the runner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Make a look-alike image, unless it is there."""
+    """Build a stand-in image unless it exists."""
     stand_in.check_python(python)
     with terminal.progress() as progress:
         made = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)

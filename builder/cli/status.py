@@ -30,15 +30,15 @@ def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
         one = slot_status.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
         failure = _explain(api, one, uploaded) if one else None
     if one is None:
-        found, ownerless = slot_status.judge_all(account.slots, uploaded), slot_status.find_ownerless(uploaded)
+        statuses, ownerless = slot_status.judge_all(account.slots, uploaded), slot_status.find_ownerless(uploaded)
         if json_wanted:
             data = {
-                "slots": [listing.standing_data(each) for each in found],
+                "slots": [listing.standing_data(each) for each in statuses],
                 "ownerless": [each.id for each in ownerless],
             }
             print(json.dumps({"format": 1, "round": _round_data(current, now), **data}))
         else:
-            _tell_all(found, current, now)
+            _tell_all(statuses, current, now)
             for each in ownerless:
                 print(
                     f"a validated pickle is waiting, uploaded for no slot: {listing.pickle_line(each)}  -> "
@@ -63,9 +63,9 @@ def _explain(
     return None
 
 
-def _tell_all(found: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
+def _tell_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
     print(times.describe_round(current, now))
-    if not found:
+    if not statuses:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return
     rows = [
@@ -76,13 +76,13 @@ def _tell_all(found: Sequence[slot_status.SlotStatus], current: tournament.Round
             sanitize(one.reason),
             _todo(one),
         )
-        for one in found
+        for one in statuses
     ]
     if terminal.fits(rows):
         terminal.print_table(rows)
         return
     terminal.print_table([row[:-1] for row in rows])
-    for one in found:  # each whole, to be copied
+    for one in statuses:  # each whole, to be copied
         if one.todo:
             print(f"  {_todo(one)}")
 

@@ -164,7 +164,7 @@ def _look_ahead(
     Args:
         api: The tournament.
         pickle: What is run.
-        slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
+        slot: What it is run for; None for any slot that runs it, else the slot that it was uploaded for.
     """
     account = api.get_account()
     current, now = api.get_round()

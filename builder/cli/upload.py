@@ -38,7 +38,7 @@ def run(
         str | None,
         Option("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model"),
     ] = None,
-    create: Annotated[bool, Option("--create", help="make the slot where there is none of this name")] = False,
+    create: Annotated[bool, Option("--create", help="create the slot if it does not exist")] = False,
     clear_webhook: Annotated[bool, Option("--clear-webhook", help="take the slot's webhook away")] = False,
     trigger: Annotated[bool, Option("--trigger", help="have the tournament run it once it is assigned")] = False,
     again: Annotated[bool, Option("--again", help="send it again though an upload of it failed there")] = False,
@@ -52,12 +52,12 @@ def run(
     """Deploy; exit 1 when the tournament finds the pickle bad."""
     chosen = target.find_target(project.choose_config(config))
     root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
-    with terminal.progress() as progress, contextlib.ExitStack() as held:
+    with terminal.progress() as progress, contextlib.ExitStack() as stack:
         artifact = target.load_artifact(chosen, progress, locked=locked)
         proof = local_checks.check_artifact(artifact, wanted=chosen.config.data_version if chosen.config else None)
-        reserve = None if dry_run else held.enter_context(slot_log.reserve_space())
-        api = held.enter_context(api_session.connect(progress, root=root))
-        asked = held.enter_context(connections.connect(progress))
+        reserve = None if dry_run else stack.enter_context(slot_log.reserve_space())
+        api = stack.enter_context(api_session.connect(progress, root=root))
+        asked = stack.enter_context(connections.connect(progress))
         remote_checks.check_token(api)
         account = api.get_account()
         name, origin = model, ""
@@ -79,7 +79,7 @@ def run(
         host = session.read_registry(root)
 
         def compare(plan: UploadPlan) -> UploadPlan:
-            return _compared(plan, chosen, api, root, progress)
+            return _add_similarity(plan, chosen, api, root, progress)
 
         if reserve is None:
             _tell_plan(
@@ -90,30 +90,32 @@ def run(
             return 0
         if slot:
             name = slot.name
-        held.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
-        held.enter_context(slot_log.lock_slot(name))
+        stack.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
+        stack.enter_context(slot_log.lock_slot(name))
         old_records.migrate(root, account.slots)
-        plan = _agreed(api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes)
-        done = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
-        plan = _at_the_end(api, plan, done)
-    _tell(done, plan, json_wanted=json_wanted)
-    return 1 if done.failure else 0
+        plan = _get_agreement(
+            api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes
+        )
+        result = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
+        plan = _refresh_round(api, plan, result)
+    _tell(result, plan, json_wanted=json_wanted)
+    return 1 if result.failure else 0
 
 
-def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.UploadResult) -> UploadPlan:
+def _refresh_round(api: tournament.Tournament, plan: UploadPlan, result: deploy.UploadResult) -> UploadPlan:
     """Return the plan with the round as it is now, where its times are told: it may have closed since."""
-    run = _last_run(done)
+    run = _last_run(result)
     if run and status.had_no_round(run):
         with contextlib.suppress(errors.NetworkError):  # what is done is done
             return remote_checks.refresh_round(api, plan)
     return plan
 
 
-def _last_run(done: deploy.UploadResult) -> tournament.Run | None:
-    return done.run or next(iter(done.pickle.runs), None)
+def _last_run(result: deploy.UploadResult) -> tournament.Run | None:
+    return result.run or next(iter(result.pickle.runs), None)
 
 
-def _compared(
+def _add_similarity(
     plan: UploadPlan,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -146,7 +148,7 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
     return name, create or slots.match_slot(account, name) is None
 
 
-def _agreed(
+def _get_agreement(
     api: tournament.Tournament,
     plan: UploadPlan,
     notes: tuple[str, ...],
@@ -156,7 +158,7 @@ def _agreed(
 ) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
     if not yes and not terminal.is_interactive():
-        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+        _agree(plan, notes, yes=False)  # raises without a terminal, before the slow comparison
     plan = remote_checks.refresh_plan(api, compare(plan))
     while True:
         _agree(plan, notes, yes=yes)
@@ -191,57 +193,55 @@ def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -
     print("nothing was changed (--dry-run)")
 
 
-def _tell(done: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
+def _tell(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
-        failure = done.failure
+        failure = result.failure
         data = {
             "format": 1,
-            "slot": done.slot.name,
-            "pickle": done.pickle.id,
+            "slot": result.slot.name,
+            "pickle": result.pickle.id,
             "good": failure is None,
-            "receipt": done.receipt,
-            "log": list(failure.log if failure else done.log),
+            "receipt": result.receipt,
+            "log": list(failure.log if failure else result.log),
             "failure": failure.data() if failure else None,
         }
         print(json.dumps(data))
-    elif done.failure:
-        _tell_failure(done, plan)
+    elif result.failure:
+        _tell_failure(result, plan)
     else:
-        _tell_good(done, plan)
+        _tell_good(result, plan)
 
 
-def _tell_failure(done: deploy.UploadResult, plan: UploadPlan) -> None:
-    failure = done.failure
+def _tell_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
+    failure = result.failure
     if failure is None:
         return
-    print(f"FAILED: {sanitize(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    print(f"FAILED: {sanitize(result.pickle.filename)} ({result.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
         print(f"  it says  {sanitize(text)}")
     print(f"  cause    {failure.cause}")
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
-    if assign.get_pickle_id(done.slot) == done.pickle.id:
+    if assign.get_pickle_id(result.slot) == result.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
-    elif done.changed_elsewhere:
-        print(
-            f"  {plan.name} runs {assign.describe_pickle(done.slot)}, which someone else assigned meanwhile: it is kept"
-        )
+    elif result.changed_elsewhere:
+        print(f"  {plan.name} runs {assign.describe_pickle(result.slot)}, which someone else assigned meanwhile: kept")
     else:
-        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(done.slot)}")
-    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
+        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(result.slot)}")
+    print("  if the model did not cause that: --again (make: AGAIN=1) sends it again")
 
 
-def _tell_good(done: deploy.UploadResult, plan: UploadPlan) -> None:
-    name = sanitize(done.slot.name)
+def _tell_good(result: deploy.UploadResult, plan: UploadPlan) -> None:
+    name = sanitize(result.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
-    print(f"{name} runs {planning.describe_pickle(done.pickle)}  ({read})")
-    run = _last_run(done)
-    if done.run:
-        print(f"run {done.run.id}: {sanitize('; '.join((done.run.status, *done.run.descriptions)))}")
-        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(done.log, _LOG_LINES)))
+    print(f"{name} runs {planning.describe_pickle(result.pickle)}  ({read})")
+    run = _last_run(result)
+    if result.run:
+        print(f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}")
+        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.describe_round(plan.round, plan.now)}')
-    if done.receipt and done.receipt["previous"]:
-        print(f"before: {sanitize(done.receipt['previous'])}; back: python -m builder rollback {name}")
+    if result.receipt and result.receipt["previous"]:
+        print(f"before: {sanitize(result.receipt['previous'])}; back: python -m builder rollback {name}")
     print(f"{plan.request.artifact.folder / 'receipt.json'}")

@@ -32,7 +32,8 @@ def run(
     config: Target = None,
     locked: Locked = False,
     stand_in: Annotated[
-        str | None, Option("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
+        str | None,
+        Option("--stand-in", metavar="PYTHON", help="run it in this stand-in image instead of the one it was built in"),
     ] = None,
     yes: StartEngine = False,
     json_wanted: Json = False,
@@ -51,7 +52,7 @@ def run(
     with terminal.progress() as progress:
         target.load_artifact(
             chosen, progress, locked=locked
-        )  # what is wrong with it is said before anything is started
+        )  # problems with it are reported before anything is started
         on = engine_session.connect(progress, yes=yes)
         with artifact.lock_folder(chosen.folder, progress), engine_run.start(on) as identity:
             made = target.load_artifact(chosen, progress, locked=locked)

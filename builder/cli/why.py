@@ -39,7 +39,7 @@ class _Case:
 
     name: str
     pickle: tournament.UploadedPickle
-    fault: status.PickleFailure
+    failure: status.PickleFailure
     log: tuple[str, ...]
 
 
@@ -54,13 +54,13 @@ def run(
     ] = None,
     stand_in: Annotated[
         str | None,
-        Option("--stand-in", metavar="PYTHON", help="where the image cannot be had: run it in this look-alike"),
+        Option("--stand-in", metavar="PYTHON", help="if the image is not available: run it in this stand-in image"),
     ] = None,
     no_run: Annotated[bool, Option("--no-run", help="read what the tournament says and run nothing")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
+    """Explain why the pickle of a slot failed; exit 1, or 0 if none failed."""
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(stage, live, benchmarks, stand_in)
@@ -79,7 +79,7 @@ def run(
                 )
             except errors.BuilderError as error:
                 reason = str(error)
-    cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
+    cause = stage.conclude(case.failure, list(case.log), here, again=f"python -m builder trigger {case.name}")
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
         print(json.dumps(_data(case, here, reason, cause)))
@@ -92,7 +92,7 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
     """Refuse what cannot be run with before anything is asked.
 
     Raises:
-        errors.UsageError: There is no such look-alike, or benchmark predictions are named without their live data.
+        errors.UsageError: There is no stand-in of that Python, or benchmark predictions are passed without live data.
         errors.DataError: A file is not there, or no parquet file.
     """
     from builder.image import stand_in  # noqa: PLC0415
@@ -110,7 +110,7 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
 
 
 def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
-    """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
+    """Refuse a stand-in with another Python than the image's: the pickle would fail for that alone.
 
     Raises:
         errors.UsageError: It is of another.
@@ -136,11 +136,11 @@ def _find_case(
         [found.pickle, status.find_newer_upload(found, uploaded)] if isinstance(found, tournament.Slot) else [found]
     )
     for pickle in candidates:
-        fault = status.find_failure(pickle) if pickle else None
-        if pickle is not None and fault is not None:
+        failure = status.find_failure(pickle) if pickle else None
+        if pickle is not None and failure is not None:
             name = found.name if isinstance(found, tournament.Slot) and pickle is found.pickle else pickle.id
-            log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
-            return _Case(name=name, pickle=pickle, fault=fault, log=log)
+            log = tuple(line.message for line in waiting.read_log(api, pickle, failure))
+            return _Case(name=name, pickle=pickle, failure=failure, log=log)
     if all(pickle is None for pickle in candidates):
         pickle_argument.resolve_pickle(api, found)  # says that there is none
     return None
@@ -170,7 +170,7 @@ def _run_here(
             pickle=content,
             image=where,
             python=image.read_inventory(where, on, identity).python,
-            built_on=_made_on(content),
+            built_on=_find_build_python(content),
             live=files[0],
             benchmarks=files[1],
             limits=config.ValidateConfig().limits,
@@ -188,7 +188,7 @@ def _fetch_live(
         raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
 
 
-def _made_on(content: Path) -> str | None:
+def _find_build_python(content: Path) -> str | None:
     """Return the Python that a pickle was made on, where it was made here."""
     sha256 = artifact.hash_file(content)
     here = [found for _, found in artifact.read_manifests(Path.cwd()) if found.pickle.sha256 == sha256]
@@ -213,10 +213,10 @@ def _tell_good(
 
 
 def _tell(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
-    fault = case.fault
+    failure = case.failure
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{fault.where} {sanitize(fault.status)}")]
-    rows += [("", f"it says: {sanitize(text)}") for text in fault.descriptions]
+    rows = [("there", f"{failure.where} {sanitize(failure.status)}")]
+    rows += [("", f"it says: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
     if here is None:
         rows.append(("here", "not run: " + " ".join(sanitize(reason).split())))
@@ -234,8 +234,8 @@ def _tell(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagn
 
 
 def _data(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
-    fault = case.fault
-    there = {"where": fault.where, "status": fault.status, "descriptions": fault.descriptions, "log": case.log}
+    failure = case.failure
+    there = {"where": failure.where, "status": failure.status, "descriptions": failure.descriptions, "log": case.log}
     ran: dict[str, object] = {"ran": False, "reason": reason}
     if here is not None:
         image = here.task.image

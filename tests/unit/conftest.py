@@ -51,7 +51,7 @@ def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
-    """Give back what a verb that was run in this process listened to."""
+    """Restore the signal handlers that a command in this process replaced."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -66,7 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
-    """Return the registries that every verb asks."""
+    """Return the registries that every command asks."""
     made = FakeRegistries()
     monkeypatch.setattr(connections, "connect", made.connect)
     return made
@@ -74,7 +74,7 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """Return the engine that every verb gets."""
+    """Return the engine that every command gets."""
     made = FakeEngine(tmp_path / "engine")
     made.add_image("runner:1", layers=("sha256:1",))
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: made)

@@ -55,7 +55,7 @@ def test_no_engine_is_one_line() -> None:
     assert (line.good, line.text, line.fix) == (False, "DOCKER_HOST=x: one; two", "choose another")
 
 
-def test_what_an_engine_lacks_is_named() -> None:
+def test_what_an_engine_is_missing_is_reported() -> None:
     assert verdicts(engine_with(free=10**9))["disk"] is False
     assert verdicts(engine_with(free=None))["disk"] is None
     assert verdicts(engine_with(memory=2 << 30))["memory"] is False
@@ -63,7 +63,7 @@ def test_what_an_engine_lacks_is_named() -> None:
     assert verdicts(engine_with(facts=arm))["platform"] is None
 
 
-def test_the_age_of_a_pin_is_told() -> None:
+def test_the_age_of_a_pin_is_printed() -> None:
     lines = image_with()
     assert verdicts(lines) == {"image": True, "pin": True}
     assert "pinned 9 days ago" in lines[1].text

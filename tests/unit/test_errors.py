@@ -51,7 +51,7 @@ def test_no_error_is_taken_for_a_finding_or_success() -> None:
 
 
 @pytest.mark.parametrize("kind", [errors.ConfigError, errors.BundleError, errors.DataError])
-def test_faults_are_told_together_a_line_each(kind: type[errors.ProblemsError]) -> None:
+def test_problems_are_reported_together_one_per_line(kind: type[errors.ProblemsError]) -> None:
     error = kind(["first: wrong", "second: wrong"])
     assert error.problems == ("first: wrong", "second: wrong")
     assert str(error) == "first: wrong\nsecond: wrong"
@@ -69,6 +69,9 @@ def test_faults_are_told_together_a_line_each(kind: type[errors.ProblemsError]) 
         "could not pull it: no route\n<Pull it by hand where there is a network (`docker pull`)>",
         "error: it failed; <look at it>\ninterrupted\nslot runs what it ran",
         "export: load uses `x`; <write it to a file>",
+        "m.yaml:3: this key has no value; <indent the lines below it>",
+        "m.yaml: the quotes never end; <close them>",
+        "m.yaml:1: byte 3 is not UTF-8; <save the file as UTF-8>",
         "`default` is not pinned",
         "not confirmed; nothing was changed",
     ],

@@ -43,7 +43,7 @@ def test_a_pickle_is_made_once_and_again_when_something_changed(
     digest = made.manifest.pickle.sha256
     assert err == "", "quiet where nobody watches"
     for text in (
-        f"{made.pickle}  (made)",
+        f"{made.pickle}  (built)",
         "runner:1 (a local image)",
         f"numpy {made.manifest.image.packages['numpy']}",
     ):
@@ -54,10 +54,10 @@ def test_a_pickle_is_made_once_and_again_when_something_changed(
 
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
     assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
     (project / "configs" / "small.yaml").write_text(CONFIG + "# a comment\nupload: {model: slot}\n")
     assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
 
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert make("--json") == 0
@@ -76,7 +76,7 @@ def test_a_rebuild_of_the_same_bytes_keeps_what_was_said_of_them(
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
     engine.add_image("runner:1", layers=("sha256:2",))  # another image by the same name, with the same Python
     assert make() == 0
-    assert "(made)" in read_output(capsys)[0]
+    assert "(built)" in read_output(capsys)[0]
     again = artifact.load(folder).manifest
     assert (again.pickle, again.image.identity) != (first.pickle, first.image.identity)
     assert again.pickle == first.pickle
@@ -185,7 +185,7 @@ def test_a_forged_artifact_counts_as_made(
     write_artifact(project, engine)
     read_output(capsys)
     assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
 
 
 def test_validate_says_what_held_and_what_was_used(

@@ -183,10 +183,10 @@ def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
             text = command.CONFIG.replace("bundles/small", bundle)
             (configs / "small.yaml").write_text(text)
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(nothing changed since it was made)" in read_output(capsys)[0]
+            assert "(nothing changed since it was built)" in read_output(capsys)[0]
             (project / "dist" / "small" / "manifest.json").unlink()
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(made)" in read_output(capsys)[0]
+            assert "(built)" in read_output(capsys)[0]
             assert artifact.load(project / "dist" / "small").manifest == first
         assert len(server.requests) == 1
     assert "sesame" not in (project / "dist" / "small" / "manifest.json").read_text()

@@ -169,7 +169,7 @@ def test_an_api_that_is_silent_is_a_note(
     registries.digests[REF] = DIGEST
     api.down = True
     assert call("pin") == 0
-    assert "note: what the tournament says of these images is not known: api: no connection" in read_output(capsys)[0]
+    assert "note: could not list the tournament's images: api: no connection" in read_output(capsys)[0]
     assert lockfile.read(project).images[REF].digest == DIGEST
 
 

@@ -52,7 +52,7 @@ def test_another_list_of_names_is_a_change(
     write_artifact(project, engine)
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"], "other": []}}')
     assert call("pickle", "configs/small.yaml") == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "riskier"]}}')
     assert call("validate", "configs/small.yaml") == 2
     assert (
