@@ -181,7 +181,7 @@ def test_a_registry_that_is_silent_changes_nothing(
     assert call("pin") == 4
     out, _ = read_output(capsys)
     assert f"{REF}  NOT KNOWN  (of small)" in out
-    assert f"{REF}: no connection" in out
+    assert f"{REF}: could not connect" in out
     assert not (project / lockfile.NAME).exists()
 
 

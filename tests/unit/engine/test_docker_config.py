@@ -122,11 +122,11 @@ UNRESOLVED: dict[str, tuple[dict[str, str], object, str]] = {
         {"currentContext": "far\x1b[2J"},
         r"^currentContext of .*/config\.json: the docker context far\\x1b\[2J does not exist; choose",
     ),
-    "context that is damaged": ({"DOCKER_CONTEXT": "torn"}, None, r"context torn is damaged: .*invalid JSON"),
+    "context that is damaged": ({"DOCKER_CONTEXT": "torn"}, None, r"context torn cannot be used: .*invalid JSON"),
     "context without an engine": (
         {"DOCKER_CONTEXT": "bare"},
         None,
-        r"context bare is damaged: .* has no Endpoints\.docker",
+        r"context bare cannot be used: .* has no Endpoints\.docker",
     ),
     "context without a key": ({"DOCKER_CONTEXT": "half"}, None, r"context half .*: cannot read key\.pem \(No such"),
     "file cut short": ({}, b'{"auths": {', r"config\.json: invalid JSON \(.*\); fix the file, or move it"),
