@@ -78,8 +78,10 @@ class Client:
 
     def authorise(self, slot: str | None = "fresh", filename: str = "model.pkl") -> tuple[str, str]:
         """Return the stored name and the address for an upload."""
-        found = self.data(AUTHORISE, filename=filename, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
-        return found["filename"], found["url"]
+        actual = self.data(
+            AUTHORISE, filename=filename, modelId=self._sandbox.state.get_slot(slot).id if slot else None
+        )
+        return actual["filename"], actual["url"]
 
     def upload(self, slot: str | None = "fresh", content: bytes = b"a pickle", filename: str = "model.pkl") -> Any:
         """Authorise, store and register; returns what registering answered."""
@@ -89,8 +91,8 @@ class Client:
 
     def pickle(self, pickle_id: str) -> Any:
         """Return a registered pickle."""
-        [found] = self.data(PICKLES, id=pickle_id)
-        return found
+        [actual] = self.data(PICKLES, id=pickle_id)
+        return actual
 
 
 def send(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Response:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def data() -> Iterator[live.Live]:
     """Few rows of live data, made once."""
-    with live.Live(rows=50) as made:
-        yield made
+    with live.Live(rows=50) as built:
+        yield built
 
 
 @pytest.fixture(scope="session")
@@ -50,23 +50,23 @@ def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def sandbox(data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
     """A sandbox by which everything that was stored passes."""
-    with server.start(data=data, state=sandbox_state.default_state(words)) as made:
-        yield made
+    with server.start(data=data, state=sandbox_state.default_state(words)) as built:
+        yield built
 
 
 @pytest.fixture(scope="session")
 def enough_data() -> Iterator[live.Live]:
     """Live data of so many rows that a run on it means something."""
-    with live.Live(rows=500) as made:
-        yield made
+    with live.Live(rows=500) as built:
+        yield built
 
 
 @pytest.fixture
 def judging_sandbox(look_alikes: str, enough_data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
     """A sandbox that really runs what is registered, and leaves nothing on the engine."""
     judge = runner.Runner(registry=look_alikes, data=enough_data)
-    with server.start(judge=judge, data=enough_data, state=sandbox_state.default_state(words)) as made:
-        yield made
+    with server.start(judge=judge, data=enough_data, state=sandbox_state.default_state(words)) as built:
+        yield built
     with registry.connect_engine() as api:
         assert api.containers(all=True, filters={"label": judge.label}) == []
         assert not api.volumes(filters={"label": judge.label})["Volumes"]

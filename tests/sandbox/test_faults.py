@@ -70,13 +70,13 @@ def test_a_query_is_answered_something_else_once(
     assert headers.items() <= answer.headers.items()
     ask.data("{ account { id } }")
     assert sandbox.faults.left() == 0
-    assert [one.status for one in sandbox.requests.of("account")] == [status, 200]
+    assert [item.status for item in sandbox.requests.of("account")] == [status, 200]
 
 
 def test_a_fault_is_used_as_often_as_it_says_and_after_as_many_as_it_says(
     sandbox: server.Sandbox, ask: client.Client
 ) -> None:
-    sandbox.faults.add("POST", faults.status(500), times=2, after=1, when=lambda one: not one.had_token)
+    sandbox.faults.add("POST", faults.status(500), times=2, after=1, when=lambda item: not item.had_token)
     nobody = client.Client(sandbox, None)
     assert [nobody.post("{ listDatasets }").status for _ in range(4)] == [200, 500, 500, 200]
     sandbox.faults.add("listDatasets", faults.status(500), times=None)
@@ -137,7 +137,7 @@ def test_a_put_is_reset_in_mid_body_and_nothing_is_stored(sandbox: server.Sandbo
     sandbox.faults.add("PUT", faults.reset(after_bytes=1_000_000))
     with pytest.raises(GONE):
         put(url)
-    assert [one.read for one in sandbox.requests.of("PUT")] == [1_000_000]
+    assert [item.read for item in sandbox.requests.of("PUT")] == [1_000_000]
     assert not is_stored(sandbox, stored)
     assert put(url).status == 200
 
@@ -180,7 +180,7 @@ def test_a_put_is_refused_before_its_body_is_read(sandbox: server.Sandbox, ask: 
     sandbox.faults.add("PUT", faults.early(faults.status(503)))
     small = put(url, b"x")
     assert (small.status, small.headers["Connection"]) == (503, "close")
-    assert [one.read for one in sandbox.requests.of("PUT")] == [0]
+    assert [item.read for item in sandbox.requests.of("PUT")] == [0]
 
 
 @pytest.mark.parametrize("etag", ["sent", "stored"])
@@ -221,21 +221,21 @@ def test_a_put_is_sent_to_another_host(sandbox: server.Sandbox, ask: client.Clie
     location = put(ask.authorise()[1]).headers["Location"]
     assert location.startswith(f"http://{host}/storage-2/")
     assert put(location).status == 200, "it would take it, and the record of who asked says which host was named"
-    assert [one.host for one in sandbox.requests.of("PUT")] == [sandbox.address, host]
+    assert [item.host for item in sandbox.requests.of("PUT")] == [sandbox.address, host]
 
 
 def test_assigning_answers_or_does_something_else(sandbox: server.Sandbox, ask: client.Client) -> None:
     slot = sandbox.state.get_slot("running")
-    before, made = sandbox.state.add_pickle(slot, "before.pkl", assign=True), ask.upload()
+    before, built = sandbox.state.add_pickle(slot, "before.pkl", assign=True), ask.upload()
     sandbox.faults.add("assignPickleToModel", faults.assigns_another(before.id))
-    ask.data(client.ASSIGN, modelId=slot.id, pickleId=made["id"])
+    ask.data(client.ASSIGN, modelId=slot.id, pickleId=built["id"])
     assert slot.pickle_id == before.id
     sandbox.faults.add("assignPickleToModel", faults.answers("assignPickleToModel", "something"))
-    assert ask.data(client.ASSIGN, modelId=slot.id, pickleId=made["id"]) == "something"
-    assert slot.pickle_id == made["id"]
+    assert ask.data(client.ASSIGN, modelId=slot.id, pickleId=built["id"]) == "something"
+    assert slot.pickle_id == built["id"]
     sandbox.faults.add("account", faults.shows_another(before.id))
     read = "{ account { models { computePickleUpload { id } } } }"
-    assert [one["computePickleUpload"] for one in ask.data(read)["models"] if one["computePickleUpload"]] == [
+    assert [item["computePickleUpload"] for item in ask.data(read)["models"] if item["computePickleUpload"]] == [
         {"id": before.id}
     ]
 
@@ -254,4 +254,4 @@ def test_no_record_holds_a_secret(sandbox: server.Sandbox, ask: client.Client) -
     assert token.secret_key not in text
     assert token.public_id not in text
     assert "Signature" not in text
-    assert all(one.had_token == (one.method == "POST") for one in sandbox.requests)
+    assert all(item.had_token == (item.method == "POST") for item in sandbox.requests)

@@ -50,7 +50,7 @@ def test_what_is_refused_is_written_down_too(
 def test_a_request_is_called_by_the_name_in_its_text(sandbox: Sandbox, ask: client.Client) -> None:
     ask.post("query mine { account { username } }")
     ask.post("{ account { username } }")
-    assert [one.operation for one in sandbox.requests] == ["mine", "account"]
+    assert [item.operation for item in sandbox.requests] == ["mine", "account"]
     assert (sandbox.requests.count("mine"), sandbox.requests.count("account")) == (1, 2)
 
 
@@ -75,7 +75,7 @@ def test_a_variable_of_type_string_may_stand_where_an_id_is_declared_and_nowhere
 def test_the_token_says_who_asks_and_what_they_may_do(sandbox: Sandbox, ask: client.Client) -> None:
     account = ask.data("{ account { username maxModelSlots models { name tournament archived submissionWebhook } } }")
     assert account["username"] == "sandbox_user"
-    assert {one["name"] for one in account["models"]} == {
+    assert {item["name"] for item in account["models"]} == {
         "fresh", "running", "hooked", "old_one", "signals_one", "staked",
     }  # fmt: skip
     info = client.Client(sandbox, sandbox_state.READ_ONLY).data("{ apiTokenInfo { accountUsername scopes } }")
@@ -95,12 +95,12 @@ def test_without_a_good_token_errors_is_an_object(sandbox: Sandbox, status: int)
 def test_what_is_public_is_answered_without_a_token(sandbox: Sandbox) -> None:
     nobody = client.Client(sandbox, None)
     images = nobody.data("{ computePickleDockerImages { image tag default deprecated experimental } }")
-    assert [one["image"] for one in images if one["default"]] == ["numerai_predict_py_3_11"]
-    assert not any(one["deprecated"] for one in images)
-    assert any(one["experimental"] for one in images)
+    assert [item["image"] for item in images if item["default"]] == ["numerai_predict_py_3_11"]
+    assert not any(item["deprecated"] for item in images)
+    assert any(item["experimental"] for item in images)
     every = nobody.data("{ computePickleDockerImages(deprecated: true) { image } }")
     assert len(every) == len(images) + 1
-    assert [one["name"] for one in nobody.data("{ computePickleDataVersions { name } }")] == ["v5.2", "v5.1", "v5.3"]
+    assert [item["name"] for item in nobody.data("{ computePickleDataVersions { name } }")] == ["v5.2", "v5.1", "v5.3"]
     [current] = nobody.data("{ rounds(number: 0, tournament: 8) { number openTime closeTime } }")
     assert current["number"] == 1000
 
@@ -117,9 +117,9 @@ def test_data_is_listed_and_fetched_by_an_address_that_takes_no_token(sandbox: S
 
 
 def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask: client.Client) -> None:
-    one, two = (ask.authorise(filename="mlp-0123456789ab.pkl")[0] for _ in range(2))
-    assert one.endswith("-mlp-0123456789ab.pkl")
-    assert one != two
+    item, two = (ask.authorise(filename="mlp-0123456789ab.pkl")[0] for _ in range(2))
+    assert item.endswith("-mlp-0123456789ab.pkl")
+    assert item != two
     assert "/" not in ask.authorise(filename="../../x y.pkl")[0]
 
 
@@ -133,9 +133,9 @@ def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask
     ],
 )
 def test_a_slot_that_cannot_take_a_pickle_is_not_authorised(
-    sandbox: Sandbox, ask: client.Client, slot: str, said: str
+    sandbox: Sandbox, ask: client.Client, slot: str, message: str
 ) -> None:
-    assert said in ask.refusal(client.AUTHORISE, filename="a.pkl", modelId=sandbox.state.get_slot(slot).id)
+    assert message in ask.refusal(client.AUTHORISE, filename="a.pkl", modelId=sandbox.state.get_slot(slot).id)
 
 
 def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
@@ -152,25 +152,25 @@ def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
 
 @words.each_vocabulary
 def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) -> None:
-    made, spoken = ask.upload("fresh", b"the bytes"), sandbox.state.words
-    assert made["validationStatus"] == spoken.pending
-    assert sandbox.read_pickle(made["filename"]) == b"the bytes"
-    found = ask.pickle(made["id"])
-    assert (found["validationStatus"], found["dockerImage"]) == (spoken.good, "numerai_predict_py_3_11:a78dedd")
-    assert found["modelId"] == sandbox.state.get_slot("fresh").id
-    [trigger] = found["triggers"]
+    built, spoken = ask.upload("fresh", b"the bytes"), sandbox.state.words
+    assert built["validationStatus"] == spoken.pending
+    assert sandbox.read_pickle(built["filename"]) == b"the bytes"
+    actual = ask.pickle(built["id"])
+    assert (actual["validationStatus"], actual["dockerImage"]) == (spoken.good, "numerai_predict_py_3_11:a78dedd")
+    assert actual["modelId"] == sandbox.state.get_slot("fresh").id
+    [trigger] = actual["triggers"]
     assert (trigger["status"], trigger["roundId"]) == (spoken.run_good, "1000")
-    assert [one["status"] for one in trigger["statuses"]] == [spoken.run_pending, spoken.run_good]
+    assert [item["status"] for item in trigger["statuses"]] == [spoken.run_pending, spoken.run_good]
     assert [
-        one["message"]
-        for one in ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=trigger["id"])
+        item["message"]
+        for item in ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=trigger["id"])
     ]
 
     running = sandbox.state.get_slot("running").id
-    ask.data(client.ASSIGN, modelId=running, pickleId=made["id"])
+    ask.data(client.ASSIGN, modelId=running, pickleId=built["id"])
     models = ask.data("{ account { models { id computePickleUpload { id } } } }")["models"]
-    assert [one["id"] for one in models if one["computePickleUpload"]] == [running]
-    assert ask.pickle(made["id"])["assignedModelSlots"] == [running]
+    assert [item["id"] for item in models if item["computePickleUpload"]] == [running]
+    assert ask.pickle(built["id"])["assignedModelSlots"] == [running]
     assert ask.data(client.PICKLES, modelId=running) == [], "the filter is on the slot that it was uploaded for"
     assert ask.data(client.PICKLES, unassigned=True) == []
     ask.data(client.ASSIGN, modelId=running, pickleId=None)
@@ -188,11 +188,11 @@ def test_registering_goes_by_the_stored_name_and_not_by_the_bytes(sandbox: Sandb
     )
     ids = {ask.data(client.CREATE, filename=stored, modelId=slot)["id"] for _ in range(2)}
     assert len(ids) == 2, "nothing makes registering the same thing twice one record"
-    for one in ids:
-        found = ask.pickle(one)
-        assert found["validationStatus"] == sandbox.state.words.bad
-        assert found["triggers"][0]["statuses"][-1]["description"] == runs.NOT_STORED
-        assert "not passed" in ask.refusal(client.ASSIGN, modelId=slot, pickleId=one)
+    for item in ids:
+        actual = ask.pickle(item)
+        assert actual["validationStatus"] == sandbox.state.words.bad
+        assert actual["triggers"][0]["statuses"][-1]["description"] == runs.NOT_STORED
+        assert "not passed" in ask.refusal(client.ASSIGN, modelId=slot, pickleId=item)
 
 
 def test_what_a_pickle_is_registered_for_is_what_was_asked_for(sandbox: Sandbox, ask: client.Client) -> None:
@@ -200,9 +200,9 @@ def test_what_a_pickle_is_registered_for_is_what_was_asked_for(sandbox: Sandbox,
     client.send("PUT", url, b"x")
     image, slot = sandbox.state.get_image("numerai_predict_py_3_13"), sandbox.state.get_slot("fresh").id
     data = sandbox.state.data_versions[1]
-    made = ask.data(client.CREATE, filename=stored, modelId=slot, image=image.id, data=data.id)
-    found = ask.pickle(made["id"])
-    assert (found["dockerImage"], found["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.1")
+    built = ask.data(client.CREATE, filename=stored, modelId=slot, image=image.id, data=data.id)
+    actual = ask.pickle(built["id"])
+    assert (actual["dockerImage"], actual["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.1")
     assert "Docker image not found" in ask.refusal(
         client.CREATE, filename=stored, modelId=slot, image=sandbox_state.new_id()
     )
@@ -211,18 +211,18 @@ def test_what_a_pickle_is_registered_for_is_what_was_asked_for(sandbox: Sandbox,
 def test_polling_sees_the_scripted_words_one_by_one(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.runs.judge = runs.Scripted(interim=("PENDING", "who knows"))
     sandbox.state.words.good = "SUCCESS"
-    made = ask.upload()
+    built = ask.upload()
     ask.data(client.PICKLES)  # a list moves nothing
-    assert "not passed" in ask.refusal(client.ASSIGN, modelId=sandbox.state.get_slot("fresh").id, pickleId=made["id"])
-    assert [ask.pickle(made["id"])["validationStatus"] for _ in range(4)] == [
+    assert "not passed" in ask.refusal(client.ASSIGN, modelId=sandbox.state.get_slot("fresh").id, pickleId=built["id"])
+    assert [ask.pickle(built["id"])["validationStatus"] for _ in range(4)] == [
         "PENDING", "who knows", "SUCCESS", "SUCCESS",
     ]  # fmt: skip
 
 
 def test_a_validation_that_never_settles(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.runs.judge = runs.Scripted(interim=("pending", "running"), settles=False)
-    made = ask.upload()
-    assert [ask.pickle(made["id"])["validationStatus"] for _ in range(4)] == [
+    built = ask.upload()
+    assert [ask.pickle(built["id"])["validationStatus"] for _ in range(4)] == [
         "pending",
         "running",
         "running",
@@ -233,37 +233,40 @@ def test_a_validation_that_never_settles(sandbox: Sandbox, ask: client.Client) -
 @words.each_vocabulary
 def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "one", "two")
-    found = ask.pickle(ask.upload()["id"])
-    assert (found["validationStatus"], found["triggerStatus"]) == (sandbox.state.words.bad, sandbox.state.words.run_bad)
-    [trigger] = found["triggers"]
+    actual = ask.pickle(ask.upload()["id"])
+    assert (actual["validationStatus"], actual["triggerStatus"]) == (
+        sandbox.state.words.bad,
+        sandbox.state.words.run_bad,
+    )
+    [trigger] = actual["triggers"]
     assert trigger["statuses"][-1]["description"] == runs.SEGMENTATION_FAULT
     logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { timestamp message } }", id=trigger["id"])
-    assert [one["message"] for one in logs] == ["one", "two"]
+    assert [item["message"] for item in logs] == ["one", "two"]
     assert sandbox.state.get_slot("fresh").latest_submission is None
 
 
 @words.each_vocabulary
 def test_a_run_may_have_no_status_but_the_pickles(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.state.runs_have_statuses = False
-    found = ask.pickle(ask.upload()["id"])
-    [trigger] = found["triggers"]
+    actual = ask.pickle(ask.upload()["id"])
+    [trigger] = actual["triggers"]
     assert (trigger["status"], trigger["statuses"]) == (None, [])
-    assert found["triggerStatus"] == sandbox.state.words.run_good
+    assert actual["triggerStatus"] == sandbox.state.words.run_good
 
 
 @words.each_vocabulary
 def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: Sandbox, ask: client.Client) -> None:
     following = sandbox.state.close_round()
-    found = ask.pickle(ask.upload()["id"])
-    assert found["validationStatus"] == sandbox.state.words.good
-    assert found["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
+    actual = ask.pickle(ask.upload()["id"])
+    assert actual["validationStatus"] == sandbox.state.words.good
+    assert actual["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
     assert sandbox.state.get_slot("fresh").latest_submission is None
     [current] = ask.data("{ rounds(number: 0) { number closeTime } }")
     assert current["number"] == following.number - 1
-    assert max(one["number"] for one in ask.data("{ rounds(tournament: 8) { number } }")) == following.number
+    assert max(item["number"] for item in ask.data("{ rounds(tournament: 8) { number } }")) == following.number
     again = ask.data(
         "mutation($id: ID) { triggerComputePickleUpload(pickleId: $id) { triggers { statuses { description } } } }",
-        id=found["id"],
+        id=actual["id"],
     )
     assert again["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
     sandbox.state.no_round_fails = True
@@ -274,49 +277,49 @@ def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: 
 def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Client) -> None:
     ask.upload("staked")
     [slot] = [
-        one
-        for one in ask.data("{ account { models { name v2Stake { latestValue } latestSubmissionV2 { status } } } }")[
+        item
+        for item in ask.data("{ account { models { name v2Stake { latestValue } latestSubmissionV2 { status } } } }")[
             "models"
         ]
-        if one["name"] == "staked"
+        if item["name"] == "staked"
     ]
     assert slot["v2Stake"]["latestValue"] == "12.5"
     assert slot["latestSubmissionV2"]["status"] == sandbox.state.words.run_good
 
 
 def test_a_pickle_is_run_again_by_itself_or_by_its_slot(sandbox: Sandbox, ask: client.Client) -> None:
-    made, slot = ask.upload(), sandbox.state.get_slot("fresh").id
+    built, slot = ask.upload(), sandbox.state.get_slot("fresh").id
     run = "mutation($m: ID, $p: ID, $v: Boolean) { triggerComputePickleUpload(modelId: $m, pickleId: $p, triggerValidation: $v) { id } }"  # noqa: E501
     assert "no pickle" in ask.refusal(run, m=slot)
-    ask.data(client.ASSIGN, modelId=slot, pickleId=made["id"])
+    ask.data(client.ASSIGN, modelId=slot, pickleId=built["id"])
     ask.data(run, m=slot)
-    ask.data(run, p=made["id"], v=True)
-    assert [one["type"] for one in ask.pickle(made["id"])["triggers"]] == ["manual", "manual", "upload"]
+    ask.data(run, p=built["id"], v=True)
+    assert [item["type"] for item in ask.pickle(built["id"])["triggers"]] == ["manual", "manual", "upload"]
 
 
 def test_the_bytes_come_back_with_the_scope_for_it(sandbox: Sandbox, ask: client.Client) -> None:
-    made, slot = ask.upload(content=b"mine"), sandbox.state.get_slot("fresh").id
+    built, slot = ask.upload(content=b"mine"), sandbox.state.get_slot("fresh").id
     download = "query($m: ID!, $p: ID) { computePickleDownloadAuth(modelId: $m, pickleId: $p) { filename url } }"
-    found = ask.data(download, m=slot, p=made["id"])
-    got = client.send("GET", found["url"])
-    assert (got.body, found["filename"]) == (b"mine", made["filename"])
+    actual = ask.data(download, m=slot, p=built["id"])
+    got = client.send("GET", actual["url"])
+    assert (got.body, actual["filename"]) == (b"mine", built["filename"])
     assert "download_submission" in client.Client(sandbox, sandbox_state.READ_ONLY).refusal(download, m=slot)
     assert "no pickle" in ask.refusal(download, m=slot)
-    assert "does not belong" in ask.refusal(download, m=sandbox.state.get_slot("running").id, p=made["id"])
+    assert "does not belong" in ask.refusal(download, m=sandbox.state.get_slot("running").id, p=built["id"])
     theirs = sandbox.state.add_pickle(sandbox.state.get_slot("theirs"), "theirs.pkl")
     assert "not found" in ask.refusal(download, m=slot, p=theirs.id)
 
 
 @words.each_vocabulary
 def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -> None:
-    made = ask.upload()
-    ask.data('mutation($p: ID!) { updatePickleLabel(pickleId: $p, label: "mine") { id } }', p=made["id"])
-    found = ask.pickle(made["id"])
-    assert found["label"] == "mine"
-    [diagnostics] = ask.data("query($id: ID) { diagnostics(id: $id) { status } }", id=found["diagnosticsId"])
-    assert diagnostics["status"] == found["diagnosticsStatus"] == sandbox.state.words.diagnostics
-    said = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=made["id"])
-    assert said[0]["message"] == "this sandbox computes no diagnostics"
+    built = ask.upload()
+    ask.data('mutation($p: ID!) { updatePickleLabel(pickleId: $p, label: "mine") { id } }', p=built["id"])
+    actual = ask.pickle(built["id"])
+    assert actual["label"] == "mine"
+    [diagnostics] = ask.data("query($id: ID) { diagnostics(id: $id) { status } }", id=actual["diagnosticsId"])
+    assert diagnostics["status"] == actual["diagnosticsStatus"] == sandbox.state.words.diagnostics
+    message = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=built["id"])
+    assert message[0]["message"] == "this sandbox computes no diagnostics"
     hooked = sandbox.state.get_slot("hooked")
     ask.data("mutation($m: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: null) }", m=hooked.id)
     ask.upload("hooked")

@@ -37,14 +37,14 @@ def pickle(tmp_path: Path) -> Path:
 def test_it_uploads_with_names_of_image_and_data(
     sandbox: Sandbox, ask: client.Client, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
-    made = official.model_upload(
+    built = official.model_upload(
         str(pickle), model_id=sandbox.state.get_slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
     )
-    found = ask.pickle(made)
-    assert (found["validationStatus"], found["dataVersion"]) == (sandbox.state.words.good, "v5.1")
-    assert found["dockerImage"] == "numerai_predict_py_3_13:03624a6"
-    assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", found["filename"])
-    assert sandbox.read_pickle(found["filename"]) == b"as good as any"
+    actual = ask.pickle(built)
+    assert (actual["validationStatus"], actual["dataVersion"]) == (sandbox.state.words.good, "v5.1")
+    assert actual["dockerImage"] == "numerai_predict_py_3_13:03624a6"
+    assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", actual["filename"])
+    assert sandbox.read_pickle(actual["filename"]) == b"as good as any"
 
 
 def test_what_it_is_refused_it_raises_with_the_servers_words(
@@ -71,9 +71,9 @@ def test_what_was_not_stored_it_registers_and_calls_a_success(
 ) -> None:
     """The weakness that the uploader here is for."""
     sandbox.faults.add("PUT", action)
-    made = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
+    built = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
     [registered] = sandbox.state.pickles.values()
-    assert registered.id == made
+    assert registered.id == built
     assert sandbox.faults.left() == 0
     if not action.applies:
         assert registered.triggers[0].statuses[-1].description == runs.NOT_STORED
@@ -97,13 +97,13 @@ def test_it_reads_the_account_with_its_tokens_stakes_and_submissions(
     assert account["insertedAt"] == sandbox.state.accounts[0].inserted_at
     assert (
         sandbox_state.UPLOAD_SCOPE
-        in next(one for one in account["apiTokens"] if one["name"] == sandbox_state.FULL)["scopes"]
+        in next(item for item in account["apiTokens"] if item["name"] == sandbox_state.FULL)["scopes"]
     )
     assert "secret" not in repr(account)
-    models = {one["name"]: one for one in account["models"]}
+    models = {item["name"]: item for item in account["models"]}
     assert models["staked"]["v2Stake"]["status"] == "active"
-    assert [one["filename"] for one in models["staked"]["submissions"]] == [
-        one.filename for one in sandbox.state.get_slot("staked").submissions
+    assert [item["filename"] for item in models["staked"]["submissions"]] == [
+        item.filename for item in sandbox.state.get_slot("staked").submissions
     ]
     assert models["fresh"]["submissions"] == []
 
@@ -130,8 +130,8 @@ def test_it_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.Num
     slot.submissions[0].scores.append(
         sandbox_state.Score(name="v2_corr20", day=1, at=at, value=0.02, percentile=0.7, payout="1.5")
     )
-    [[found]] = [one["intraRoundSubmissionScores"] for one in official.intra_round_scores(slot.id)]
-    assert (found["date"], found["day"], found["displayName"], found["value"]) == (at, 1, "v2_corr20", 0.02)
-    assert (found["payoutPending"], found["payoutSettled"]) == (decimal.Decimal("1.5"), None)
+    [[actual]] = [item["intraRoundSubmissionScores"] for item in official.intra_round_scores(slot.id)]
+    assert (actual["date"], actual["day"], actual["displayName"], actual["value"]) == (at, 1, "v2_corr20", 0.02)
+    assert (actual["payoutPending"], actual["payoutSettled"]) == (decimal.Decimal("1.5"), None)
     with pytest.raises(ValueError, match="Model not found"):
         official.intra_round_scores(sandbox_state.new_id())

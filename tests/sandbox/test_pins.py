@@ -31,9 +31,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    made = command.write_project(tmp_path / "project")
-    (made / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", "default"))
-    return made
+    built = command.write_project(tmp_path / "project")
+    (built / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", "default"))
+    return built
 
 
 def settings(sandbox: server.Sandbox, address: str) -> dict[str, str]:
@@ -63,8 +63,8 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
 
     newer, moved = put(sandbox, address, "numerai_predict_py_3_12")
-    for one in sandbox.state.images:
-        one.default = one.image == "numerai_predict_py_3_12"
+    for item in sandbox.state.images:
+        item.default = item.image == "numerai_predict_py_3_12"
     code, out, _ = command.run("pin", "--check", cwd=project, **environment)
     assert code == 1
     assert "the default is numerai_predict_py_3_12:a78dedd now, was numerai_predict_py_3_11:a78dedd" in out
@@ -91,8 +91,8 @@ def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
 
     environment = settings(sandbox, address)
     _, digest = put(sandbox, address, "numerai_predict_py_3_13")
-    for one in sandbox.state.images:
-        one.default = one.image == "numerai_predict_py_3_13"
+    for item in sandbox.state.images:
+        item.default = item.image == "numerai_predict_py_3_13"
     assert command.run("pin", cwd=project, **environment)[0] == 0
     tag = sandbox.state.get_image("numerai_predict_py_3_13").tag
     registry_images.push_image(address, "numerai/numerai_predict_py_3_13", tag, config={"Labels": {"image": "newer"}})

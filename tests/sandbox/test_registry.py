@@ -52,7 +52,7 @@ def test_layers_are_kept_and_images_are_gone_with_their_registry(
         for name in ("tag", pushed):
             assert client.send("GET", f"http://{address}/v2/test/one/manifests/{name}").status == 404
         assert client.send("GET", f"http://{address}/v2/test/one/blobs/{digest}").body == content
-    left = {one.name for one in (tmp_path / "numerai-sandbox-registry").iterdir()}
+    left = {item.name for item in (tmp_path / "numerai-sandbox-registry").iterdir()}
     assert left == {"blobs", "repositories"}
 
 

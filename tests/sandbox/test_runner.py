@@ -40,39 +40,39 @@ def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_p
     assert client.send("PUT", url, content).status == 200
     created = ask.data(client.CREATE, filename=stored, modelId=slot, image=sandbox.state.get_image(image).id)
     sandbox.runs.wait()
-    found = ask.pickle(created["id"])
-    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=found["triggers"][0]["id"])
-    return found, [one["message"] for one in logs]
+    actual = ask.pickle(created["id"])
+    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=actual["triggers"][0]["id"])
+    return actual, [item["message"] for item in logs]
 
 
-def last_description(found: Any) -> str:
-    return str(found["triggers"][0]["statuses"][-1]["description"])
+def last_description(actual: Any) -> str:
+    return str(actual["triggers"][0]["statuses"][-1]["description"])
 
 
 def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    found, logs = run(sandbox, example_pickle)
+    actual, logs = run(sandbox, example_pickle)
     spoken = sandbox.state.words
-    assert found["validationStatus"] == spoken.good, logs
-    steps = [one["status"] for one in found["triggers"][0]["statuses"]]
+    assert actual["validationStatus"] == spoken.good, logs
+    steps = [item["status"] for item in actual["triggers"][0]["statuses"]]
     assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
-    assert any("INFO:root:Running numerai-predict: - Python 3.11" in one for one in logs)
-    assert any("Saving predictions" in one for one in logs)
+    assert any("INFO:root:Running numerai-predict: - Python 3.11" in item for item in logs)
+    assert any("Saving predictions" in item for item in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is not None
 
 
 def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    found, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert last_description(found) == runs.SEGMENTATION_FAULT, logs
-    assert any("INFO:root:Running numerai-predict: - Python 3.13" in one for one in logs)
+    actual, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
+    assert actual["validationStatus"] == sandbox.state.words.bad
+    assert last_description(actual) == runs.SEGMENTATION_FAULT, logs
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in item for item in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is None
 
 
 def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
-    found, logs = run(sandbox, b"not a pickle")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert "Error" in last_description(found)
-    assert last_description(found) in logs
+    actual, logs = run(sandbox, b"not a pickle")
+    assert actual["validationStatus"] == sandbox.state.words.bad
+    assert "Error" in last_description(actual)
+    assert last_description(actual) in logs
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) ->
     ],
     ids=["memory", "time"],
 )
-def test_the_limits_hold(sandbox: server.Sandbox, limits: runner.Limits, call: Calls, said: str) -> None:
+def test_the_limits_hold(sandbox: server.Sandbox, limits: runner.Limits, call: Calls, message: str) -> None:
     assert isinstance(sandbox.runs.judge, runner.Runner)
     sandbox.runs.judge = sandbox.runs.judge.limited(limits)
-    found, _ = run(sandbox, pickle.dumps(call))
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert said in last_description(found)
+    actual, _ = run(sandbox, pickle.dumps(call))
+    assert actual["validationStatus"] == sandbox.state.words.bad
+    assert message in last_description(actual)
 
 
 def test_an_image_that_is_not_there_fails_the_pickle_and_not_the_stand_in(sandbox: server.Sandbox) -> None:
-    found, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert "could not be run" in last_description(found)
+    actual, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
+    assert actual["validationStatus"] == sandbox.state.words.bad
+    assert "could not be run" in last_description(actual)
 
 
 def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -> None:
@@ -126,7 +126,7 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
         assert set(named) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
         query = b'{"query": "{ computePickleDockerImages { image tag default } }"}'
         answer = client.send("POST", named["NUMERAI_API_URL"], query).json()
-        [default] = [one for one in answer["data"]["computePickleDockerImages"] if one["default"]]
+        [default] = [item for item in answer["data"]["computePickleDockerImages"] if item["default"]]
         host, _, folder = named["NUMERAI_REGISTRY"].partition("/")
         manifest = client.send("GET", f"http://{host}/v2/{folder}/{default['image']}/manifests/{default['tag']}")
         assert manifest.status == 200
@@ -137,4 +137,4 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
     assert printed == ""
     assert not settings.exists()
     with registry.connect_engine() as api:
-        assert not [tag for one in api.images() for tag in one["RepoTags"] or () if tag.startswith(f"{host}/")]
+        assert not [tag for item in api.images() for tag in item["RepoTags"] or () if tag.startswith(f"{host}/")]

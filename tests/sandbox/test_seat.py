@@ -52,14 +52,14 @@ class Seat:
 
     def data(self, *arguments: str) -> Any:
         """Return the JSON that a verb prints."""
-        found = json.loads(self.good(*arguments, "--json"))
-        assert found["format"] == 1
-        return found
+        actual = json.loads(self.good(*arguments, "--json"))
+        assert actual["format"] == 1
+        return actual
 
     def changes(self) -> list[str]:
         """Return the names of the mutations that came."""
         names = {"assignPickleToModel", "addModel", "triggerComputePickleUpload", "updatePickleLabel"}
-        return [one for record in self.sandbox.requests for one in record.fields if one in names]
+        return [item for record in self.sandbox.requests for item in record.fields if item in names]
 
 
 @pytest.fixture
@@ -86,12 +86,12 @@ def uploaded(seat: Seat, ask: client.Client) -> str:
 @pytest.fixture
 def failed(seat: Seat, ask: client.Client) -> str:
     """The id of one that was uploaded for ``staked``, assigned, and whose last run failed."""
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
-    seat.sandbox.storage.path(runs.key(made.filename)).write_bytes(CONTENT)
+    built = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
+    seat.sandbox.storage.path(runs.key(built.filename)).write_bytes(CONTENT)
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
-    seat.sandbox.runs.begin(made, kind="round", validates=False)
+    seat.sandbox.runs.begin(built, kind="round", validates=False)
     seat.sandbox.runs.judge = runs.Scripted()
-    return made.id
+    return built.id
 
 
 # ---- looking
@@ -105,7 +105,7 @@ def test_models_lists_every_slot_and_what_runs_there(seat: Seat, failed: str) ->
     for name in ("fresh", "running", "hooked", "old_one", "signals_one", "staked"):
         assert name in out
     assert "theirs" not in out
-    slots = {one["name"]: one for one in seat.data("models")["slots"]}
+    slots = {item["name"]: item for item in seat.data("models")["slots"]}
     assert slots["staked"]["pickle"]["id"] == failed
     assert slots["hooked"]["webhook"] == "https://example.com/..."
 
@@ -131,7 +131,7 @@ def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
 def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")
-    (fresh,) = (one for one in seat.data("status")["slots"] if one["name"] == "fresh")
+    (fresh,) = (item for item in seat.data("status")["slots"] if item["name"] == "fresh")
     assert (fresh["state"], fresh["todo"]) == ("failed", "why fresh")
     assert runs.SEGMENTATION_FAULT in fresh["reason"]
     assert runs.SEGMENTATION_FAULT in seat.good("models")
@@ -156,9 +156,9 @@ def test_a_slot_that_is_not_there_is_named_with_those_that_are_near(seat: Seat) 
 
 @words.each_vocabulary
 def test_pickles_of_all_slots_of_one_and_those_that_run_nowhere(seat: Seat, uploaded: str, failed: str) -> None:
-    assert {one["id"] for one in seat.data("pickles")["pickles"]} == {uploaded, failed}
-    assert [one["id"] for one in seat.data("pickles", "fresh")["pickles"]] == [uploaded]
-    assert [one["id"] for one in seat.data("pickles", "--unassigned")["pickles"]] == [uploaded]
+    assert {item["id"] for item in seat.data("pickles")["pickles"]} == {uploaded, failed}
+    assert [item["id"] for item in seat.data("pickles", "fresh")["pickles"]] == [uploaded]
+    assert [item["id"] for item in seat.data("pickles", "--unassigned")["pickles"]] == [uploaded]
     assert "no pickle was uploaded for hooked" in seat.good("pickles", "hooked")
     assert f"mlp-{DIGITS}.pkl" in seat.good("pickles")
 
@@ -176,8 +176,8 @@ def test_data_versions_take_no_token(seat: Seat, monkeypatch: pytest.MonkeyPatch
 def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
     seat.sandbox.state.get_slot("fresh").pickle_id = uploaded
-    found = seat.data("status", "fresh")["slot"]
-    assert (found["state"], found["reason"], found["failure"]) == ("good", f"last run {seat.words.run_good}", None)
+    actual = seat.data("status", "fresh")["slot"]
+    assert (actual["state"], actual["reason"], actual["failure"]) == ("good", f"last run {seat.words.run_good}", None)
     assert f"{seat.words.run_good}, upload" in seat.good("status", "fresh")
 
 
@@ -185,10 +185,10 @@ def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_st
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
-    found = seat.data("status", "staked")["slot"]
-    assert (found["state"], found["todo"]) == ("failed", "why staked")
-    assert found["failure"]["status"] == seat.words.run_bad
-    assert found["failure"]["log"] == ["starting", "Segfault"]
+    actual = seat.data("status", "staked")["slot"]
+    assert (actual["state"], actual["todo"]) == ("failed", "why staked")
+    assert actual["failure"]["status"] == seat.words.run_bad
+    assert actual["failure"]["log"] == ["starting", "Segfault"]
     out = seat.good("status", "staked")
     code, explained, _ = seat("why", "staked", "--no-run")
     assert code == 1
@@ -205,8 +205,8 @@ def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed:
 def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed: str) -> None:
     for word in ("submission_unsucceeded", "INVALIDATED"):
         seat.sandbox.state.pickles[failed].triggers[-1].statuses[-1].status = word
-        found = seat.data("status", "staked")["slot"]
-        assert (found["state"], found["reason"]) == ("unsure", f"run {word!r}: an unknown status")
+        actual = seat.data("status", "staked")["slot"]
+        assert (actual["state"], actual["reason"]) == ("unsure", f"run {word!r}: an unknown status")
         assert word in seat.good("status")
         assert seat("why", "staked", "--no-run")[0] == 0
 
@@ -218,7 +218,7 @@ def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed:
 def test_an_upload_that_is_not_assigned_is_waiting_and_the_shown_command_assigns_it(seat: Seat, uploaded: str) -> None:
     for looking in (("status",), ("status", "fresh"), ("models",)):
         out = seat.good(*looking)
-        (line,) = (one for one in out.splitlines() if "fresh" in one.split())
+        (line,) = (item for item in out.splitlines() if "fresh" in item.split())
         assert "a validated pickle is waiting: " in line
         assert "upload --model" not in line
     assert seat.data("status", "fresh")["slot"]["state"] == "unassigned"
@@ -236,43 +236,43 @@ def test_what_the_official_client_uploads_is_waiting(
     monkeypatch.setattr(base_api, "API_TOURNAMENT_URL", seat.sandbox.api_url)
     token = seat.sandbox.state.get_token("full")
     official = numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
-    made = official.model_upload(str(path), model_id=seat.sandbox.state.get_slot("fresh").id)
-    assert f"-> python -m builder assign fresh {made}" in seat.good("status")
+    built = official.model_upload(str(path), model_id=seat.sandbox.state.get_slot("fresh").id)
+    assert f"-> python -m builder assign fresh {built}" in seat.good("status")
     with monkeypatch.context() as narrow:
         narrow.setattr("sys.stdout.isatty", lambda: True)
         narrow.setenv("COLUMNS", "60")
-        assert f"  -> python -m builder assign fresh {made}" in seat.good("status").splitlines()  # whole, to be copied
+        assert f"  -> python -m builder assign fresh {built}" in seat.good("status").splitlines()  # whole, to be copied
     running = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "earlier.pkl", assign=True)
-    found = seat.data("status", "fresh")["slot"]
-    assert (found["pickle"]["id"], found["state"], found["todo"]) == (running.id, "good", f"assign fresh {made}")
-    assert "a newer validated pickle is waiting" in found["reason"]
+    actual = seat.data("status", "fresh")["slot"]
+    assert (actual["pickle"]["id"], actual["state"], actual["todo"]) == (running.id, "good", f"assign fresh {built}")
+    assert "a newer validated pickle is waiting" in actual["reason"]
 
 
 @words.each_vocabulary
 def test_an_upload_that_is_being_validated_is_not_an_empty_slot(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted(settles=False)
-    made = ask.upload("fresh", CONTENT)["id"]
-    found = seat.data("status", "fresh")["slot"]
-    assert (found["state"], found["todo"]) == ("waiting", "")
-    assert f"validation of upload {made}: {seat.words.running}" in found["reason"]
-    seat.sandbox.state.pickles[made].status = "pondering"
+    built = ask.upload("fresh", CONTENT)["id"]
+    actual = seat.data("status", "fresh")["slot"]
+    assert (actual["state"], actual["todo"]) == ("waiting", "")
+    assert f"validation of upload {built}: {seat.words.running}" in actual["reason"]
+    seat.sandbox.state.pickles[built].status = "pondering"
     assert seat.data("status", "fresh")["slot"]["state"] == "unsure"
 
 
 def test_what_is_listed_as_unassigned_alone_is_waiting_too(seat: Seat, uploaded: str) -> None:
     seat.sandbox.faults.add(
-        "pickles", faults.answers("computePickles", []), times=None, when=lambda one: not one.variables["unassigned"]
+        "pickles", faults.answers("computePickles", []), times=None, when=lambda item: not item.variables["unassigned"]
     )
     assert f"assign fresh {uploaded}" in seat.good("status")
     assert seat("assign", "fresh", DIGITS, "--yes")[0] == 0
 
 
 def test_an_upload_for_no_slot_is_waiting(seat: Seat, ask: client.Client) -> None:
-    made = ask.upload(None, CONTENT)["id"]
-    assert f"-> python -m builder assign SLOT {made}" in seat.good("status")
-    assert seat.data("status")["ownerless"] == [made]
-    assert seat("assign", "fresh", made, "--yes")[0] == 0
-    assert made not in "".join(line for line in seat.good("status").splitlines() if "no slot" in line)
+    built = ask.upload(None, CONTENT)["id"]
+    assert f"-> python -m builder assign SLOT {built}" in seat.good("status")
+    assert seat.data("status")["ownerless"] == [built]
+    assert seat("assign", "fresh", built, "--yes")[0] == 0
+    assert built not in "".join(line for line in seat.good("status").splitlines() if "no slot" in line)
     assert seat.data("status")["ownerless"] == []
 
 
@@ -288,7 +288,7 @@ def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
         assert [line.split(" ", 2)[2] for line in out.splitlines()] == ["starting", "Segfault"]
     _, _, err = seat("logs", "staked")
     assert runs.SEGMENTATION_FAULT in err
-    assert [one["message"] for one in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
+    assert [item["message"] for item in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
 
 
 def test_logs_leave_the_box_of_help_out(seat: Seat, failed: str) -> None:
@@ -304,7 +304,7 @@ def test_logs_leave_the_box_of_help_out(seat: Seat, failed: str) -> None:
 def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat, failed: str) -> None:
     run = seat.sandbox.state.pickles[failed].triggers[-1]
     seat.sandbox.faults.add(
-        "computePickles", faults.errors("Pickle not found"), when=lambda one: "id" in one.variables, times=None
+        "computePickles", faults.errors("Pickle not found"), when=lambda item: "id" in item.variables, times=None
     )
     assert "Segfault" in seat.good("logs", run.id)
 
@@ -326,9 +326,9 @@ def test_logs_cannot_move_the_cursor(seat: Seat, failed: str) -> None:
 
 
 def test_logs_of_what_has_not_run_say_how_to_run_it(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "never.pkl")
-    code, _, err = seat("logs", made.id)
-    assert (code, f"trigger {made.id}" in err) == (2, True)
+    built = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "never.pkl")
+    code, _, err = seat("logs", built.id)
+    assert (code, f"trigger {built.id}" in err) == (2, True)
     assert seat("logs", "nothing_like_it")[0] == 2
 
 
@@ -347,8 +347,8 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_trigger_ends_when_the_run_does(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
-    found = seat.data("trigger", "staked", "--yes")
-    assert (found["run"]["status"], found["failure"]) == (seat.words.run_good, None)
+    actual = seat.data("trigger", "staked", "--yes")
+    assert (actual["run"]["status"], actual["failure"]) == (seat.words.run_good, None)
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
     code, out, _ = seat("trigger", "staked", "--yes")
     assert code == 1
@@ -366,8 +366,8 @@ def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
     seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(answer: dict[str, Any]) -> dict[str, Any]:
-        for one in answer["data"]["computePickles"]:
-            one["triggers"][0]["status"] = "invalidated"
+        for item in answer["data"]["computePickles"]:
+            item["triggers"][0]["status"] = "invalidated"
         return answer
 
     seat.sandbox.faults.add("pickle", faults.changed(change), times=None)
@@ -402,15 +402,15 @@ def test_where_no_stake_hangs_on_it_enter_is_a_yes(seat: Seat, uploaded: str, mo
 
 
 def test_trigger_of_an_archived_slot_is_refused(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("old_one"), "old.pkl", assign=True)
-    for name in ("old_one", made.id):
+    built = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("old_one"), "old.pkl", assign=True)
+    for name in ("old_one", built.id):
         code, _, err = seat("trigger", name, "--yes")
         assert (code, "is archived" in err, seat.changes()) == (5, True, [])
 
 
 def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
-    code, _, err = seat("trigger", made.id)
+    built = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
+    code, _, err = seat("trigger", built.id)
     assert (code, f"its validation says {seat.words.bad!r}" in err, seat.changes()) == (5, True, [])
 
 
@@ -526,17 +526,17 @@ def test_assign_refuses_a_slot_that_takes_no_pickle(seat: Seat, uploaded: str, s
 
 @words.each_vocabulary
 def test_assign_refuses_a_pickle_that_has_not_passed(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
-    code, _, err = seat("assign", "fresh", made.id, "--yes")
-    assert (code, f"logs {made.id}" in err, seat.changes()) == (5, True, [])
+    built = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
+    code, _, err = seat("assign", "fresh", built.id, "--yes")
+    assert (code, f"logs {built.id}" in err, seat.changes()) == (5, True, [])
 
 
 def test_a_name_of_several_pickles_is_asked_about(seat: Seat) -> None:
     slot = seat.sandbox.state.get_slot("fresh")
-    one, two = (seat.sandbox.state.add_pickle(slot, "same.pkl") for _ in range(2))
+    item, two = (seat.sandbox.state.add_pickle(slot, "same.pkl") for _ in range(2))
     code, _, err = seat("assign", "fresh", "same.pkl", "--yes")
     assert code == 2
-    assert one.id in err
+    assert item.id in err
     assert two.id in err
 
 
@@ -569,7 +569,7 @@ def test_a_person_who_says_no_changes_nothing(seat: Seat, failed: str, monkeypat
     ],
 )
 def test_text_that_is_none_is_refused(seat: Seat, uploaded: str, arguments: tuple[str, ...]) -> None:
-    code, _, err = seat(*(one.format(uploaded) if "query" not in one else one for one in arguments))
+    code, _, err = seat(*(item.format(uploaded) if "query" not in item else item for item in arguments))
     assert code == 2
     assert "write it in UTF-8" in err
     assert seat.changes() == []
@@ -620,9 +620,9 @@ def test_create_model_finds_the_slot_whose_answer_was_lost(seat: Seat) -> None:
 
 
 def test_credentials_show_everything_but_the_secret(seat: Seat) -> None:
-    found = seat.data("credentials")
-    assert (found["account"], found["lacking"]) == ("sandbox_user", {})
-    assert found["public_id"] == seat.sandbox.state.get_token("full").public_id
+    actual = seat.data("credentials")
+    assert (actual["account"], actual["lacking"]) == ("sandbox_user", {})
+    assert actual["public_id"] == seat.sandbox.state.get_token("full").public_id
     assert "upload_submission  Upload submissions and models" in seat.good("credentials")
 
 
@@ -668,8 +668,8 @@ def test_query_asks_anything_and_changes_nothing_unless_told_to(seat: Seat, uplo
     assert (code, "--write" in err, seat.changes()) == (5, True, [])
     (tmp_path / "label.graphql").write_text(text)
     (tmp_path / "label.json").write_text(variables)
-    found = seat.data("query", "@label.graphql", "--variables", "@label.json", "--write")
-    assert found["data"] == {"updatePickleLabel": {"label": "by query"}}
+    actual = seat.data("query", "@label.graphql", "--variables", "@label.json", "--write")
+    assert actual["data"] == {"updatePickleLabel": {"label": "by query"}}
     code, _, err = seat("query", "{ nothing_like_it }")
     assert (code, "nothing_like_it" in err) == (4, True)
 

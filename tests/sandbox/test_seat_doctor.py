@@ -25,17 +25,17 @@ REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is th
 
 @pytest.fixture
 def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image(REF)
-    made.free = 50 * 10**9
-    monkeypatch.setattr(engine_session, "find", lambda: made)
-    return made
+    built = FakeEngine(tmp_path / "engine")
+    built.add_image(REF)
+    built.free = 50 * 10**9
+    monkeypatch.setattr(engine_session, "find", lambda: built)
+    return built
 
 
 @pytest.fixture
 def look(
     sandbox: server.Sandbox,
-    on: FakeEngine,
+    engine: FakeEngine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -47,14 +47,14 @@ def look(
     write("fresh")
 
     def run(token: str | None = "full") -> tuple[int, dict[str, Any]]:
-        given = sandbox.environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
+        inputs = sandbox.environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
         for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
             monkeypatch.delenv(name, raising=False)
-        for name, value in given.items():
+        for name, value in inputs.items():
             monkeypatch.setenv(name, value)
         code = command.call("doctor", "configs/small.yaml", "--json")
         out, err = command.read_output(capsys)
-        assert not any(one.secret_key in out + err for one in sandbox.state.tokens)
+        assert not any(item.secret_key in out + err for item in sandbox.state.tokens)
         lines = {line["name"]: line for line in json.loads(out)["lines"]}
         assert (code == 1) is any(line["good"] is False for line in lines.values())
         assert all(line["fix"] for line in lines.values() if line["good"] is False)
@@ -100,8 +100,8 @@ def test_it_begins_with_what_it_comes_to(
         first, second, *_ = command.read_output(capsys)[0].splitlines()
         assert (first, second.split()[0]) == (verdict, "ok")
         assert command.call("doctor", "configs/small.yaml", "--json") == 1
-        found = json.loads(command.read_output(capsys)[0])
-        assert (found["verdict"], found["good"]) == (verdict, False)
+        actual = json.loads(command.read_output(capsys)[0])
+        assert (actual["verdict"], actual["good"]) == (verdict, False)
 
 
 def test_the_age_of_a_pin_goes_by_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
@@ -166,10 +166,10 @@ def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) 
         ("staked", False, "stake 12.5"),
     ],
 )
-def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_wrong: bool, said: str) -> None:  # noqa: FBT001
+def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_wrong: bool, message: str) -> None:  # noqa: FBT001
     write(model)
     _, lines = look()
-    assert (wrong(lines), said in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
+    assert (wrong(lines), message in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
 
 
 @words.each_vocabulary
@@ -190,7 +190,7 @@ def test_the_slots_pickle_that_failed_is_to_be_fixed_and_one_that_waits_is_shown
     assert sandbox.state.words.bad in lines["slot"]["text"]
 
 
-def test_an_image_that_is_deprecated_or_not_to_be_had(look: Callable[..., Any], on: FakeEngine) -> None:
+def test_an_image_that_is_deprecated_or_not_to_be_had(look: Callable[..., Any], engine: FakeEngine) -> None:
     write("fresh", "127.0.0.1:1/numerai/numerai_predict_py_3_10:a78dedd")
     _, lines = look()
     assert wrong(lines) == {"image", "offered"}
@@ -220,19 +220,19 @@ def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[...
 
 
 def test_an_engine_that_goes_in_between_is_a_line(
-    look: Callable[..., Any], on: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    look: Callable[..., Any], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(_: str) -> None:
         raise errors.EngineError("the engine is gone")
 
-    monkeypatch.setattr(on, "find_image", gone)
+    monkeypatch.setattr(engine, "find_image", gone)
     _, lines = look()
     assert (lines["engine"]["good"], "the engine is gone" in lines["engine"]["text"]) == (False, True)
     assert {"token", "slot"} <= set(lines)
 
 
-def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, on: FakeEngine) -> None:
+def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, engine: FakeEngine) -> None:
     before = sorted(Path().rglob("*"))
     look()
     assert sorted(Path().rglob("*")) == before
-    assert on.asked == []
+    assert engine.asked == []

@@ -23,8 +23,8 @@ NEWER = "numerai_predict_py_3_13"
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[live.Live]:
-    with live.Live(rows=300) as made:
-        yield made
+    with live.Live(rows=300) as built:
+        yield built
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predic
     ask = client.Client(sandbox)
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
-    chosen, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
-    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=chosen)
+    selected, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=selected)
     sandbox.runs.wait()
     return str(created["id"])
 
@@ -76,14 +76,14 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
 ) -> None:
     sandbox.runs.judge = judge
     identity = upload(sandbox, example_pickle, NEWER)
-    code, found = why("fresh")
-    assert (code, found["failed"], found["pickle"]) == (1, True, identity)
-    assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
-    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in found["there"]["log"])
-    assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
-    assert "another Python or numpy, but the image has Python 3.13" in found["cause"]
-    assert "reproduced here" in found["cause"]
-    assert "builder pickle CONFIG`" in found["fix"]
+    code, actual = why("fresh")
+    assert (code, actual["failed"], actual["pickle"]) == (1, True, identity)
+    assert actual["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in actual["there"]["log"])
+    assert (actual["here"]["ran"], actual["here"]["good"], actual["here"]["image"]["kind"]) == (True, False, "exact")
+    assert "another Python or numpy, but the image has Python 3.13" in actual["cause"]
+    assert "reproduced here" in actual["cause"]
+    assert "builder pickle CONFIG`" in actual["fix"]
     assert command.call("why", identity) == 1
     out, _ = command.read_output(capsys)
     assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]
@@ -99,10 +99,10 @@ def test_the_reason_is_read_from_the_log_of_the_tournament(
     log = runner_logs.make_refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
     sandbox.runs.judge = runs.Scripted.failing(description, *log.splitlines())
     upload(sandbox, b"never loaded")
-    code, found = why("fresh", "--no-run")
+    code, actual = why("fresh", "--no-run")
     assert code == 1
-    assert found["cause"].endswith("unsupported operand")
-    assert found["fix"]
+    assert actual["cause"].endswith("unsupported operand")
+    assert actual["fix"]
     assert command.call("why", "fresh", "--no-run") == 1
     out = capsys.readouterr().out  # a traceback of the model's is shown
     assert "log: ERROR:root:Pickle function is invalid" in out
@@ -116,11 +116,11 @@ def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
     space: dict[str, Any] = {"__name__": "__main__"}
     exec("def predict(f):\n    return f.iloc[:, 2:3] * float('nan')\n", space)
     upload(sandbox, cloudpickle.dumps(space["predict"]))
-    code, found = why("fresh")
-    assert (code, found["here"]["ran"], found["here"]["good"]) == (1, True, False)
-    assert found["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
-    assert found["cause"] == "the function returned NaN in its predictions (reproduced here)"
-    assert "fill missing values" in found["fix"]
+    code, actual = why("fresh")
+    assert (code, actual["here"]["ran"], actual["here"]["good"]) == (1, True, False)
+    assert actual["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
+    assert actual["cause"] == "the function returned NaN in its predictions (reproduced here)"
+    assert "fill missing values" in actual["fix"]
 
 
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(
@@ -128,19 +128,19 @@ def test_what_runs_here_is_told_so_with_what_the_tournament_says(
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing("something strange")
     upload(sandbox, example_pickle)
-    code, found = why("fresh")
-    assert (code, found["here"]["good"]) == (1, True)
-    assert {check["good"] for check in found["here"]["checks"]} == {True}
-    assert "something strange" in found["cause"]
-    assert "here it runs in its image" in found["cause"]
-    assert "trigger" in found["fix"]
+    code, actual = why("fresh")
+    assert (code, actual["here"]["good"]) == (1, True)
+    assert {check["good"] for check in actual["here"]["checks"]} == {True}
+    assert "something strange" in actual["cause"]
+    assert "here it runs in its image" in actual["cause"]
+    assert "trigger" in actual["fix"]
 
 
 def test_the_live_data_may_be_named(why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes) -> None:
     sandbox.runs.judge = runs.Scripted.failing("something strange")
     upload(sandbox, example_pickle)
-    _, found = why("fresh", "--live", str(sandbox.datasets()["v5.2/live.parquet"]))
-    assert (found["here"]["ran"], found["here"]["good"]) == (True, True)
+    _, actual = why("fresh", "--live", str(sandbox.datasets()["v5.2/live.parquet"]))
+    assert (actual["here"]["ran"], actual["here"]["good"]) == (True, True)
     assert sandbox.requests.count("dataset") == 0
 
 
@@ -149,10 +149,10 @@ def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     upload(sandbox, example_pickle, "numerai_predict_py_3_12")
-    code, found = why("fresh")
-    assert (code, found["here"]["ran"]) == (1, False)
-    assert "numerai_predict_py_3_12:a78dedd" in found["here"]["reason"]
-    assert "another Python or numpy" in found["cause"]
+    code, actual = why("fresh")
+    assert (code, actual["here"]["ran"]) == (1, False)
+    assert "numerai_predict_py_3_12:a78dedd" in actual["here"]["reason"]
+    assert "another Python or numpy" in actual["cause"]
 
 
 @words.each_vocabulary
@@ -166,8 +166,8 @@ def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     new.inserted_at = old.inserted_at - dt.timedelta(hours=1)
     assert why("fresh", "--no-run")[1]["pickle"] == old.id
     new.inserted_at = old.inserted_at + dt.timedelta(hours=1)
-    code, found = why("fresh", "--no-run")
-    assert (code, found["failed"]) == (0, False)
+    code, actual = why("fresh", "--no-run")
+    assert (code, actual["failed"]) == (0, False)
 
 
 @words.each_vocabulary
@@ -175,11 +175,11 @@ def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
     why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    made = sandbox.state.pickles[upload(sandbox, b"never loaded")]
-    reason = f"no pickle; a validated pickle is waiting: {made.filename}"
+    built = sandbox.state.pickles[upload(sandbox, b"never loaded")]
+    reason = f"no pickle; a validated pickle is waiting: {built.filename}"
     assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": reason})
     sandbox.runs.judge = runs.Scripted.failing("The model ran out of memory")
     upload(sandbox, b"never loaded")
-    code, found = why("fresh", "--no-run")
-    assert (code, found["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)
-    assert "out of memory" in found["cause"]
+    code, actual = why("fresh", "--no-run")
+    assert (code, actual["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)
+    assert "out of memory" in actual["cause"]

@@ -39,7 +39,7 @@ def test_files_that_are_not_there_or_no_parquet(
 ) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")
     before = len(list(sandbox.requests))
-    for arguments, said in (
+    for arguments, message in (
         (["--live", "nowhere.parquet"], "nowhere.parquet: is not a readable parquet file"),
         (["--live", "text.parquet"], "pass another one with --live"),
         (["--live", str(live), "--benchmarks", "nowhere.parquet"], "pass another one with --benchmarks"),
@@ -49,7 +49,7 @@ def test_files_that_are_not_there_or_no_parquet(
         (["--stand-in", "9.9"], "--stand-in: "),
     ):
         code, err = why(capsys, *arguments)
-        assert (code, said in err) == (2, True), err
+        assert (code, message in err) == (2, True), err
     assert len(list(sandbox.requests)) == before
 
 

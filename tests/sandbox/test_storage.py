@@ -102,7 +102,7 @@ def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client)
 
 def test_what_is_stored_goes_away_with_the_stand_in(tmp_path: Path) -> None:
     with server.start() as sandbox:
-        made = client.Client(sandbox).upload()
-        path = sandbox.storage.path(f"pickles/{made['filename']}")
+        built = client.Client(sandbox).upload()
+        path = sandbox.storage.path(f"pickles/{built['filename']}")
         assert path.exists()
     assert not path.exists()

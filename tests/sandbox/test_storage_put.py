@@ -74,21 +74,21 @@ class Upload:
         auth = self.auth()
         with pytest.raises(errors.NetworkError) as caught:
             self.put(auth, policy)
-        said = str(caught.value)
-        assert "X-Amz" not in said
-        assert "nothing was registered" in said
+        message = str(caught.value)
+        assert "X-Amz" not in message
+        assert "nothing was registered" in message
         assert self.sandbox.requests.count("createComputePickleUpload") == 0
-        return said
+        return message
 
     @property
     def sent(self) -> list[int]:
         """Bytes of each PUT that arrived."""
-        return [one.read for one in self.sandbox.requests.of("PUT")]
+        return [item.read for item in self.sandbox.requests.of("PUT")]
 
     @property
     def keys(self) -> set[str]:
         """Keys that were put."""
-        return {one.path.rpartition("/")[2] for one in self.sandbox.requests.of("PUT")}
+        return {item.path.rpartition("/")[2] for item in self.sandbox.requests.of("PUT")}
 
     @property
     def stored(self) -> int:
@@ -143,8 +143,8 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
         pytest.param(faults.stall(after_bytes=len(BODY)), id="17-never-answers"),
     ],
 )
-def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(upload: Upload, fault: Action) -> None:
-    upload.sandbox.faults.add("PUT", fault)
+def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(upload: Upload, problem: Action) -> None:
+    upload.sandbox.faults.add("PUT", problem)
     stored = upload.put(policy=IMPATIENT)
     assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert upload.sent[-1] == len(BODY)
@@ -156,12 +156,12 @@ def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(uploa
 
 def test_10_it_is_waited_longer_each_time_and_given_up_in_the_end(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.html(500), times=None)
-    said = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
+    message = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
     assert len(upload.sent) == 5
     assert upload.slept == [1.0, 2.0, 3.0, 3.0]
-    assert "HTTP 500" in said
-    assert "(sent 5 times)" in said
-    assert "<" not in said, "the status, not the page"
+    assert "HTTP 500" in message
+    assert "(sent 5 times)" in message
+    assert "<" not in message, "the status, not the page"
 
 
 def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the_new_one(upload: Upload) -> None:
@@ -171,25 +171,25 @@ def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the
     assert upload.renewed == 1
     assert stored.filename != auth.filename
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [403, 200]
+    assert [item.status for item in upload.sandbox.requests.of("PUT")] == [403, 200]
 
 
 def test_11_an_address_that_has_always_expired_ends_it_with_a_look_at_the_clock(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED), times=None)
     upload.clock_ahead = -900.0
-    said = upload.refusal()
+    message = upload.refusal()
     assert len(upload.sent) == put_storage.TransferPolicy().attempts
-    assert "HTTP 403 AccessDenied, the address has expired" in said
-    assert "15 minutes behind" in said
+    assert "HTTP 403 AccessDenied, the address has expired" in message
+    assert "15 minutes behind" in message
 
 
 def test_12_a_refused_signature_ends_it_at_once(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
-    said = upload.refusal()
+    message = upload.refusal()
     assert len(upload.sent) == 1
     assert upload.renewed == 0
-    assert "HTTP 403 SignatureDoesNotMatch" in said
-    assert "clock" not in said
+    assert "HTTP 403 SignatureDoesNotMatch" in message
+    assert "clock" not in message
 
 
 def test_12_any_other_refusal_ends_it_at_once(upload: Upload) -> None:
@@ -204,7 +204,7 @@ def test_a_body_is_sent_to_another_place_of_the_same_host(upload: Upload, code: 
     upload.sandbox.faults.add("PUT", faults.redirect(code))
     stored = upload.put()
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [code, 200]
+    assert [item.status for item in upload.sandbox.requests.of("PUT")] == [code, 200]
     assert upload.slept == []
 
 
@@ -212,7 +212,7 @@ def test_14_another_host_is_sent_nothing(upload: Upload) -> None:
     host = f"localhost:{upload.sandbox.address.rpartition(':')[2]}"
     upload.sandbox.faults.add("PUT", faults.redirect(307, host))
     assert f"redirects to http://{host}/.../" in upload.refusal()
-    assert [one.host for one in upload.sandbox.requests.of("PUT")] == [upload.sandbox.address]
+    assert [item.host for item in upload.sandbox.requests.of("PUT")] == [upload.sandbox.address]
 
 
 def test_14_a_circle_of_redirects_ends(upload: Upload) -> None:
@@ -223,10 +223,10 @@ def test_14_a_circle_of_redirects_ends(upload: Upload) -> None:
 
 def test_16_an_etag_that_stays_wrong_ends_it(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.truncated(), times=None)
-    said = upload.refusal()
+    message = upload.refusal()
     assert len(upload.sent) == 2
-    assert hashlib.md5(BODY).hexdigest() in said
-    assert hashlib.md5(BODY[: len(BODY) // 2]).hexdigest() in said
+    assert hashlib.md5(BODY).hexdigest() in message
+    assert hashlib.md5(BODY[: len(BODY) // 2]).hexdigest() in message
 
 
 @pytest.mark.parametrize(
@@ -245,17 +245,17 @@ def test_an_etag_that_is_no_md5_says_nothing(upload: Upload, headers: dict[str, 
 
 def test_17_a_storage_that_takes_nothing_is_given_up_by_its_silence(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
-    said = upload.refusal(put_storage.TransferPolicy(attempts=2, silent=0.1))
+    message = upload.refusal(put_storage.TransferPolicy(attempts=2, silent=0.1))
     assert len(upload.sent) == 2
-    assert "no answer for 0.1 s" in said
+    assert "no answer for 0.1 s" in message
 
 
 def test_17_attempts_end_with_the_time_for_all_of_them(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
-    said = upload.refusal(PLENTY)
+    message = upload.refusal(PLENTY)
     assert len(upload.sent) < PLENTY.attempts
     assert upload.stored == 0
-    assert "not stored after 1 s: " in said
+    assert "not stored after 1 s: " in message
 
 
 def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_deadline(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Up
 
 
 def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve_refusing_proxy() as (address, asked):
+    with serve_refusing_proxy() as (address, requests):
         for name in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://{address}")
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
@@ -361,16 +361,16 @@ def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch:
         auth = FileAuth(filename="x", url="https://storage.invalid/folder/x?X-Amz-Signature=secret")
         with pytest.raises(errors.NetworkError, match="403") as caught:
             upload.put(auth)
-    assert set(asked) == {"CONNECT storage.invalid:443"}
-    assert len(asked) == put_storage.TransferPolicy().attempts
+    assert set(requests) == {"CONNECT storage.invalid:443"}
+    assert len(requests) == put_storage.TransferPolicy().attempts
     assert "secret" not in str(caught.value)
 
 
 def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
-    with serve_self_signed(tmp_path) as (address, asked):
+    with serve_self_signed(tmp_path) as (address, requests):
         with pytest.raises(errors.NetworkError, match="certificate is not trusted") as caught:
             upload.put(FileAuth(filename="x", url=f"https://{address}/folder/x?X-Amz-Signature=secret"))
-        assert asked == []
+        assert requests == []
     assert "secret" not in str(caught.value)
     assert upload.slept == [], "no use in trying again"
 
@@ -457,24 +457,24 @@ def chatter() -> Iterator[str]:
 @contextlib.contextmanager
 def serve_refusing_proxy() -> Iterator[tuple[str, list[str]]]:
     """Run a proxy that lets nobody through; yields its address and what it was asked."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_CONNECT(self) -> None:
-            asked.append(f"{self.command} {self.path}")
+            requests.append(f"{self.command} {self.path}")
             self.send_error(403)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)) as address:
-        yield address, asked
+        yield address, requests
 
 
 @contextlib.contextmanager
 def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Run an https server whose certificate is its own; yields its address and what it was asked."""
-    asked: list[str] = []
+    requests: list[str] = []
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
@@ -483,7 +483,7 @@ def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
     class Taking(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -493,7 +493,7 @@ def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
     context.load_cert_chain(certificate, key)
     listening.socket = context.wrap_socket(listening.socket, server_side=True)
     with serving(listening) as address:
-        yield address, asked
+        yield address, requests
 
 
 @contextlib.contextmanager

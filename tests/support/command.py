@@ -98,22 +98,22 @@ def read_output(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     return out, err
 
 
-def write_artifact(project: Path, on: FakeEngine) -> artifact.Artifact:
+def write_artifact(project: Path, engine: FakeEngine) -> artifact.Artifact:
     """Put a whole artifact of the project in place, without the time that making its pickle takes."""
     assert call("render", "configs/small.yaml") == 0
     folder = project / "dist" / "small"
-    found = image.resolve(image.ImageRequest(ref="runner:1"), on, pull=False, progress=progress.Silent())
+    actual = image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent())
     plain = manifests.create_manifest(b"pickle")
-    made = dataclasses.replace(
+    built = dataclasses.replace(
         plain,
         name="small",
         tool=manifest.Tool(version="0", inside=render.hash_entries(render.list_inside_files())),
         image=runner_image.RunnerImage(
-            kind=found.kind,
-            ref=found.ref,
-            base=found.base,
-            identity=found.identity,
-            platform=found.platform,
+            kind=actual.kind,
+            ref=actual.ref,
+            base=actual.base,
+            identity=actual.identity,
+            platform=actual.platform,
             python="3.11.2",
             packages=plain.image.packages,
         ),
@@ -123,7 +123,7 @@ def write_artifact(project: Path, on: FakeEngine) -> artifact.Artifact:
         ),
     )
     (folder / artifact.PICKLE).write_bytes(b"pickle")
-    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))
+    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(built))
     artifact.write_fingerprint(folder)
     return artifact.load(folder)
 

@@ -62,23 +62,23 @@ class Popen(subprocess.Popen[Any]):
 
     _status: socket.socket | None = None
 
-    def _execute_child(self, *given: Any) -> None:
+    def _execute_child(self, *inputs: Any) -> None:
         """Start the process, as ``subprocess`` calls it; what it is given is bound by name, for any Python."""
         base: Any = super()
-        asked = inspect.signature(base._execute_child).bind(*given).arguments
-        arguments, environment = list(asked["args"]), asked["env"] if asked["env"] is not None else os.environ
-        if not _is_plain(arguments, environment) or asked["pass_fds"] or asked["preexec_fn"]:
-            base._execute_child(*given)
+        requests = inspect.signature(base._execute_child).bind(*inputs).arguments
+        arguments, environment = list(requests["args"]), requests["env"] if requests["env"] is not None else os.environ
+        if not _is_plain(arguments, environment) or requests["pass_fds"] or requests["preexec_fn"]:
+            base._execute_child(*inputs)
             return
         ours, theirs = socket.socketpair()
         request = {
-            "arguments": [os.fspath(one) for one in arguments[1:]],
+            "arguments": [os.fspath(item) for item in arguments[1:]],
             "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()},
-            "folder": os.fspath(asked["cwd"] or Path.cwd()),
-            "session": asked["start_new_session"],
+            "folder": os.fspath(requests["cwd"] or Path.cwd()),
+            "session": requests["start_new_session"],
         }
         streams = [
-            asked[name] if asked[name] != -1 else number
+            requests[name] if requests[name] != -1 else number
             for number, name in enumerate(("p2cread", "c2pwrite", "errwrite"))
         ]
         with theirs:
@@ -86,22 +86,22 @@ class Popen(subprocess.Popen[Any]):
         self.pid = int.from_bytes(_exactly(ours, 4), sys.byteorder)
         self._status = ours
         self._child_created = True
-        self._close_pipe_fds(*(asked[name] for name in _PIPES))  # type: ignore[attr-defined]
+        self._close_pipe_fds(*(requests[name] for name in _PIPES))  # type: ignore[attr-defined]
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._status is None:
             base: Any = super()
-            found: tuple[int, int] = base._try_wait(wait_flags)
-            return found
+            actual: tuple[int, int] = base._try_wait(wait_flags)
+            return actual
         if wait_flags and not select.select([self._status], [], [], 0)[0]:
             return 0, 0
         with self._status:
             return self.pid, int.from_bytes(_exactly(self._status, 4), sys.byteorder)
 
-    def _internal_poll(self, *given: Any, **named: Any) -> int | None:
+    def _internal_poll(self, *inputs: Any, **named: Any) -> int | None:
         base: Any = super()
         if self._status is None:
-            end: int | None = base._internal_poll(*given, **named)
+            end: int | None = base._internal_poll(*inputs, **named)
             return end
         if self.returncode is None:
             pid, status = self._try_wait(os.WNOHANG)
@@ -110,12 +110,12 @@ class Popen(subprocess.Popen[Any]):
         return self.returncode
 
 
-def run(arguments: list[str], **given: Any) -> subprocess.CompletedProcess[Any]:
+def run(arguments: list[str], **inputs: Any) -> subprocess.CompletedProcess[Any]:
     """Run a program of Python to its end, as ``subprocess.run`` does."""
-    check, timeout = given.pop("check"), given.pop("timeout", 300)
-    if given.pop("capture_output", False):
-        given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with Popen(arguments, **given) as process:
+    check, timeout = inputs.pop("check"), inputs.pop("timeout", 300)
+    if inputs.pop("capture_output", False):
+        inputs |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Popen(arguments, **inputs) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except BaseException:
@@ -222,8 +222,8 @@ def _run() -> None:
     """Run the program that ``sys.argv`` names, as the interpreter would; ends as that does."""
     import runpy
 
-    sys.path[:] = [one for one in sys.path if one not in {str(Path(__file__).parent), str(ROOT)}]
-    sys.path[:0] = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sys.path[:] = [item for item in sys.path if item not in {str(Path(__file__).parent), str(ROOT)}]
+    sys.path[:0] = [item for item in os.environ.get("PYTHONPATH", "").split(os.pathsep) if item]
     if sys.argv[0] == "-B":
         sys.dont_write_bytecode = True
         del sys.argv[0]
@@ -275,8 +275,8 @@ if __name__ == "__main__":
     import gc
     import importlib
 
-    for one in LOADED:
-        importlib.import_module(one)
+    for item in LOADED:
+        importlib.import_module(item)
     for package in PACKAGES:
         for path in sorted((ROOT / "builder" / package).rglob("*.py")):
             if path.stem != "__init__":

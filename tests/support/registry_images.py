@@ -50,8 +50,8 @@ def delete_manifest(address: str, repository: str, digest: str) -> None:
 
 def _blob(address: str, repository: str, content: bytes, media_type: str) -> dict[str, Any]:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    place = _ask(address, "POST", f"/v2/{repository}/blobs/uploads/", b"", "")["location"]
-    _ask(address, "PUT", f"{place}&digest={digest}", content, "application/octet-stream")
+    index = _ask(address, "POST", f"/v2/{repository}/blobs/uploads/", b"", "")["location"]
+    _ask(address, "PUT", f"{index}&digest={digest}", content, "application/octet-stream")
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
@@ -60,8 +60,8 @@ def _ask(address: str, method: str, path: str, body: bytes, media_type: str) -> 
     try:
         connection.request(method, path, body=body, headers={"Content-Type": media_type} if media_type else {})
         answer = connection.getresponse()
-        said = answer.read()
-        assert answer.status in {201, 202}, (answer.status, said)
+        message = answer.read()
+        assert answer.status in {201, 202}, (answer.status, message)
         return {name.lower(): value for name, value in answer.getheaders()}
     finally:
         connection.close()

@@ -72,9 +72,13 @@ def start(registry: str) -> Iterator[TokenProxy]:
                 self._pass_on()
 
         def _token(self, authorization: str) -> None:
-            asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            wanted = f"Basic {base64.b64encode(proxy.login.encode()).decode()}" if proxy.login else ""
-            good = authorization == wanted and asked["service"] == ["the proxy"] and asked["scope"][0].endswith(":pull")
+            requests = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            expected = f"Basic {base64.b64encode(proxy.login.encode()).decode()}" if proxy.login else ""
+            good = (
+                authorization == expected
+                and requests["service"] == ["the proxy"]
+                and requests["scope"][0].endswith(":pull")
+            )
             self._answer(200 if good else 401, {}, json.dumps({proxy.token_key: proxy.token} if good else {}).encode())
 
         def _pass_on(self) -> None:
@@ -89,7 +93,7 @@ def start(registry: str) -> Iterator[TokenProxy]:
             self.send_response(code)
             for name, value in [
                 *headers.items(),
-                *(("WWW-Authenticate", one) for one in challenges),
+                *(("WWW-Authenticate", item) for item in challenges),
                 ("Content-Length", str(len(body))),
             ]:
                 self.send_header(name, value)

@@ -67,15 +67,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
     """Return the registries that every command asks."""
-    made = FakeRegistries()
-    monkeypatch.setattr(connections, "connect", made.connect)
-    return made
+    built = FakeRegistries()
+    monkeypatch.setattr(connections, "connect", built.connect)
+    return built
 
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Return the engine that every command gets."""
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: made)
-    return made
+    built = FakeEngine(tmp_path / "engine")
+    built.add_image("runner:1", layers=("sha256:1",))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: built)
+    return built

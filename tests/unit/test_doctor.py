@@ -134,9 +134,9 @@ def test_a_token_is_judged_by_its_scopes() -> None:
     ("ahead", "good", "said"),
     [(0.4, True, "within"), (-59.0, True, "within"), (900.0, False, "900 s ahead of"), (-900.0, False, "900 s behind")],
 )
-def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
+def test_the_clock(ahead: float, good: bool, message: str) -> None:  # noqa: FBT001
     line = doctor.judge_clock(ahead)
-    assert (line.good, said in line.text, bool(line.fix)) == (good, True, not good)
+    assert (line.good, message in line.text, bool(line.fix)) == (good, True, not good)
     assert doctor.judge_clock(None).good is None
 
 

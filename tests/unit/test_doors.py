@@ -58,9 +58,9 @@ NOT_OURS: dict[type[BaseException], str] = {
 
 @pytest.mark.parametrize(("module", "caught"), CAUGHT)
 def test_every_error_class_of_a_library_is_known(module: ModuleType, caught: tuple[type[BaseException], ...]) -> None:
-    found = library_errors.list_errors(module)
-    assert found
-    assert [kind for kind in found if not issubclass(kind, caught) and kind not in NOT_OURS] == []
+    actual = library_errors.list_errors(module)
+    assert actual
+    assert [kind for kind in actual if not issubclass(kind, caught) and kind not in NOT_OURS] == []
 
 
 @pytest.mark.parametrize("kind", library_errors.list_errors(httpx), ids=lambda kind: kind.__name__)
@@ -119,7 +119,7 @@ def read_parquet(path: Path) -> None:
 METADATA = [b"{", b"[]", b"null", b'"x"', b'{"index_columns": 7}', b'{"index_columns": [[]]}', b"\xff", b"[" * 100_000]
 
 
-@pytest.mark.parametrize("metadata", METADATA, ids=lambda one: repr(one[:20]))
+@pytest.mark.parametrize("metadata", METADATA, ids=lambda item: repr(item[:20]))
 def test_parquet_with_odd_metadata_of_pandas_is_read_or_an_error_of_the_data(metadata: bytes, tmp_path: Path) -> None:
     table = pa.table({"id": ["a"], "era": ["1"], "x": [1]}).replace_schema_metadata({b"pandas": metadata})
     pq.write_table(table, tmp_path / "live.parquet")
@@ -141,7 +141,7 @@ def test_a_damaged_archive_of_a_container_is_an_error_of_the_engine() -> None:
         read_or_refused(tar_stream.unpack_to_memory, [content], errors.EngineError)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000], ids=lambda one: repr(one[:9]))
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000], ids=lambda item: repr(item[:9]))
 def test_what_a_container_leaves_in_place_of_a_json_object_is_none(content: bytes) -> None:
     assert validate._read_object(content) is None
 
@@ -172,10 +172,10 @@ def read_or_refused(read: Any, value: object, refusal: type[errors.BuilderError]
 def damaged(content: bytes, count: int) -> list[bytes]:
     """Return copies with some bytes changed or the end cut off, the same ones each time."""
     chance = random.Random(7)
-    found = []
+    actual = []
     for _ in range(count):
         copy = bytearray(content)
         for _ in range(chance.choice((1, 1, 2, 5))):
             copy[chance.randrange(len(copy))] = chance.randrange(256)
-        found.append(bytes(copy[: chance.randrange(len(copy))] if chance.random() < 0.2 else copy))
-    return found
+        actual.append(bytes(copy[: chance.randrange(len(copy))] if chance.random() < 0.2 else copy))
+    return actual

@@ -19,11 +19,11 @@ CLASSES: dict[str, type[errors.BuilderError]] = {
 
 def drawn() -> dict[str, tuple[int, str]]:
     """Return, of the drawing, each class's code and parent."""
-    found, above = {}, ["BuilderError"]
+    actual, above = {}, ["BuilderError"]
     for branch, name, code in re.findall(r"^ {4}([│├└─ ]+)(\w+) +(\d+) ", errors.__doc__ or "", re.MULTILINE):
         above = [*above[: len(branch) // 4], name]
-        found[name] = (int(code), above[-2])
-    return found
+        actual[name] = (int(code), above[-2])
+    return actual
 
 
 def test_the_drawing_is_the_tree() -> None:

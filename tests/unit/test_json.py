@@ -38,16 +38,16 @@ PLAIN = st.recursive(
         (b'{"a":' * 100_000, (), "lists and objects nest deeper than 64; this is not a file of this tool"),
     ],
 )
-def test_refused_with_its_key_path(text: bytes, path: schema.KeyPath, said: str) -> None:
-    faults = schema.read_json(text)
-    assert isinstance(faults, list)
-    assert [(fault.path, fault.text) for fault in faults] == [(path, said)]
+def test_refused_with_its_key_path(text: bytes, path: schema.KeyPath, message: str) -> None:
+    problems = schema.read_json(text)
+    assert isinstance(problems, list)
+    assert [(problem.path, problem.text) for problem in problems] == [(path, message)]
 
 
 def test_all_faults_come_at_once() -> None:
-    faults = schema.read_json(b'{"a": NaN, "b": {"c": 1, "c": Infinity}, "a": 2}')
-    assert isinstance(faults, list)
-    assert [fault.path for fault in faults] == [("a",), ("b", "c"), ("b", "c"), ("a",)]
+    problems = schema.read_json(b'{"a": NaN, "b": {"c": 1, "c": Infinity}, "a": 2}')
+    assert isinstance(problems, list)
+    assert [problem.path for problem in problems] == [("a",), ("b", "c"), ("b", "c"), ("a",)]
 
 
 def test_brackets_in_text_are_no_nesting() -> None:
@@ -75,7 +75,7 @@ def test_any_bytes_give_a_mapping_or_faults(text: bytes) -> None:
     read = schema.read_json(text)
     if isinstance(read, list):
         assert read
-        assert all(isinstance(fault, schema.Problem) for fault in read)
+        assert all(isinstance(problem, schema.Problem) for problem in read)
 
 
 def test_order_of_keys_and_kind_of_list_change_nothing() -> None:

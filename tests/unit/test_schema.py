@@ -58,7 +58,7 @@ class Drawing:
 def texts_of(data: object, **spelling: str) -> list[str]:
     parsed = schema.parse(Drawing, data, spelling={(key,): text for key, text in spelling.items()})
     assert isinstance(parsed, list), parsed
-    return ["/".join(map(str, fault.path)) + ": " + fault.text for fault in parsed]
+    return ["/".join(map(str, problem.path)) + ": " + problem.text for problem in parsed]
 
 
 def test_good_data_of_every_sort() -> None:
@@ -145,13 +145,13 @@ def test_good_data_of_every_sort() -> None:
         ),
     ],
 )
-def test_bad_data_is_refused_in_these_words(given_: dict[str, object], said: str) -> None:
-    assert texts_of({"title": "abc", **given_}) == [said]
+def test_bad_data_is_refused_in_these_words(given_: dict[str, object], message: str) -> None:
+    assert texts_of({"title": "abc", **given_}) == [message]
 
 
 def test_all_faults_come_at_once() -> None:
-    said = texts_of({"scale": 0, "points": ["x", 1, None], "colour": "blue"})
-    assert sorted(text.partition(":")[0] for text in said) == ["colour", "points/0", "points/2", "scale", "title"]
+    message = texts_of({"scale": 0, "points": ["x", 1, None], "colour": "blue"})
+    assert sorted(text.partition(":")[0] for text in message) == ["colour", "points/0", "points/2", "scale", "title"]
 
 
 def test_values_are_shown_as_they_were_written() -> None:
@@ -165,8 +165,8 @@ def test_not_every_problem_of_other_data_is_explained() -> None:
 
 
 def test_long_text_is_cut() -> None:
-    (said,) = texts_of({"title": "A" * 1_000_000})
-    assert len(said) < 200
+    (message,) = texts_of({"title": "A" * 1_000_000})
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,15 @@ def test_long_text_is_cut() -> None:
         ({3: 1}, ": the key 3 is invalid"),
     ],
 )
-def test_values_that_json_does_not_have_are_problems_at_their_place(data: object, said: str) -> None:
+def test_values_that_json_does_not_have_are_problems_at_their_place(data: object, message: str) -> None:
     (text,) = texts_of(data)
-    assert text.startswith(said)
+    assert text.startswith(message)
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 1, 1.5, True])
 def test_what_is_no_mapping(data: object) -> None:
-    (said,) = texts_of(data)
-    assert "a mapping with the keys title, shapes" in said
+    (message,) = texts_of(data)
+    assert "a mapping with the keys title, shapes" in message
 
 
 PLAIN = st.recursive(
@@ -204,7 +204,7 @@ def test_any_plain_data_gives_a_value_or_faults(data: Any) -> None:
     parsed = schema.parse(Drawing, data)
     if isinstance(parsed, list):
         assert parsed
-        assert all(fault.text and "_FAILED" not in fault.text for fault in parsed)
+        assert all(problem.text and "_FAILED" not in problem.text for problem in parsed)
     else:
         assert isinstance(parsed, Drawing)
 
@@ -238,15 +238,15 @@ def test_what_is_written_is_read_back_and_fits_the_schema(drawing: Drawing) -> N
 
 
 def test_schema_says_what_the_types_say() -> None:
-    found = schema.build_json_schema(Drawing, title="Drawing")
-    assert (found["title"], found["required"], found["additionalProperties"]) == ("Drawing", ["title"], False)
-    assert found["properties"]["title"] == {
+    actual = schema.build_json_schema(Drawing, title="Drawing")
+    assert (actual["title"], actual["required"], actual["additionalProperties"]) == ("Drawing", ["title"], False)
+    assert actual["properties"]["title"] == {
         "type": "string",
         "pattern": "^(?:[a-z]+)$",
         "description": "What it is called; on two lines.",
     }
-    assert found["properties"]["shapes"]["description"] == "In order."
-    assert found["properties"]["code"] == {"type": "string", "default": "ff"}
+    assert actual["properties"]["shapes"]["description"] == "In order."
+    assert actual["properties"]["code"] == {"type": "string", "default": "ff"}
 
 
 @dataclass(frozen=True, kw_only=True)

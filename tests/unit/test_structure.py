@@ -54,8 +54,8 @@ def _write(folder: Path) -> Path:
 def test_it_counts_what_a_package_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     house = _write(tmp_path)
     assert structure.main([str(house), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found == {
+    actual = json.loads(capsys.readouterr().out)
+    assert actual == {
         "format": 1,
         "lines": sum(text.count("\n") for text in FILES.values()),
         "modules": 9,
@@ -81,9 +81,9 @@ def test_it_counts_what_a_package_has(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_package_in_a_package_is_measured_alone(tmp_path: Path) -> None:
-    found = structure.measure(_write(tmp_path) / "rooms")
-    assert (found.modules, found.top_modules, found.module_arrows, found.part_arrows) == (5, 5, 2, 2)
-    assert found.part_circles == [["house.rooms.bath", "house.rooms.kitchen"]]
+    actual = structure.measure(_write(tmp_path) / "rooms")
+    assert (actual.modules, actual.top_modules, actual.module_arrows, actual.part_arrows) == (5, 5, 2, 2)
+    assert actual.part_circles == [["house.rooms.bath", "house.rooms.kitchen"]]
 
 
 def test_what_is_no_package_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,23 +32,23 @@ def test_there_is_a_workflow_for_the_pickles() -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_the_schema_of_workflows_holds(path: Path) -> None:
-    code, said = run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path))
-    assert code == 0, said
+    code, message = run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path))
+    assert code == 0, message
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_the_linter_finds_nothing_even_when_pedantic(path: Path) -> None:
-    code, said = run("zizmor", "--offline", "--no-config", "--persona", "pedantic", str(path))
-    assert code == 0, said
+    code, message = run("zizmor", "--offline", "--no-config", "--persona", "pedantic", str(path))
+    assert code == 0, message
 
 
 def test_the_linter_would_find_an_expression_in_a_script(tmp_path: Path) -> None:
     text = (ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8")
     spoilt = tmp_path / "pickle.yml"
     spoilt.write_text(text.replace('"$CONFIG"', "${{ github.ref_name }}"), encoding="utf-8")
-    code, said = run("zizmor", "--offline", "--no-config", str(spoilt))
+    code, message = run("zizmor", "--offline", "--no-config", str(spoilt))
     assert code != 0
-    assert "template-injection" in said
+    assert "template-injection" in message
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

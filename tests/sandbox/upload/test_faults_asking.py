@@ -49,10 +49,10 @@ def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking, 
 def test_row_1_a_storage_whose_name_does_not_resolve_is_tried_twice(
     project: Project, match: str, arguments: tuple[str, ...]
 ) -> None:
-    made = project.assign_earlier_pickle()
+    built = project.assign_earlier_pickle()
     url = "https://no-such-host.invalid/x?signature=secret"
     project.sandbox.faults.add(match, faults.answers(match, {"filename": "x.pkl", "url": url}), times=None)
-    more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (made.id, "--to", "got.pkl")
+    more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (built.id, "--to", "got.pkl")
     looked_up = project.root / "looked-up"
     done = uploads.run_python(counting(looked_up), project.root, *arguments, *more, **project.environment())
     assert done.returncode == 4
@@ -118,9 +118,9 @@ def test_row_3_a_query_without_an_answer_is_asked_again(sandbox: server.Sandbox,
 
 @pytest.mark.parametrize(("asked", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
 def test_row_4_too_many_requests(
-    sandbox: server.Sandbox, ask: Asking, waits: list[float], asked: str, waited: float
+    sandbox: server.Sandbox, ask: Asking, waits: list[float], requests: str, waited: float
 ) -> None:
-    sandbox.faults.add("account", faults.too_many(asked))
+    sandbox.faults.add("account", faults.too_many(requests))
     assert ask().get_account().username == "sandbox_user"
     assert waits == [waited]
 
@@ -134,8 +134,8 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 
 
 @pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
-def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
-    project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)
+def test_row_4_too_many_registrations(project: Project, requests: str, waited: str) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many(requests), times=2)
     done = uploads.run_python(WAITS, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"waits {waited} s\n") == 2
@@ -212,19 +212,19 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
         "pickles-map",
     ],
 )
-def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Action, said: str) -> None:
+def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Action, message: str) -> None:
     project.sandbox.faults.add(match, action)
     code, _, err = project.upload()
     assert code == 4
-    assert said in err
+    assert message in err
     check_nothing_registered(project)
 
 
 @pytest.mark.parametrize(("token", "said"), [("revoked", "was rejected"), ("read only", "does not have the scope")])
-def test_row_8_a_token_that_will_not_do(project: Project, token: str, said: str) -> None:
+def test_row_8_a_token_that_will_not_do(project: Project, token: str, message: str) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token=token)
     assert code == 4
-    assert said in err
+    assert message in err
     assert "numer.ai/account" in err
     assert len(project.sandbox.requests) == 1  # no retry
 
@@ -255,11 +255,11 @@ def test_row_30_an_environment_that_will_not_do_is_named(project: Project, name:
 
 
 def test_row_30_a_proxy_that_refuses(project: Project) -> None:
-    with uploads.serve_refusing_proxy() as (address, asked):
+    with uploads.serve_refusing_proxy() as (address, requests):
         code, _, err = project.upload(
             NUMERAI_API_URL="https://api-tournament.example/", HTTPS_PROXY=f"http://{address}", NO_PROXY=""
         )
     assert code == 4
     assert "the proxy settings" in err
-    assert asked
-    assert all(line.startswith("CONNECT api-tournament.example:443") for line in asked)
+    assert requests
+    assert all(line.startswith("CONNECT api-tournament.example:443") for line in requests)

@@ -95,7 +95,7 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
         "validation: invalidated",
         f"validation: {project.sandbox.state.words.good}",
     ]
-    recorded = [(one["of"], one["status"]) for one in project.read_log() if one["step"] == "unknown status"]
+    recorded = [(item["of"], item["status"]) for item in project.read_log() if item["step"] == "unknown status"]
     assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
@@ -196,9 +196,11 @@ def test_row_28_no_space_for_the_log(project: Project) -> None:
 
 def _kept(project: Project, process: subprocess.Popen[str]) -> int:
     """Return the bytes on the disk that a process keeps beside the logs."""
-    opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
-    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.logs_folder}/")]
-    return sum(one.stat().st_size for one in nameless)
+    opened = [
+        item for item in Path(f"/proc/{process.pid}/fd").iterdir() if item.is_file() and item.stat().st_nlink == 0
+    ]
+    nameless = [item for item in opened if str(item.readlink()).startswith(f"{project.logs_folder}/")]
+    return sum(item.stat().st_size for item in nameless)
 
 
 def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
@@ -258,9 +260,9 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
     done = uploads.run_python(program, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     check_deployed(project)
-    said = done.stdout + done.stderr
-    assert project.sandbox.state.get_token("full").secret_key not in said
-    assert "ignature" not in said
+    message = done.stdout + done.stderr
+    assert project.sandbox.state.get_token("full").secret_key not in message
+    assert "ignature" not in message
 
 
 def test_row_31_a_traceback_holds_none(project: Project, tmp_path: Path) -> None:
@@ -276,7 +278,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
     done = uploads.run_python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
     assert done.returncode == 70
     (report,) = tmp_path.glob("numerai-builder-*.txt")
-    said = done.stdout + done.stderr + report.read_text()
-    assert "a bug" in said
-    assert project.sandbox.state.get_token("full").secret_key not in said
-    assert "ignature" not in said
+    message = done.stdout + done.stderr + report.read_text()
+    assert "a bug" in message
+    assert project.sandbox.state.get_token("full").secret_key not in message
+    assert "ignature" not in message

@@ -141,9 +141,9 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     digits = "ffffffffffff" if what == "file" else project.sha256[:12]
     other = state.add_pickle(project.get_slot(), f"small-{digits}.pkl")
     if what == "image":
-        other.image = next(one for one in state.images if not one.default)
+        other.image = next(item for item in state.images if not item.default)
     if what == "data version":
-        other.data_version = next(one for one in state.data_versions if not one.default)
+        other.data_version = next(item for item in state.data_versions if not item.default)
     project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
     code, _, err = project.upload()
     assert code == 4

@@ -51,8 +51,8 @@ def test_the_bytes_are_sent_again(project: Project, action: faults.Action) -> No
     check_deployed(project)
     puts = project.sandbox.requests.of("PUT")
     assert len(puts) == 2
-    assert not any(one.had_token for one in puts)
-    assert not any("content-type" in one.headers for one in puts)
+    assert not any(item.had_token for item in puts)
+    assert not any("content-type" in item.headers for item in puts)
     assert project.sandbox.requests.count("computePickleUploadAuth") == 1
 
 
@@ -120,9 +120,9 @@ def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, 
 
 @pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
 def test_row_10_a_busy_storage_says_how_long_to_wait(
-    project: Project, ask: Asking, waits: list[float], asked: str, waited: float
+    project: Project, ask: Asking, waits: list[float], requests: str, waited: float
 ) -> None:
-    project.sandbox.faults.add("PUT", faults.too_many(asked))
+    project.sandbox.faults.add("PUT", faults.too_many(requests))
     assert _send(project, ask, quick()).filename
     assert waits == [waited]
 
@@ -214,7 +214,7 @@ def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) ->
     assert "it changed while it was sent" in err
     assert "make pickle" in err
     check_nothing_registered(project)
-    assert not any(one.status == 200 for one in project.sandbox.requests.of("PUT"))  # no object either
+    assert not any(item.status == 200 for item in project.sandbox.requests.of("PUT"))  # no object either
 
 
 def test_a_thread_is_left_behind_by_nothing(project: Project, ask: Asking) -> None:
@@ -223,7 +223,7 @@ def test_a_thread_is_left_behind_by_nothing(project: Project, ask: Asking) -> No
     with pytest.raises(errors.NetworkError):
         _send(project, ask, quick())
     # The sandbox's own serve one connection each.
-    left = [one for one in threading.enumerate() if one not in before and not _serves(one)]
+    left = [item for item in threading.enumerate() if item not in before and not _serves(item)]
     assert left == []
 
 

@@ -183,7 +183,7 @@ def test_killed_twice_and_then_for_another_data_version(project: Project) -> Non
     STATES["authorised"].reach(project, sent=signal.SIGKILL)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert sorted(one.data_version.name for one in project.list_records()) == ["v5.1", "v5.2"]
+    assert sorted(item.data_version.name for item in project.list_records()) == ["v5.1", "v5.2"]
     runs_now = project.sandbox.state.pickles[str(project.get_slot("running").pickle_id)]
     receipt = project.read_receipt()
     assert runs_now.data_version.name == receipt["data_version"] == "v5.1"

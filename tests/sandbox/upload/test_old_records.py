@@ -33,7 +33,7 @@ def put(project: Project, case: str, **ids: str) -> None:
     """Put a case's files in place, with the ids of this sandbox and project, and those given, for the recorded ones."""
     recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
     state = project.sandbox.state
-    (version,) = [one for one in state.data_versions if one.default]
+    (version,) = [item for item in state.data_versions if item.default]
     slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
     bundle = project.read_manifest()["bundle"]["hash"]
     now = {"sha256": project.sha256, "bundle": bundle, "data_version": version.id, "image": image(project)}
@@ -53,7 +53,7 @@ def put(project: Project, case: str, **ids: str) -> None:
 
 
 def image(project: Project) -> str:
-    return next(one.id for one in project.sandbox.state.images if one.default)
+    return next(item.id for item in project.sandbox.state.images if item.default)
 
 
 def registered(project: Project, slot: str = "running", *, assign: bool = False) -> Pickle:

@@ -32,9 +32,9 @@ def settings(sandbox: server.Sandbox, look_alikes: str) -> dict[str, str]:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A fresh copy of the repository, with a config that names the tournament's default image."""
-    made = clones.clone(tmp_path / "clone")
-    write(made, "tryout", "rank: {scope: era, ties: average}")
-    return made
+    built = clones.clone(tmp_path / "clone")
+    write(built, "tryout", "rank: {scope: era, ties: average}")
+    return built
 
 
 def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
@@ -61,19 +61,19 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
     clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
 ) -> None:
     make(clone, settings)
-    said = do(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
+    message = do(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
     (first,) = sandbox.state.list_pickles()
     assert sandbox.state.get_slot("fresh").pickle_id == first.id
-    assert "Saving predictions" in said  # what the run printed
+    assert "Saving predictions" in message  # what the run printed
     receipt = json.loads((clone / "dist" / "tryout" / "receipt.json").read_bytes())
-    assert receipt["trigger"] in {one.id for one in first.triggers}
+    assert receipt["trigger"] in {item.id for item in first.triggers}
 
     write(clone, "other", "blend: {benchmark: v52_lgbm_ender20, weight: 0.5}")
     make(clone, settings, "other")
-    said = do(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
-    found = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", said)
-    assert found, said
-    assert -1 < float(found[1]) < 1
+    message = do(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
+    actual = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", message)
+    assert actual, message
+    assert -1 < float(actual[1]) < 1
     second = sandbox.state.list_pickles()[-1]
     assert sandbox.state.get_slot("fresh").pickle_id == second.id
 
@@ -85,15 +85,15 @@ def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_s
     clone: Path, settings: dict[str, str], look_alikes: str
 ) -> None:
     write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
-    said = do(clone, settings, "pickle", "configs/mirrored.yaml")
-    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in said
-    made = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
-    assert (made["kind"], made["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
-    assert made["base"] == f"ghcr.io/numerai/{OURS}@{made['identity']}"  # the manifest does not name the mirror
+    message = do(clone, settings, "pickle", "configs/mirrored.yaml")
+    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in message
+    built = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
+    assert (built["kind"], built["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
+    assert built["base"] == f"ghcr.io/numerai/{OURS}@{built['identity']}"  # the manifest does not name the mirror
     do(clone, settings, "pickle", "configs/mirrored.yaml", "--locked")
     do(clone, settings, "validate", "configs/mirrored.yaml")
-    said = do(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
-    assert f"{look_alikes}/{OURS}:a78dedd" in said
+    message = do(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
+    assert f"{look_alikes}/{OURS}:a78dedd" in message
 
 
 def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(

@@ -54,27 +54,27 @@ def test_trigger_asks_about_the_stake_of_another_slot(
 ) -> None:
     if closed:
         project.sandbox.state.close_round()
-    code, said = project.run_in_terminal("trigger", "fresh", typed=typed)
+    code, message = project.run_in_terminal("trigger", "fresh", typed=typed)
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "for fresh, staked" in said
-    assert "STAKE    staked 12.5" in said
+    assert "for fresh, staked" in message
+    assert "STAKE    staked 12.5" in message
     what = "have its pickle run now?" if closed else "and round 1000 is open: have it run for that?"
-    assert f"staked has a stake of 12.5, {what} [type yes]" in said
+    assert f"staked has a stake of 12.5, {what} [type yes]" in message
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
 def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
-    code, said = project.run_in_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
-    assert code == 0, said
+    code, message = project.run_in_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
+    assert code == 0, message
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_trigger_asks_about_each_stake(project: Project, shared: Pickle) -> None:
     project.get_slot("fresh").stake = "7.25"
-    code, said = project.run_in_terminal("trigger", "fresh", typed="yes\nno\n")
+    code, message = project.run_in_terminal("trigger", "fresh", typed="yes\nno\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "fresh has a stake of 7.25" in said
-    assert "staked has a stake of 12.5" in said
+    assert "fresh has a stake of 7.25" in message
+    assert "staked has a stake of 12.5" in message
     assert project.run_in_terminal("trigger", "fresh", typed="yes\nyes\n")[0] == 0
 
 
@@ -82,7 +82,7 @@ def test_trigger_with_yes_names_every_slot_and_stake(project: Project, shared: P
     code, out, err = project.run("trigger", "fresh", "--yes", "--json")
     assert code == 0, err
     assert "STAKE    staked 12.5" in err
-    touched = {one["name"]: one["stake"] for one in json.loads(out)["slots"]}
+    touched = {item["name"]: item["stake"] for item in json.loads(out)["slots"]}
     assert touched == {"fresh": "", "staked": "12.5"}
 
 
@@ -90,21 +90,21 @@ def test_trigger_asks_again_about_a_stake_that_comes_before_the_answer(project: 
     assert project.upload()[0] == 0
     project.sandbox.requests.clear()
     add_stake(project, "rounds")
-    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
+    code, message = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "fresh has a stake of 7.25" in said
+    assert "fresh has a stake of 7.25" in message
 
 
 def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Project, shared: Pickle) -> None:
     def hide(answer: dict[str, Any]) -> dict[str, Any]:
         account = answer["data"]["account"]
-        account["models"] = [one for one in account["models"] if one["name"] != "staked"]
+        account["models"] = [item for item in account["models"] if item["name"] != "staked"]
         return answer
 
     project.sandbox.faults.add("account", faults.changed(hide), times=None)
-    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
+    code, message = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert f"{project.get_slot('staked').id} has a stake of unknown size" in said
+    assert f"{project.get_slot('staked').id} has a stake of unknown size" in message
 
 
 # ---- upload --trigger
@@ -112,26 +112,26 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
 
 def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
     command = (*UPLOAD, "--model", "running", "--trigger")
-    code, said = project.run_in_terminal(*command, typed="y\n\n")
+    code, message = project.run_in_terminal(*command, typed="y\n\n")
     assert (code, project.get_slot("running").pickle_id) == (5, None)
-    assert "this pickle also runs in staked, which has a stake of 12.5" in said
-    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in said
+    assert "this pickle also runs in staked, which has a stake of 12.5" in message
+    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in message
     assert project.sandbox.requests.count(TRIGGER) == 0
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
-    code, said = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
-    assert code == 0, said
-    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in said
+    code, message = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
+    assert code == 0, message
+    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in message
 
 
 def test_a_stake_that_comes_before_the_answer_is_asked_about(project: Project) -> None:
     add_stake(project, "rounds")
-    code, said = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
+    code, message = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
     assert (code, project.list_records()) == (5, [])
-    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in said
+    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in message
 
 
 def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> None:
@@ -204,7 +204,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
     code, out, _ = project.run(*UPLOAD, "--model", "running", "--dry-run", "--trigger", "--json")
     plan = json.loads(out)["plan"]
     assert (code, plan["existing"], plan["runs_now"]) == (0, shared.id, False)
-    assert {one["name"]: one["stake"] for one in plan["also"]} == {"fresh": "", "staked": "12.5"}
+    assert {item["name"]: item["stake"] for item in plan["also"]} == {"fresh": "", "staked": "12.5"}
     assert any("no round is open; round 1001 opens" in line for line in plan["follows"])
     assert any("also runs in staked, which has a stake of 12.5" in line for line in plan["follows"])
 
@@ -215,9 +215,9 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
 @pytest.mark.parametrize("command", ["disable", "rollback"])
 def test_a_slot_with_a_stake_is_emptied_only_after_the_whole_word(project: Project, command: str) -> None:
     assert project.upload(slot="staked")[0] == 0
-    code, said = project.run_in_terminal(command, "staked", typed="y\n")
+    code, message = project.run_in_terminal(command, "staked", typed="y\n")
     assert code == 5
-    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in said
+    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in message
     assert project.get_slot("staked").pickle_id == project.list_records()[0].id
     assert project.run_in_terminal(command, "staked", typed="yes\n")[0] == 0
     assert project.get_slot("staked").pickle_id is None
@@ -229,8 +229,8 @@ def test_a_change_asks_about_a_stake_that_comes_before_the_answer(project: Proje
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-aaaaaaaaaaaa.pkl")
     more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
     add_stake(project, "account", "running")
-    code, said = project.run_in_terminal(command, "running", *more, typed="y\n\n")
-    assert code == 5, said
-    assert "[Y/n]" in said
-    assert "running has a stake of 7.25, have it" in said
+    code, message = project.run_in_terminal(command, "running", *more, typed="y\n\n")
+    assert code == 5, message
+    assert "[Y/n]" in message
+    assert "running has a stake of 7.25, have it" in message
     assert project.get_slot("running").pickle_id == before.id

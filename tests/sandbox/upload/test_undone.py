@@ -53,7 +53,7 @@ def test_killed_while_the_slot_is_created_it_is_created_once(project: Project) -
     _kill_at(project, "addModel", "--create", slot="brand_new", applied=True)
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
-    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+    assert sum(item.name == "brand_new" for item in project.sandbox.state.slots.values()) == 1
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
@@ -240,8 +240,8 @@ def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     judged_from_then_on(project, OUT_OF_MEMORY)
 
     def hide(answer: dict[str, Any]) -> dict[str, Any]:
-        for one in answer["data"]["computePickles"]:
-            one["triggers"] = one["triggers"][:1]
+        for item in answer["data"]["computePickles"]:
+            item["triggers"] = item["triggers"][:1]
         return answer
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
@@ -265,9 +265,9 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes", "--trigger") as process:
         project.sandbox.requests.wait_for(TRIGGER, count=1)
         assert process.stderr is not None
-        said = [process.stderr.readline()]
-        while "run: " not in said[-1]:
-            said.append(process.stderr.readline())
+        message = [process.stderr.readline()]
+        while "run: " not in message[-1]:
+            message.append(process.stderr.readline())
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     (record,) = project.list_records()
@@ -320,8 +320,8 @@ def test_rollback_goes_by_the_last_change_not_by_the_upload(project: Project) ->
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.upload("--no-compare", slot="running")[0] == 0
     (record,) = project.list_records()
-    for one in (other.id, record.id):
-        assert project.run("assign", "running", one, "--yes")[0] == 0
+    for item in (other.id, record.id):
+        assert project.run("assign", "running", item, "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.get_slot("running").pickle_id == other.id
 
@@ -349,8 +349,8 @@ def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project, *
     if not answered:
         project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
     assert project.upload("--create", slot="signals_one")[0] == 0
-    (made,) = [one for one in project.sandbox.state.slots.values() if one.pickle_id]
-    assert (made.name, made.tournament) == ("signals_one", 8)
+    (built,) = [item for item in project.sandbox.state.slots.values() if item.pickle_id]
+    assert (built.name, built.tournament) == ("signals_one", 8)
 
 
 def _kill_at(project: Project, match: str, *arguments: str, slot: str = "fresh", applied: bool = False) -> None:

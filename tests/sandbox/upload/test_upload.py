@@ -32,7 +32,7 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     (record,) = project.list_records()
     assert project.get_slot().pickle_id == record.id
     assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
-    assert [one["step"] for one in project.read_log()] == [
+    assert [item["step"] for item in project.read_log()] == [
         "planned",
         "authorised",
         "put",
@@ -51,7 +51,7 @@ def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
     """Which of two changes was the last is told by them, on this computer and on others."""
     project.sandbox.state.clock_offset = dt.timedelta(days=-40)
     assert project.upload()[0] == 0
-    at = [one["at"] for one in project.read_log()] + list(project.read_receipt()["times"].values())
+    at = [item["at"] for item in project.read_log()] + list(project.read_receipt()["times"].values())
     assert {time[:10] for time in at} == {f"{project.sandbox.state.now():%Y-%m-%d}"}
 
 
@@ -68,7 +68,7 @@ def test_a_dry_run_reads_everything_and_changes_nothing(project: Project) -> Non
     assert f"running (existing model), account {project.sandbox.state.accounts[0].username}" in out
     assert f"runs now {before.filename} ({before.id})" in out
     assert "nothing was changed" in out
-    assert not any(one.method == "PUT" for one in project.sandbox.requests)
+    assert not any(item.method == "PUT" for item in project.sandbox.requests)
     assert not mutations(project)
     assert sorted(path.name for path in project.folder.iterdir()) == listed
 
@@ -82,7 +82,7 @@ def mutations(project: Project) -> list[str]:
         "setSubmissionWebhook",
         "computePickleUploadAuth",
     }
-    return [name for one in project.sandbox.requests for name in one.fields if name in names]
+    return [name for item in project.sandbox.requests for name in item.fields if name in names]
 
 
 def test_a_plan_for_programs(project: Project) -> None:
@@ -127,22 +127,22 @@ def test_the_configs_own_slot_is_taken(project: Project) -> None:
 @pytest.mark.parametrize("sure", ["", "n\n", "\n"], ids=["end", "no", "enter-only"])
 def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure: str) -> None:
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.run_in_terminal(*command, typed="y\n" + sure)
-    assert code == 5, said
-    assert "has a stake of 12.5, and round 1000 is open" in said
-    assert "a staked submission, which a rollback does not undo" in " ".join(said.split())
+    code, message = project.run_in_terminal(*command, typed="y\n" + sure)
+    assert code == 5, message
+    assert "has a stake of 12.5, and round 1000 is open" in message
+    assert "a staked submission, which a rollback does not undo" in " ".join(message.split())
     assert not mutations(project)
-    code, said = project.run_in_terminal(*command, typed="y\nyes\n")
-    assert code == 0, said
+    code, message = project.run_in_terminal(*command, typed="y\nyes\n")
+    assert code == 0, message
     assert project.get_slot("staked").pickle_id == project.list_records()[0].id
 
 
 def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project: Project) -> None:
     project.sandbox.state.close_round()
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.run_in_terminal(*command, typed="y\n\n")
-    assert code == 5, said
-    assert "has a stake of 12.5, have its next rounds run by this?" in said
+    code, message = project.run_in_terminal(*command, typed="y\n\n")
+    assert code == 5, message
+    assert "has a stake of 12.5, have its next rounds run by this?" in message
     assert not mutations(project)
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
@@ -155,32 +155,32 @@ def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project:
 
     # Two looks for the plan, two after the comparison; what follows is after the yes.
     project.sandbox.faults.add("rounds", dataclasses.replace(faults.Action(applies=True), then=open_it), after=3)
-    code, said = project.run_in_terminal(
+    code, message = project.run_in_terminal(
         "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
     )
-    assert code == 5, said
-    assert "a round has opened meanwhile" in said
-    assert "and round 1000 is open: have it run for that?" in said
+    assert code == 5, message
+    assert "a round has opened meanwhile" in message
+    assert "and round 1000 is open: have it run for that?" in message
     assert not mutations(project)
 
 
 def test_at_a_terminal_no_means_no(project: Project) -> None:
-    code, said = project.run_in_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
+    code, message = project.run_in_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
     assert code == 5
-    assert "nothing was changed" in said
+    assert "nothing was changed" in message
     assert not mutations(project)
 
 
 def test_at_a_terminal_the_slot_is_asked_for_and_may_be_new(project: Project) -> None:
-    code, said = project.run_in_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
-    assert code == 0, said
-    assert "brand_new (NEW model, number 6 of 10)" in said
+    code, message = project.run_in_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
+    assert code == 0, message
+    assert "brand_new (NEW model, number 6 of 10)" in message
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> None:
     token = project.sandbox.state.get_token("full")
-    code, said = project.run_in_terminal(
+    code, message = project.run_in_terminal(
         "upload",
         "configs/small.yaml",
         "--model",
@@ -190,9 +190,9 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
         NUMERAI_PUBLIC_ID="",
         NUMERAI_SECRET_KEY="",
     )
-    assert code == 0, said
-    assert "numer.ai/account" in said
-    assert token.secret_key not in said
+    assert code == 0, message
+    assert "numer.ai/account" in message
+    assert token.secret_key not in message
 
 
 # ---- what is refused
@@ -208,9 +208,9 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
         ("hooked", 5, "CLEAR_WEBHOOK=1"),
     ],
 )
-def test_a_slot_that_will_not_do(project: Project, slot: str, code: int, said: str) -> None:
-    found, _, err = project.upload(slot=slot)
-    assert (found, said in err) == (code, True), err
+def test_a_slot_that_will_not_do(project: Project, slot: str, code: int, message: str) -> None:
+    actual, _, err = project.upload(slot=slot)
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
@@ -222,16 +222,16 @@ def test_a_new_slot(project: Project) -> None:
 def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
     project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
     assert project.upload("--create", slot="brand_new")[0] == 0
-    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+    assert sum(item.name == "brand_new" for item in project.sandbox.state.slots.values()) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [("theirs", 2, "the name is taken"), ("x" * 21, 2, "at most 20"), ("no spaces", 2, "lower-case letters")],
 )
-def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, said: str) -> None:
-    found, _, err = project.upload("--create", slot=name)
-    assert (found, said in err) == (code, True), err
+def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, message: str) -> None:
+    actual, _, err = project.upload("--create", slot=name)
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
@@ -271,7 +271,7 @@ def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
 @pytest.mark.parametrize("what", ["deprecated", "gone", "moved"])
 def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> None:
     image = project.sandbox.state.get_image(uploads.IMAGE)
-    said = {"deprecated": "is deprecated", "gone": "not among the tournament's images", "moved": "the tag has moved"}
+    message = {"deprecated": "is deprecated", "gone": "not among the tournament's images", "moved": "the tag has moved"}
     if what == "deprecated":
         image.deprecated = True
     elif what == "gone":
@@ -282,20 +282,20 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
         )
     code, _, err = project.upload()
     assert code == 5
-    assert said[what] in err
+    assert message[what] in err
     assert "make pickle" in err
     assert not mutations(project)
 
 
 @pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
-def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
+def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, message: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
-    found, _, err = project.upload()
-    assert (found, "make validate" in err) == (5, True)
+    actual, _, err = project.upload()
+    assert (actual, "make validate" in err) == (5, True)
     project.use_data_version(version)
-    found, _, err = project.upload()
-    assert (found, said in err) == (code, True), err
+    actual, _, err = project.upload()
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
@@ -387,7 +387,7 @@ def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Pro
     )
     code, _, err = project.upload("--trigger")
     assert (code, "run: un_succeeded_yet" in err) == (0, True), err
-    assert [one["status"] for one in project.read_log() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
+    assert [item["status"] for item in project.read_log() if item["step"] == "unknown status"] == ["un_succeeded_yet"]
 
 
 # ---- and back
@@ -514,8 +514,8 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
     assert earlier.id in err
     assert "bad-" not in err
     assert slot.pickle_id == now.id
-    code, said = project.run_in_terminal("rollback", "running", typed="1\ny\n")
-    assert code == 0, said
+    code, message = project.run_in_terminal("rollback", "running", typed="1\ny\n")
+    assert code == 0, message
     assert slot.pickle_id == earlier.id
     assert project.run("rollback", "running", "--yes", "--to", now.id)[0] == 0
     assert slot.pickle_id == now.id
@@ -524,8 +524,8 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
 def test_at_a_terminal_rollback_of_a_slot_with_a_stake_takes_the_whole_word(project: Project) -> None:
     before = project.assign_earlier_pickle("staked")
     assert project.upload("--no-compare", slot="staked")[0] == 0
-    code, said = project.run_in_terminal("rollback", "staked", typed="\n")
-    assert (code, "[type yes]" in said) == (5, True)
+    code, message = project.run_in_terminal("rollback", "staked", typed="\n")
+    assert (code, "[type yes]" in message) == (5, True)
     assert project.get_slot("staked").pickle_id != before.id
     assert project.run_in_terminal("rollback", "staked", typed="yes\n")[0] == 0
     assert project.get_slot("staked").pickle_id == before.id
@@ -546,24 +546,24 @@ def test_rollback_reads_back_too(project: Project) -> None:
 def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
-    found = json.loads(out)
-    assert (code, found["good"], found["receipt"]) == (1, False, None)
-    assert found["log"][-1] == "the last line"
+    actual = json.loads(out)
+    assert (code, actual["good"], actual["receipt"]) == (1, False, None)
+    assert actual["log"][-1] == "the last line"
 
 
 def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Project) -> None:
-    made = artifact.load(project.folder).manifest
-    key = config.normalize_reference(made.image.ref)
-    lock = lockfile.LockFile(images={key: lockfile.create_pin(made.image.identity, day="2026-11-24")})
-    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
-    for written, text in (
+    built = artifact.load(project.folder).manifest
+    key = config.normalize_reference(built.image.ref)
+    lock = lockfile.LockFile(images={key: lockfile.create_pin(built.image.identity, day="2026-11-24")})
+    model = lockfile.LockedModel(image=built.image.identity, bundle=built.bundle.hash, pickle=built.pickle.sha256)
+    for path, text in (
         (None, "not found, and LOCKED=1 (--locked) allows only what it contains"),
         (lock, "the model (it has no entry small)"),
         (lock.with_model("small", dataclasses.replace(model, pickle="0" * 64)), "the pickle ("),
         (lock.with_model("small", dataclasses.replace(model, bundle="0" * 64)), "the bundle ("),
     ):
-        if written:
-            (project.root / lockfile.NAME).write_bytes(lockfile.to_bytes(written))
+        if path:
+            (project.root / lockfile.NAME).write_bytes(lockfile.to_bytes(path))
         code, out, err = project.upload("--locked", "--json")
         assert (code, text in err) == (5, True), err
         assert json.loads(out)["error"]["code"] == 5

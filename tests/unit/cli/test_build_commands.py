@@ -39,13 +39,13 @@ def test_a_pickle_is_made_once_and_again_when_something_changed(
     assert make() == 0
     out, err = read_output(capsys)
     folder = project / "dist" / "small"
-    made = artifact.load(folder)
-    digest = made.manifest.pickle.sha256
+    built = artifact.load(folder)
+    digest = built.manifest.pickle.sha256
     assert err == "", "quiet where nobody watches"
     for text in (
-        f"{made.pickle}  (built)",
+        f"{built.pickle}  (built)",
         "runner:1 (a local image)",
-        f"numpy {made.manifest.image.packages['numpy']}",
+        f"numpy {built.manifest.image.packages['numpy']}",
     ):
         assert text in out
     for text in ("mlp, 3 features, 21 parameters", "protocol 5", digest, "build ", "note: this image has no digest"):
@@ -137,21 +137,21 @@ def test_verify_makes_it_again_and_compares(
 ) -> None:
     assert make() == 0
     folder = project / "dist" / "small"
-    made = artifact.load(folder)
+    built = artifact.load(folder)
     read_output(capsys)
     assert call("verify", "configs/small.yaml") == 0
     out, _ = read_output(capsys)
-    assert out.count(made.manifest.pickle.sha256) == 2
+    assert out.count(built.manifest.pickle.sha256) == 2
     assert "equal: " in out
 
-    forged = made.pickle.read_bytes().replace(b"live_features", b"LIVE_features")
-    manifest_of_it = dataclasses.replace(made.manifest, pickle=manifests.create_manifest(forged).pickle)
-    made.pickle.write_bytes(forged)
+    forged = built.pickle.read_bytes().replace(b"live_features", b"LIVE_features")
+    manifest_of_it = dataclasses.replace(built.manifest, pickle=manifests.create_manifest(forged).pickle)
+    built.pickle.write_bytes(forged)
     (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(manifest_of_it))
     assert call("verify", "dist/small", "--json") == 1
     answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["equal"]) == (1, False)
-    assert (answer["recorded"], answer["rebuilt"]) == (manifest_of_it.pickle.sha256, made.manifest.pickle.sha256)
+    assert (answer["recorded"], answer["rebuilt"]) == (manifest_of_it.pickle.sha256, built.manifest.pickle.sha256)
     assert "LIVE_fea" in answer["first_difference"]
     assert engine.list_leftovers() == []
 
@@ -191,22 +191,22 @@ def test_a_forged_artifact_counts_as_made(
 def test_validate_says_what_held_and_what_was_used(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = write_artifact(project, engine)
+    built = write_artifact(project, engine)
     leaving(engine)
     read_output(capsys)
     assert call("validate", "configs/small.yaml") == 0
     out, err = read_output(capsys)
     assert err == ""
     for text in (
-        f"{made.pickle}  on 6,000 rows (shaped)",
+        f"{built.pickle}  on 6,000 rows (shaped)",
         "150.0 MB of memory (3% of 4.3 GB)",
         "1.50 s (0.2% of 600 s)",
     ):
         assert text in out
     assert re.search(r"^  ok +in \[0, 1\] +0\.5 to 1$", out, re.MULTILINE)
     assert "\nvalid  (validation " in out
-    report = json.loads((made.folder / artifact.VALIDATION).read_bytes())
-    assert (report["format"], report["good"], report["pickle"]) == (1, True, made.manifest.pickle.sha256)
+    report = json.loads((built.folder / artifact.VALIDATION).read_bytes())
+    assert (report["format"], report["good"], report["pickle"]) == (1, True, built.manifest.pickle.sha256)
 
     leaving(engine, distinct=1)
     assert call("validate", "dist/small") == 1
@@ -217,7 +217,7 @@ def test_validate_says_what_held_and_what_was_used(
     assert call("validate", "dist/small", "--json") == 1
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (1, False)
-    assert json.loads((made.folder / artifact.VALIDATION).read_bytes()) == report
+    assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
 
 
 def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
@@ -251,7 +251,7 @@ def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
 def test_validate_notices_what_changed_since(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = write_artifact(project, engine)
+    built = write_artifact(project, engine)
     leaving(engine)
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert call("validate", "configs/small.yaml") == 2
@@ -260,14 +260,14 @@ def test_validate_notices_what_changed_since(
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
-    made.pickle.write_bytes(b"another")
+    built.pickle.write_bytes(b"another")
     assert call("validate", "dist/small") == 2
     assert "edited or replaced after the build" in read_output(capsys)[1]
-    made.pickle.write_bytes(b"pickle")
+    built.pickle.write_bytes(b"pickle")
     engine.add_image("runner:1")
     assert call("validate", "dist/small") == 3
     assert "runner:1 is now another image" in read_output(capsys)[1]
-    assert not (made.folder / artifact.VALIDATION).exists()
+    assert not (built.folder / artifact.VALIDATION).exists()
 
 
 @pytest.mark.parametrize("verb", ["pickle", "validate", "render"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = tuple(f"feature_{place}" for place in range(9))
+    names = tuple(f"feature_{index}" for index in range(9))
     trained: dict[str, model.Fact] = {
         "framework": "lightgbm",
         "eras": tuple(f"{era:04d}" for era in range(1, 575)),
@@ -36,10 +36,10 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "seed": 7,
         "early": True,
     }
-    made = dataclasses.replace(bundles.make_bundle(9, ("bench",)), features=names, trained=trained)
-    one = tmp_path / "mine.bundle.zip"
-    write.write(one, made)
-    assert call("bundle", "show", str(one)) == 0
+    built = dataclasses.replace(bundles.make_bundle(9, ("bench",)), features=names, trained=trained)
+    item = tmp_path / "mine.bundle.zip"
+    write.write(item, built)
+    assert call("bundle", "show", str(item)) == 0
     out, err = read_output(capsys)
     assert err == ""
     for text in (
@@ -48,7 +48,7 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "bench\n",
         "rank (scope: era, ties: average)",
         "6 rows, 1 of them with a missing input; predictions ",
-        f"{files.hash_content(one)[0]}  (of the zip: for {{url, sha256}} in a config)",
+        f"{files.hash_content(item)[0]}  (of the zip: for {{url, sha256}} in a config)",
         "574, from 0001 to 0574",
         r"red \x1b[31m\u202e text\nnext",
         "true",
@@ -56,16 +56,16 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         assert text in out
     assert "\x1b" not in out
 
-    assert call("bundle", "show", str(one), "--json") == 0
+    assert call("bundle", "show", str(item), "--json") == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["kind"], answer["parameters"]) == (1, "mlp", 49)
     assert answer["features"] == list(names)
     assert answer["trained"]["evil"] == trained["evil"]
-    assert answer["sha256"] == files.hash_content(one)[0]
+    assert answer["sha256"] == files.hash_content(item)[0]
     assert answer["golden"]["rows"] == 6
     assert list(answer["files"]) == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
 
-    folder = bundles.write_bundle(tmp_path / "mine", made)
+    folder = bundles.write_bundle(tmp_path / "mine", built)
     assert call("bundle", "show", str(folder), "--json") == 0
     of_folder = json.loads(read_output(capsys)[0])
     assert of_folder["sha256"] is None
@@ -73,12 +73,12 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_good_bundle_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = tmp_path / "mine.bundle.zip"
-    write.write(one, bundles.make_bundle())
-    assert call("bundle", "check", str(one)) == 0
+    item = tmp_path / "mine.bundle.zip"
+    write.write(item, bundles.make_bundle())
+    assert call("bundle", "check", str(item)) == 0
     out, _ = read_output(capsys)
-    assert out.startswith(f"good: {one}: mlp, 3 features, 21 parameters; ")
-    assert call("bundle", "check", "--json", str(one)) == 0
+    assert out.startswith(f"good: {item}: mlp, 3 features, 21 parameters; ")
+    assert call("bundle", "check", "--json", str(item)) == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["good"], answer["faults"]) == (True, [])
 
@@ -100,16 +100,16 @@ def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureF
         assert err == ""
         answer = json.loads(out)
         assert answer["good"] is False
-        assert [fault.partition(": ")[0] for fault in answer["faults"]] == [f"{path}/bundle.json"] * 2
+        assert [problem.partition(": ")[0] for problem in answer["faults"]] == [f"{path}/bundle.json"] * 2
 
 
 def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = bundles.make_bundle()
-    wrong = made.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
-    golden = model.GoldenRows(inputs=made.golden.inputs, predictions=wrong)
-    folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(made, golden=golden))
+    built = bundles.make_bundle()
+    wrong = built.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
+    golden = model.GoldenRows(inputs=built.golden.inputs, predictions=wrong)
+    folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(built, golden=golden))
     assert call("bundle", "check", str(folder)) == 2
     err = read_output(capsys)[1]
     assert f"{folder}/golden.safetensors: predictions: the model's own numbers give up to 1 away" in err
@@ -119,11 +119,11 @@ def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
 def test_a_booster_is_compared_by_its_library_or_not_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = pickles.scenario_bundle("lightgbm")
-    booster: Any = made.model
-    good, bad = bundles.write_bundle(tmp_path / "good", made), tmp_path / "bad"
-    golden = dataclasses.replace(made.golden, predictions=made.golden.predictions + 1)
-    write.write(bad, dataclasses.replace(made, golden=golden))
+    built = pickles.scenario_bundle("lightgbm")
+    booster: Any = built.model
+    good, bad = bundles.write_bundle(tmp_path / "good", built), tmp_path / "bad"
+    golden = dataclasses.replace(built.golden, predictions=built.golden.predictions + 1)
+    write.write(bad, dataclasses.replace(built, golden=golden))
     assert call("bundle", "check", str(good)) == 0
     assert read_output(capsys)[1] == ""
     assert call("bundle", "check", str(bad)) == 2
@@ -131,7 +131,7 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
     smaller = lightgbm_text.strip_text(text.decode())
     nonsense = dataclasses.replace(booster, text=smaller.text, objective="nonsense")
-    write.write(tmp_path / "nonsense", dataclasses.replace(made, model=nonsense))
+    write.write(tmp_path / "nonsense", dataclasses.replace(built, model=nonsense))
     assert call("bundle", "check", str(tmp_path / "nonsense")) == 2
     assert f"{tmp_path / 'nonsense'}: LightGBM cannot read the booster" in read_output(capsys)[1]
     monkeypatch.setitem(sys.modules, "lightgbm", None)
@@ -145,13 +145,13 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
 def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = np.random.default_rng(7).normal(2, 1, size=(12, 2))
     inputs[4] = inputs[3] + 1e-10  # a framework that computes in float32 may have either first
-    made = ensembles.make_bundle([ensembles.make_member("ab", transform="rank", scope="frame")], inputs=inputs)
+    built = ensembles.make_bundle([ensembles.make_member("ab", transform="rank", scope="frame")], inputs=inputs)
     for rows, code in (([4, 3], 0), ([3, 5], 2)):
-        turned = made.golden.predictions.copy()
+        turned = built.golden.predictions.copy()
         turned[rows] = turned[rows[::-1]]
         assert len(set(turned)) == 12
         golden = model.GoldenRows(inputs=inputs, predictions=turned)
-        folder = bundles.write_bundle(tmp_path / f"code_{code}", dataclasses.replace(made, golden=golden))
+        folder = bundles.write_bundle(tmp_path / f"code_{code}", dataclasses.replace(built, golden=golden))
         assert call("bundle", "check", str(folder)) == code, read_output(capsys)
 
 

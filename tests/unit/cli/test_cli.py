@@ -176,8 +176,8 @@ def test_the_script_for_a_shell_is_shown_and_installed(tmp_path: Path) -> None:
     assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in out
     code, _, _ = run("--install-completion", "bash", HOME=home, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert code == 0
-    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in written
+    output = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in output
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,7 +349,7 @@ OWN_OBJECT = {"doctor", "bundle check"}
 
 
 def test_every_command_with_json_is_tried() -> None:
-    with_json = {name for name in parser.names() if any("--json" in one.opts for one in parser.load(name).params)}
+    with_json = {name for name in parser.names() if any("--json" in item.opts for item in parser.load(name).params)}
     tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
     assert with_json == tried | OWN_OBJECT
 
@@ -545,7 +545,7 @@ def test_the_extra_that_commands_need_is_the_one_that_pyproject_has() -> None:
         (requirements.BASE, project["dependencies"]),
         (requirements.BUILD, project["optional-dependencies"]["build"]),
     ):
-        assert sorted(named.get(name, name) for name in modules) == [re.split(r"[<>=]", one)[0] for one in listed]
+        assert sorted(named.get(name, name) for name in modules) == [re.split(r"[<>=]", item)[0] for item in listed]
     locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "run.txt").read_text())
     assert {named.get(name, name) for name in requirements.ALL} <= set(locked), "`make setup` installs them too"
 
@@ -582,7 +582,7 @@ os.execv(sys.executable, [sys.executable, "-m", "builder", *sys.argv[2:]])
     ],
 )
 def test_a_stream_that_is_closed_is_an_empty_one(
-    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, said: str
+    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CLOSED, str(number), *arguments],
@@ -594,8 +594,8 @@ def test_a_stream_that_is_closed_is_an_empty_one(
         check=False,
     )
     assert (done.returncode, done.stdout) == (code, "")
-    assert done.stderr.startswith(said)
-    assert bool(done.stderr) is bool(said)
+    assert done.stderr.startswith(message)
+    assert bool(done.stderr) is bool(message)
 
 
 def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def test_it_is_made_and_verified(project: Path, capsys: pytest.CaptureFixture[st
     out = read_output(capsys)[0]
     assert "custom, 3 features" in out
     assert "other bytes" not in out
-    made = artifact.load(project / "dist" / "small")
-    assert made.manifest.pickle.parameters == ("live_features",)
-    assert made.manifest.pickle.findings == ()
-    assert (made.folder / "context" / "bundle" / "code" / "team" / "maths.py").is_file()
+    built = artifact.load(project / "dist" / "small")
+    assert built.manifest.pickle.parameters == ("live_features",)
+    assert built.manifest.pickle.findings == ()
+    assert (built.folder / "context" / "bundle" / "code" / "team" / "maths.py").is_file()
     assert call("verify", "configs/small.yaml") == 0
 
 
@@ -55,8 +55,8 @@ def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFi
         "them):\n  code/model.py:1: two builds of the pickle differ (first at byte "
     )
     assert note in read_output(capsys)[0]
-    found = artifact.load(project / "dist" / "small").manifest.pickle.findings
-    assert [(one.file, one.line) for one in found] == [("code/model.py", 1)]
+    actual = artifact.load(project / "dist" / "small").manifest.pickle.findings
+    assert [(item.file, item.line) for item in actual] == [("code/model.py", 1)]
     assert call("pickle", "configs/small.yaml") == 0
     assert note in read_output(capsys)[0], "also where nothing has changed"
     assert call("verify", "configs/small.yaml") == 1

@@ -117,9 +117,9 @@ def test_every_variable_reaches_its_command_and_is_an_option_of_it(folder: Path,
         "",
     )
     context = parser.load(target).make_context(target, list(expected))
-    given = {name: value for name, value in context.params.items() if value not in (None, False, ".", 3600.0, "seen")}
+    inputs = {name: value for name, value in context.params.items() if value not in (None, False, ".", 3600.0, "seen")}
     # A slot is an argument of `rollback`, as is a config: one of the two is given.
-    assert len(given) == len(values) - (target == "rollback")
+    assert len(inputs) == len(values) - (target == "rollback")
 
 
 def test_every_variable_is_taken_from_the_environment(folder: Path) -> None:

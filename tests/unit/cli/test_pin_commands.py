@@ -59,9 +59,9 @@ def image(name: str, **states: bool) -> tournament.DockerImage:
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
-    monkeypatch.setattr(session, "connect", made.connect)
-    return made
+    built = Api()
+    monkeypatch.setattr(session, "connect", built.connect)
+    return built
 
 
 def write(project: Path, ref: str = REF, *, name: str = "small", stand_in: bool = False) -> None:
@@ -91,13 +91,13 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     assert f"{DIGEST} (" in out
     assert "Python 3.12.8, 1.0 MB to pull" in out
     assert f"{project / lockfile.NAME} is changed" in out
-    written = (project / lockfile.NAME).read_bytes()
+    path = (project / lockfile.NAME).read_bytes()
     pin = lockfile.read(project).images[REF]
     assert (pin.digest, pin.python, pin.labels) == (DIGEST, "3.12.8", {"a": "b"})
 
     assert call("pin") == 0
     assert "nothing to change" in read_output(capsys)[0]
-    assert (project / lockfile.NAME).read_bytes() == written
+    assert (project / lockfile.NAME).read_bytes() == path
 
     registries.digests[REF] = MOVED
     registries.untagged.add(DIGEST)
@@ -105,7 +105,7 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     out, _ = read_output(capsys)
     for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` changes it"):
         assert text in out
-    assert (project / lockfile.NAME).read_bytes() == written
+    assert (project / lockfile.NAME).read_bytes() == path
     assert call("pin") == 0
     out, _ = read_output(capsys)
     assert f"{REF}  moved" in out
@@ -117,11 +117,11 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
 def test_pin_in_json(project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
     registries.digests[REF] = DIGEST
-    found = report(capsys, "--check", code=1)
-    assert (found["format"], found["checked"], found["changed"]) == (1, True, False)
+    actual = report(capsys, "--check", code=1)
+    assert (actual["format"], actual["checked"], actual["changed"]) == (1, True, False)
     assert not (project / lockfile.NAME).exists()
-    found = report(capsys)
-    assert found["changed"] is True
+    actual = report(capsys)
+    assert actual["changed"] is True
     registries.digests[REF] = MOVED
     (entry,) = report(capsys)["images"]
     assert (entry["key"], entry["state"], entry["was"], entry["digest"]) == (REF, "moved", DIGEST, MOVED)
@@ -353,20 +353,20 @@ def test_a_build_of_an_exact_image_pins_it(
     out, err = read_output(capsys)
     assert f"note: pinned {REF} in {project / lockfile.NAME}: {DIGEST[:19]}" in err
     assert f"note: recorded small in {project / lockfile.NAME}: review its lines and commit the file" in err
-    made = artifact.load(project / "dist" / "small").manifest
+    built = artifact.load(project / "dist" / "small").manifest
     lock = lockfile.read(project)
     pin, model = lock.images[REF], lock.models["small"]
-    assert (pin.digest, pin.python, pin.labels) == (DIGEST, made.image.python, {"maker": "them"})
-    assert (model.image, model.bundle, model.pickle) == (DIGEST, made.bundle.hash, made.pickle.sha256)
-    written = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
-    assert lockfile.parse(f"format: 1\n{written}".encode(), "what was printed") == lock
+    assert (pin.digest, pin.python, pin.labels) == (DIGEST, built.image.python, {"maker": "them"})
+    assert (model.image, model.bundle, model.pickle) == (DIGEST, built.bundle.hash, built.pickle.sha256)
+    path = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
+    assert lockfile.parse(f"format: 1\n{path}".encode(), "what was printed") == lock
     assert make() == 0
     out, err = read_output(capsys)
     assert (err, "written into" in out) == ("", False)
     (project / lockfile.NAME).unlink()
     assert make("--json") == 0
     report = json.loads(read_output(capsys)[0])["lock"]
-    assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), written)
+    assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), path)
     assert make("--json") == 0
     assert json.loads(read_output(capsys)[0])["lock"] is None
     assert make("--locked") == 0
@@ -420,11 +420,11 @@ LOCKABLE = ("pickle", "render", "validate", "verify", "upload")
 
 def refusals(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Return what each command that takes --locked says when it refuses."""
-    found = set()
+    actual = set()
     for command in LOCKABLE:
         assert call(command, "--locked", "configs/small.yaml") == 5, command
-        found.add(read_output(capsys)[1])
-    return found
+        actual.add(read_output(capsys)[1])
+    return actual
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
@@ -479,18 +479,18 @@ def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
         labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
         engine.add_image(stand_in.format_tag("3.11", SPEC), labels=labels)
     assert make() == 0
-    made = artifact.load(project / "dist" / "small").manifest
-    assert made.image.kind == kind
-    key = config.normalize_reference(made.image.ref)
-    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    built = artifact.load(project / "dist" / "small").manifest
+    assert built.image.kind == kind
+    key = config.normalize_reference(built.image.ref)
+    model = lockfile.LockedModel(image=built.image.identity, bundle=built.bundle.hash, pickle=built.pickle.sha256)
     lock = lockfile.LockFile(
-        images={key: lockfile.create_pin(made.image.identity, day="2026-11-01")}, models={"small": model}
+        images={key: lockfile.create_pin(built.image.identity, day="2026-11-01")}, models={"small": model}
     )
     (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # even when somebody has written it there
     read_output(capsys)
     for command in ("validate", "verify", "upload"):
         assert call(command, "--locked", "configs/small.yaml") == 5
-        assert f"the image ({kind} {made.image.identity[:19]}..." in read_output(capsys)[1]
+        assert f"the image ({kind} {built.image.identity[:19]}..." in read_output(capsys)[1]
     assert make("--locked") == 3, "the digest is at no registry, and no stand-in takes its place"
 
 
@@ -575,9 +575,9 @@ def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: p
     assert lines[2] == ["py_3_11", OLDER, "offered", "-"]
     assert lines[3][2] == "deprecated"
     assert call("images", "--json") == 0
-    found = json.loads(read_output(capsys)[0])
-    assert (found["format"], found["registry"]) == (1, "ghcr.io/numerai")
-    assert found["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
+    actual = json.loads(read_output(capsys)[0])
+    assert (actual["format"], actual["registry"]) == (1, "ghcr.io/numerai")
+    assert actual["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
     api.down = True
     assert call("images") == 4
 

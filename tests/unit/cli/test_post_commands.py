@@ -69,9 +69,9 @@ def test_a_whole_pickle_is_made_with_every_step(project: Path, engine: FakeEngin
     predict = pd.read_pickle(project / "dist" / "small" / "model.pkl")
     names = [name for name, _ in predict.__globals__["MODEL"]["post"]]
     assert names == ["neutralize", "blend", "standardize", "gaussianize", "clip", "rank"]
-    live = pd.DataFrame({f"feature_{place}": [place, 1, 4, 0] for place in range(3)}).assign(era="X", risk=[1, 2, 0, 0])
-    found = predict(live, pd.DataFrame({"bench": [0.1, 0.2, 0.3, 0.4]}))
-    assert found["prediction"].between(0, 1).all()
+    live = pd.DataFrame({f"feature_{index}": [index, 1, 4, 0] for index in range(3)}).assign(era="X", risk=[1, 2, 0, 0])
+    actual = predict(live, pd.DataFrame({"bench": [0.1, 0.2, 0.3, 0.4]}))
+    assert actual["prediction"].between(0, 1).all()
 
 
 def test_data_to_validate_on_has_what_the_steps_read(project: Path, engine: FakeEngine, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_files_that_lack_what_the_steps_read_are_refused(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = pd.Index(["a", "b"], name="id")
-    live = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=index)
+    live = pd.DataFrame({f"feature_{position}": [1, 2] for position in range(3)}, index=index)
     live.to_parquet(project / "live.parquet")
     more = "validate: {data: {live: ../live.parquet}}\n"
     (project / "configs" / "small.yaml").write_text(CONFIG + STEPS + more)
@@ -113,7 +113,7 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     ending = (
         "which the tournament requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
     )
-    for text, fault in (
+    for text, problem in (
         ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {ending}"),
         (
             "post:\n  - blend: {benchmark: bench, transform: raw}\n",
@@ -126,10 +126,10 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     ):
         path.write_text(CONFIG + text)
         assert call("render", "configs/small.yaml") == 2
-        assert read_output(capsys)[1] == f"error: {fault}"
+        assert read_output(capsys)[1] == f"error: {problem}"
     # The bundle's own steps, where the config has none.
-    made = dataclasses.replace(bundles.make_bundle(), post=(post.make_step("rank"), post.make_step("standardize")))
-    write.write(project / "configs" / "bundles" / "small", made)
+    built = dataclasses.replace(bundles.make_bundle(), post=(post.make_step("rank"), post.make_step("standardize")))
+    write.write(project / "configs" / "bundles" / "small", built)
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
     assert (
@@ -143,22 +143,22 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
         post.make_step("blend", benchmark="bench"),
         post.make_step("rank"),
     )
-    made = dataclasses.replace(bundles.make_bundle(), post=steps)
-    assert read.read(bundles.write_bundle(tmp_path / "whole", made)).post == steps
-    grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
-    fault = (
+    built = dataclasses.replace(bundles.make_bundle(), post=steps)
+    assert read.read(bundles.write_bundle(tmp_path / "whole", built)).post == steps
+    grouped = dataclasses.replace(built, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
+    problem = (
         'bundle.json: post.1.neutralize.group: "medium"; a bundle cannot refer to a feature group; '
         "list the features: features: [...]"
     )
     with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         bundles.write_bundle(tmp_path / "grouped", grouped)
-    assert fault in str(raised.value)
+    assert problem in str(raised.value)
     bundles.edit_json(
         tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
     )
     with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         read.read(tmp_path / "whole")
-    assert fault in str(raised.value)
+    assert problem in str(raised.value)
 
 
 def test_export_reads_steps_as_a_config_does() -> None:

@@ -214,8 +214,8 @@ def test_nothing_is_drawn_over_a_question() -> None:
         shown += rest_of(leader)
     os.close(leader)
     assert process.returncode == 0
-    asked = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
-    assert asked == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
+    requests = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
+    assert requests == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:
