@@ -73,7 +73,6 @@ _IMPERATIVES = (
         "make",
     ),
     *(
-        "mend",
         "move",
         "name",
         "pass",
@@ -88,7 +87,7 @@ _IMPERATIVES = (
         "restart",
     ),
     *("review", "run", "say", "see", "select", "send", "set", "shorten", "split", "start", "stop", "store", "take"),
-    *("close", "indent", "quote", "save"),
+    *("add", "close", "compute", "define", "indent", "omit", "quote", "save", "seed", "unarchive"),
     *("train", "type", "unlock", "unset", "update", "upload", "use", "wait", "write"),
 )
 _INSTRUCTION = re.compile(

@@ -94,7 +94,7 @@ def test_a_strange_answer_is_an_error_of_the_network_and_a_change_is_in_doubt(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Cannot query field 'scope' on type 'Query'.",
         "permission denied for relation compute_pickles",
@@ -111,7 +111,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Your API key does not have the required scope: upload_submission",
         "You do not have permission to do that",
@@ -176,7 +176,7 @@ def test_an_order_that_was_not_looked_at_says_so(sandbox: server.Sandbox, reques
     assert not caught.value.sent
 
 
-@pytest.mark.parametrize(("said", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
+@pytest.mark.parametrize(("message", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_assignment_is_ordered_again_when_the_server_says(
     sandbox: server.Sandbox,

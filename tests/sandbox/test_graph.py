@@ -124,7 +124,7 @@ def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask
 
 
 @pytest.mark.parametrize(
-    ("slot", "said"),
+    ("slot", "message"),
     [
         ("hooked", "webhook"),
         ("old_one", "archived"),

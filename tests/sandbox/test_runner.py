@@ -76,7 +76,7 @@ def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) ->
 
 
 @pytest.mark.parametrize(
-    ("limits", "call", "said"),
+    ("limits", "call", "message"),
     [
         (runner.Limits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
         (runner.Limits(seconds=1), Calls(time.sleep, 60), "out of time"),

@@ -156,7 +156,7 @@ def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) 
 
 
 @pytest.mark.parametrize(
-    ("model", "is_wrong", "said"),
+    ("model", "is_wrong", "message"),
     [
         (None, False, "upload.model"),
         ("frsh", True, "did you mean fresh?"),

@@ -128,7 +128,7 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "problem",
     [
         pytest.param(faults.reset(after_bytes=1_000_000), id="9-reset-in-mid-body"),
         pytest.param(faults.html(500), id="10-500"),

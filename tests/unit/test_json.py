@@ -20,7 +20,7 @@ PLAIN = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("text", "path", "said"),
+    ("text", "path", "message"),
     [
         (b'{"a": {"b": 1, "b": 2}}', ("a", "b"), "duplicate key; leave one of them"),
         (b'{"a": [0, NaN]}', ("a", 1), "NaN is not a finite number; expected a number"),

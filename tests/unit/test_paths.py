@@ -19,7 +19,7 @@ FOLDERS = [
     (paths.cache_folder, "XDG_CACHE_HOME", ".cache", "Library/Caches"),
     (paths.state_folder, "XDG_STATE_HOME", ".local/state", "Library/Application Support"),
 ]
-each = pytest.mark.parametrize("place", FOLDERS)
+each = pytest.mark.parametrize("", FOLDERS)
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ def test_good_data_of_every_sort() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("given_", "message"),
     [
         ({"title": 3}, "title: 3 is invalid; expected text of letters a-z"),
         ({"title": "A"}, 'title: "A" is invalid; expected text of letters a-z'),
@@ -170,7 +170,7 @@ def test_long_text_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"sizes": {"a": b"x"}}, "sizes/a: the type builtins.bytes is invalid"),
         ({"extra": [10**500]}, "extra/0: a huge number is invalid"),

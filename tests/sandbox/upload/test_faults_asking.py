@@ -116,7 +116,7 @@ def test_row_3_a_query_without_an_answer_is_asked_again(sandbox: server.Sandbox,
     assert sandbox.requests.count("account") == 2
 
 
-@pytest.mark.parametrize(("asked", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
+@pytest.mark.parametrize(("requests", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
 def test_row_4_too_many_requests(
     sandbox: server.Sandbox, ask: Asking, waits: list[float], requests: str, waited: float
 ) -> None:
@@ -133,7 +133,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 """
 
 
-@pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
+@pytest.mark.parametrize(("requests", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, requests: str, waited: str) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many(requests), times=2)
     done = uploads.run_python(WAITS, project.root, **project.environment())
@@ -178,7 +178,7 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
 
 
 @pytest.mark.parametrize(
-    ("match", "action", "said"),
+    ("match", "action", "message"),
     [
         ("account", faults.data_null(), "no data"),
         (
@@ -220,7 +220,7 @@ def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Ac
     check_nothing_registered(project)
 
 
-@pytest.mark.parametrize(("token", "said"), [("revoked", "was rejected"), ("read only", "does not have the scope")])
+@pytest.mark.parametrize(("token", "message"), [("revoked", "was rejected"), ("read only", "does not have the scope")])
 def test_row_8_a_token_that_will_not_do(project: Project, token: str, message: str) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token=token)
     assert code == 4

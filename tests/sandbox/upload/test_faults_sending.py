@@ -118,7 +118,7 @@ def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, 
     check_nothing_registered(project)
 
 
-@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
+@pytest.mark.parametrize(("requests", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
 def test_row_10_a_busy_storage_says_how_long_to_wait(
     project: Project, ask: Asking, waits: list[float], requests: str, waited: float
 ) -> None:

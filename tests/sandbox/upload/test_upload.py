@@ -199,7 +199,7 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
 
 
 @pytest.mark.parametrize(
-    ("slot", "code", "said"),
+    ("slot", "code", "message"),
     [
         ("frsh", 2, "did you mean fresh?"),
         ("theirs", 2, "CREATE=1"),
@@ -226,7 +226,7 @@ def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [("theirs", 2, "the name is taken"), ("x" * 21, 2, "at most 20"), ("no spaces", 2, "lower-case letters")],
 )
 def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, message: str) -> None:
@@ -287,7 +287,7 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
     assert not mutations(project)
 
 
-@pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
+@pytest.mark.parametrize(("version", "code", "message"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
 def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, message: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")

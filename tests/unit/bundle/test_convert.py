@@ -197,7 +197,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "twice": (duplicate, "arrays.npz: w0: duplicate name"),
     "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
-    "3 GB": (claim, "arrays.npz: has 3,2"),
+    "3 GB": (claim, "arrays.npz: declares 3,2"),
     "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
     "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
     "not a zip": (

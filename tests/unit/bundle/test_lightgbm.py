@@ -249,7 +249,7 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
     [
         ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected the index of an input, from 0 to 3"),
         ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: duplicate value"),
-        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2 in several lists"),
+        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: inputs in several lists: 2"),
         ([{"inputs": [], "values": [1]}], "categories.0.inputs"),
         ([{"inputs": [0], "values": ["a"]}], "categories.0.values"),
     ],

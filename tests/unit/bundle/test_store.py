@@ -272,7 +272,7 @@ def flip_bit(raw: bytes) -> bytes:
         (edit_bytes(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is not a regular file"),
         (edit_bytes(8, "<H", 1), "arrays.safetensors: is encrypted"),
         (edit_bytes(10, "<H", 14), "arrays.safetensors: has compression method 14; expected stored or deflated"),
-        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: has 3,221,225,472 bytes; expected at most"),
+        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: declares 3,221,225,472 bytes; expected at most"),
         (edit_bytes(24, "<L", 1 << 20), "arrays.safetensors: does not have the declared size of 1,048,576 bytes"),
         (edit_bytes(42, "<L", 1 << 20), "arrays.safetensors: is damaged"),
         (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
@@ -338,7 +338,7 @@ def test_decompression_is_limited(tmp_path: Path, cache: Path, monkeypatch: pyte
     assert archive_path.stat().st_size < 20_000
     monkeypatch.setattr(archive, "MOST_BYTES", 4 << 20)
     (problem,) = problems_of(archive_path, cache)
-    assert problem == "ZIP: has 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
+    assert problem == "ZIP: declares 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
 
 
 def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, cache: Path) -> None:

@@ -93,7 +93,7 @@ def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureF
         out, err = read_output(capsys)
         assert out == ""
         lines = err.splitlines()
-        assert lines[0].startswith(f"error: {path}/bundle.json: features: duplicates of 1 of 2 names: a")
+        assert lines[0].startswith(f"error: {path}/bundle.json: features: 1 of 2 names are duplicates: a")
         assert lines[1].startswith(f"{path}/bundle.json: trained.user: ")
         assert call("bundle", "check", str(path), "--json") == 2
         out, err = read_output(capsys)

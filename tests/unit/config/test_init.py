@@ -340,9 +340,7 @@ def test_invalid_arguments_are_refused_and_nothing_is_written(root: Path) -> Non
     ):
         with pytest.raises(errors.UsageError, match=match):
             run_init(root, bundle, **options)
-    with pytest.raises(
-        errors.UsageError, match="absent: not a folder; pass --root with the folder to contain configs/"
-    ):
+    with pytest.raises(errors.UsageError, match="absent is not a folder; pass --root with the folder for configs/"):
         run_init(root / "absent", bundle)
     (root / "broken.bundle.zip").write_bytes(b"PK")
     with pytest.raises(errors.BundleError, match="is not a zip"):

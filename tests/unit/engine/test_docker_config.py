@@ -126,7 +126,7 @@ UNRESOLVED: dict[str, tuple[dict[str, str], object, str]] = {
     "context without an engine": (
         {"DOCKER_CONTEXT": "bare"},
         None,
-        r"context bare cannot be used: .* has no Endpoints\.docker",
+        r"context bare is damaged: .* has no Endpoints\.docker",
     ),
     "context without a key": ({"DOCKER_CONTEXT": "half"}, None, r"context half .*: cannot read key\.pem \(No such"),
     "file cut short": ({}, b'{"auths": {', r"config\.json: invalid JSON \(.*\); fix the file, or move it"),

@@ -274,7 +274,7 @@ def test_other_output_of_an_image_is_ignored(engine: FakeEngine, run_id: str) ->
         ("hello", 0, "is not a runner image: its `python` does not run scripts; its output: hello"),
         ("[1]", 0, "its `python` does not run scripts"),
         ('{"python": "3.12.1"}', 0, "its `python` does not run scripts"),
-        ('{"python": "3.9.2", "packages": {}}', 0, r"has Python 3\.9\.2; \(supported: 3\.10, 3\.11, 3\.12, 3\.13"),
+        ('{"python": "3.9.2", "packages": {}}', 0, r"has Python 3\.9\.2 \(supported: 3\.10, 3\.11, 3\.12, 3\.13"),
         ('{"python": "2.7.18", "packages": {}}', 0, r"has Python 2\.7\.18"),
         (
             '{"python": "3.12.1", "packages": {"numpy": "2"}}',
