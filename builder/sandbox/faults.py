@@ -86,7 +86,7 @@ def too_many(retry_after: str) -> Action:
 
 def errors(*messages: str) -> Action:
     """Answer 200 with a list of errors."""
-    return _json({"errors": [{"message": one} for one in messages]})
+    return _json({"errors": [{"message": item} for item in messages]})
 
 
 def errors_detail(text: str, code: int = 200) -> Action:
@@ -247,17 +247,17 @@ class Faults:
         """Return what is to be done with a request, if anything."""
         names = {"*", record.method, record.operation, *record.fields}
         with self._lock:
-            for one in self._planned:
-                if one.match not in names or (one.when is not None and not one.when(record)):
+            for item in self._planned:
+                if item.match not in names or (item.when is not None and not item.when(record)):
                     continue
-                if one.after > 0:
-                    one.after -= 1
+                if item.after > 0:
+                    item.after -= 1
                     continue
-                if one.times is not None:
-                    one.times -= 1
-                    if one.times == 0:
-                        self._planned.remove(one)
-                return one.action
+                if item.times is not None:
+                    item.times -= 1
+                    if item.times == 0:
+                        self._planned.remove(item)
+                return item.action
         return None
 
     def hold(self) -> None:

@@ -46,8 +46,8 @@ class StringsForIds(positions.VariablesInAllowedPositionRule):
             if defined is None or declared is None or usage.type is None:
                 continue
             if not any(
-                positions.allowed_variable_usage(schema, one, defined.default_value, usage.type, usage.default_value)
-                for one in (declared, _as_id(declared))
+                positions.allowed_variable_usage(schema, item, defined.default_value, usage.type, usage.default_value)
+                for item in (declared, _as_id(declared))
             ):
                 name = usage.node.name.value
                 text = f"Variable '${name}' of type '{declared}' used in position expecting type '{usage.type}'."
@@ -60,7 +60,9 @@ def _as_id(declared: Any) -> Any:
     return graphql.GraphQLID if declared == graphql.GraphQLString else declared
 
 
-_RULES = [StringsForIds if one is positions.VariablesInAllowedPositionRule else one for one in graphql.specified_rules]
+_RULES = [
+    StringsForIds if item is positions.VariablesInAllowedPositionRule else item for item in graphql.specified_rules
+]
 
 
 def load_schema() -> graphql.GraphQLSchema:
@@ -90,8 +92,8 @@ def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers
         document = graphql.parse(question.text)
     except graphql.GraphQLSyntaxError as error:
         return 200, {"errors": [_shown(error)]}
-    if faults := graphql.validate(schema, document, _RULES):
-        return 200, {"errors": [_shown(one) for one in faults]}
+    if problems := graphql.validate(schema, document, _RULES):
+        return 200, {"errors": [_shown(item) for item in problems]}
     with request.state.lock:
         result = graphql.execute_sync(
             schema,
@@ -100,13 +102,13 @@ def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers
             variable_values=dict(question.variables),
             operation_name=question.name,
         )
-    if any(isinstance(one.original_error, resolvers.Unauthenticated) for one in result.errors or ()):
+    if any(isinstance(item.original_error, resolvers.Unauthenticated) for item in result.errors or ()):
         return request.state.refusal_status, detail(_NOT_AUTHENTICATED)
-    for one in result.errors or ():
-        if one.original_error is not None and not isinstance(one.original_error, resolvers.Refused):
-            raise one.original_error  # a fault of this sandbox, not of who asks
+    for item in result.errors or ():
+        if item.original_error is not None and not isinstance(item.original_error, resolvers.Refused):
+            raise item.original_error  # a fault of this sandbox, not of who asks
     if result.errors:
-        return 200, {"data": result.data, "errors": [_shown(one) for one in result.errors]}
+        return 200, {"data": result.data, "errors": [_shown(item) for item in result.errors]}
     return 200, {"data": result.data}
 
 
@@ -133,7 +135,7 @@ def _resolver(resolve: Callable[..., Any]) -> Callable[..., Any]:
 
 def _own_name(argument: str) -> str:
     """Return what a resolver calls an argument: in lower case, and not as a built-in function."""
-    name = re.sub(r"[A-Z]", lambda one: f"_{one[0].lower()}", argument)
+    name = re.sub(r"[A-Z]", lambda item: f"_{item[0].lower()}", argument)
     return f"{name}_" if name in {"id", "round"} else name
 
 
@@ -147,4 +149,4 @@ def _operation(text: str, name: str | None) -> graphql.OperationDefinitionNode |
 
 def _root_fields(operation: graphql.OperationDefinitionNode | None) -> tuple[str, ...]:
     selected = operation.selection_set.selections if operation else ()
-    return tuple(one.name.value for one in selected if isinstance(one, graphql.FieldNode))
+    return tuple(item.name.value for item in selected if isinstance(item, graphql.FieldNode))

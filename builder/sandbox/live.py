@@ -83,8 +83,8 @@ def _texts(value: Any) -> Iterable[str]:
     """Yield the texts in a JSON value."""
     if isinstance(value, str):
         yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(one)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(item)
 
 
 def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
@@ -93,7 +93,7 @@ def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
 
     features, benchmarks = columns(bundles)
     random = np.random.default_rng(20_260)
-    ids = pd.Index([f"n{hashlib.sha256(str(place).encode()).hexdigest()[:15]}" for place in range(rows)], name="id")
+    ids = pd.Index([f"n{hashlib.sha256(str(index).encode()).hexdigest()[:15]}" for index in range(rows)], name="id")
     values = random.integers(0, 5, size=(rows, len(features)), dtype=np.int8)
     values[:, ::_UNAVAILABLE_EVERY] = 2
     live = pd.concat(

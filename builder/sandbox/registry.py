@@ -57,7 +57,7 @@ def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterato
 
     Args:
         port: 0 takes a free one.
-        progress: Told of the installation of a program that is missing.
+        progress: Receives a note if a missing program is installed.
 
     Raises:
         errors.EngineError: It could not be installed, or does not start.
@@ -67,7 +67,7 @@ def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterato
     with tempfile.TemporaryDirectory(prefix="running-", dir=kept) as folder, _shared_layers(Path(folder, "data"), kept):
         config, log = Path(folder, "config.yml"), Path(folder, "log")
         config.write_text(_CONFIG.format(folder=folder, port=port))
-        # Whatever is set for a registry of this machine is not for this one.
+        # Settings for a registry of this machine must not apply to this one.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -160,13 +160,13 @@ def _checked(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _context(dockerfile: str) -> io.BytesIO:
-    content, made = dockerfile.encode(), io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
+    content, archive_file = dockerfile.encode(), io.BytesIO()
+    with tarfile.open(fileobj=archive_file, mode="w") as archive:
         entry = tarfile.TarInfo("Dockerfile")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    made.seek(0)
-    return made
+    archive_file.seek(0)
+    return archive_file
 
 
 def _kept_folder() -> Path:
@@ -177,7 +177,7 @@ def _kept_folder() -> Path:
 
 @contextlib.contextmanager
 def _shared_layers(data: Path, kept: Path) -> Iterator[None]:
-    """Give a registry the kept layers, and keep those that it got: the files that say so are tiny and never change."""
+    """Give a registry the cached layers, and cache its new ones: the files that list them are tiny and never change."""
     repositories = data.joinpath(*_REPOSITORIES)
     repositories.parent.mkdir(parents=True)
     (repositories.parent / "blobs").symlink_to(kept / "blobs")
@@ -213,10 +213,10 @@ def _copy_links(source: Path, target: Path) -> None:
 def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Return where it listens, as it says itself once it does: no port is chosen here that somebody else may take."""
     deadline = time.monotonic() + _START_SECONDS
-    while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
+    while not (match := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
         if process.poll() is not None or time.monotonic() > deadline:
             raise errors.EngineError(
                 f"the sandbox's registry does not start; it printed:\n{debian.read_last_lines(log)}"
             )
         time.sleep(0.05)
-    return found[1]
+    return match[1]

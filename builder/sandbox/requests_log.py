@@ -60,7 +60,7 @@ class Requests:
 
     def of(self, name: str) -> list[Record]:
         """Return those of a method, an operation or a root field."""
-        return [one for one in self if one.matches(name)]
+        return [item for item in self if item.matches(name)]
 
     def count(self, name: str) -> int:
         """Return how many there were."""
@@ -93,8 +93,8 @@ class Requests:
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                found = [one for one in self._records if one.matches(name)]
-                if len(found) >= count and found[count - 1].read >= read:
-                    return found[count - 1]
+                result = [item for item in self._records if item.matches(name)]
+                if len(result) >= count and result[count - 1].read >= read:
+                    return result[count - 1]
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"no request {name} came {count} times")

@@ -81,11 +81,11 @@ def api_token_scopes(request: Request) -> Any:
 
 
 def data_versions(request: Request, *, deprecated: bool) -> Any:
-    return [views.data_version(one) for one in request.state.data_versions if deprecated or not one.deprecated]
+    return [views.data_version(item) for item in request.state.data_versions if deprecated or not item.deprecated]
 
 
 def docker_images(request: Request, *, deprecated: bool | None) -> Any:
-    return [views.image(one) for one in request.state.images if deprecated or not one.deprecated]
+    return [views.image(item) for item in request.state.images if deprecated or not item.deprecated]
 
 
 def upload_auth(request: Request, *, filename: str | None = None, model_id: str | None = None) -> Any:
@@ -104,11 +104,11 @@ def upload_auth(request: Request, *, filename: str | None = None, model_id: str 
 def download_auth(request: Request, *, model_id: str, pickle_id: str | None = None) -> Any:
     request.require(sandbox_state.DOWNLOAD_SCOPE)
     slot = _own_slot(request, model_id)
-    wanted = pickle_id or slot.pickle_id
-    if wanted is None:
+    identity = pickle_id or slot.pickle_id
+    if identity is None:
         raise Refused("This model has no pickle")
-    pickle = _own_pickle(request, wanted)
-    if slot.id not in {pickle.slot_id, *(one.id for one in request.state.slots_with(pickle.id))}:
+    pickle = _own_pickle(request, identity)
+    if slot.id not in {pickle.slot_id, *(item.id for item in request.state.slots_with(pickle.id))}:
         raise Refused("This pickle does not belong to this model")
     return _address(pickle.filename, request.storage.sign("GET", runs.key(pickle.filename)))
 
@@ -120,15 +120,15 @@ def pickles(
     model_id: str | None = None,
     unassigned: bool,
 ) -> Any:
-    found = request.state.list_pickles(request.account)
+    result = request.state.list_pickles(request.account)
     shown = []
-    for one in reversed(found):
-        if (id_ and one.id != id_) or (model_id and one.slot_id != model_id):
+    for item in reversed(result):
+        if (id_ and item.id != id_) or (model_id and item.slot_id != model_id):
             continue
-        if unassigned and request.state.slots_with(one.id):
+        if unassigned and request.state.slots_with(item.id):
             continue
-        word = one.interim.popleft() if id_ and one.interim else one.interim[0] if one.interim else None
-        shown.append(views.pickle(request.state, one, status=word))
+        word = item.interim.popleft() if id_ and item.interim else item.interim[0] if item.interim else None
+        shown.append(views.pickle(request.state, item, status=word))
     return shown
 
 
@@ -145,13 +145,15 @@ def list_datasets(request: Request, *, round_: int | None = None, tournament: in
 def diagnostics(request: Request, *, id_: str | None = None, model_id: str | None = None) -> Any:
     return [
         {
-            "id": one.diagnostics_id,
-            "status": one.diagnostics,
-            "updatedAt": views.time(one.updated_at),
+            "id": item.diagnostics_id,
+            "status": item.diagnostics,
+            "updatedAt": views.time(item.updated_at),
             "validationCorrMean": None,
         }
-        for one in request.state.list_pickles(request.account)
-        if one.diagnostics_id and (not id_ or one.diagnostics_id == id_) and (not model_id or one.slot_id == model_id)
+        for item in request.state.list_pickles(request.account)
+        if item.diagnostics_id
+        and (not id_ or item.diagnostics_id == id_)
+        and (not model_id or item.slot_id == model_id)
     ]
 
 
@@ -161,9 +163,9 @@ def diagnostics_logs(request: Request, *, pickle_id: str) -> Any:
 
 def trigger_logs(request: Request, *, trigger_id: str) -> Any:
     for pickle in request.state.list_pickles(request.account):
-        for one in pickle.triggers:
-            if one.id == trigger_id:
-                return views.logs(one.logs)
+        for item in pickle.triggers:
+            if item.id == trigger_id:
+                return views.logs(item.logs)
     raise Refused("Trigger not found")
 
 
@@ -186,12 +188,12 @@ def name_available(request: Request, *, name: str, tournament: int) -> Any:
 def rounds(
     request: Request, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
 ) -> Any:
-    wanted = tournament or sandbox_state.CLASSIC
+    identity = tournament or sandbox_state.CLASSIC
     if number == 0:
-        current = request.state.current_round(wanted)
+        current = request.state.current_round(identity)
         return [views.round_(current)] if current else []
-    every = [one for one in request.state.rounds if one.tournament == wanted and number in {None, one.number}]
-    return [views.round_(one) for one in sorted(every, key=lambda one: -one.number)[:limit]]
+    every = [item for item in request.state.rounds if item.tournament == identity and number in {None, item.number}]
+    return [views.round_(item) for item in sorted(every, key=lambda item: -item.number)[:limit]]
 
 
 def add_model(request: Request, *, name: str, tournament: int) -> Any:
@@ -200,11 +202,11 @@ def add_model(request: Request, *, name: str, tournament: int) -> Any:
         raise Refused("Model name must be 3 to 20 of a-z, 0-9 and _")
     if not _is_free(request, name, tournament):
         raise Refused("Model name has already been taken")
-    taken = sum(one.account is request.account and not one.archived for one in request.state.slots.values())
+    taken = sum(item.account is request.account and not item.archived for item in request.state.slots.values())
     if taken >= request.account.max_model_slots:
         raise Refused("You have no model slots left")
-    made = sandbox_state.SandboxSlot(name=name, account=request.account, tournament=tournament)
-    return views.slot(request.state, request.state.add_slot(made))
+    slot = sandbox_state.SandboxSlot(name=name, account=request.account, tournament=tournament)
+    return views.slot(request.state, request.state.add_slot(slot))
 
 
 def create_upload(
@@ -229,7 +231,7 @@ def create_upload(
     if grant.slot_id != model_id:
         raise Refused("Invalid filename: it was authorised for another model")
     now = request.state.now()
-    made = sandbox_state.Pickle(
+    result = sandbox_state.Pickle(
         filename=filename,
         account=request.account,
         slot_id=model_id,
@@ -240,9 +242,9 @@ def create_upload(
         inserted_at=now,
         updated_at=now,
     )
-    request.state.pickles[made.id] = made
-    request.runs.begin(made, kind="upload", validates=True)
-    return views.pickle(request.state, made, status=request.state.words.pending)
+    request.state.pickles[result.id] = result
+    request.runs.begin(result, kind="upload", validates=True)
+    return views.pickle(request.state, result, status=request.state.words.pending)
 
 
 def assign(request: Request, *, model_id: str | None = None, pickle_id: str | None = None) -> Any:
@@ -267,10 +269,10 @@ def trigger(
     trigger_validation: bool | None = None,
 ) -> Any:
     request.require(sandbox_state.UPLOAD_SCOPE)
-    wanted = pickle_id or (_own_slot(request, model_id).pickle_id if model_id else None)
-    if wanted is None:
+    identity = pickle_id or (_own_slot(request, model_id).pickle_id if model_id else None)
+    if identity is None:
         raise Refused("There is no pickle to run")
-    pickle = _own_pickle(request, wanted)
+    pickle = _own_pickle(request, identity)
     request.runs.begin(pickle, kind="manual", validates=bool(trigger_validation))
     return views.pickle(request.state, pickle)
 
@@ -350,13 +352,13 @@ def _own_pickle(request: Request, pickle_id: str) -> sandbox_state.Pickle:
     return pickle
 
 
-def _chosen(what: str, among: list[Any], wanted: str | None) -> Any:
+def _chosen(what: str, among: list[Any], identity: str | None) -> Any:
     """Return the one with an id, or the default."""
-    for one in among:
-        if one.id == wanted if wanted is not None else one.default:
-            return one
+    for item in among:
+        if item.id == identity if identity is not None else item.default:
+            return item
     raise Refused(f"{what} not found")
 
 
 def _is_free(request: Request, name: str, tournament: int) -> bool:
-    return all((one.name, one.tournament) != (name, tournament) for one in request.state.slots.values())
+    return all((item.name, item.tournament) != (name, tournament) for item in request.state.slots.values())

@@ -61,7 +61,7 @@ class Runner:
 
     Args:
         registry: Where the images are, such as ``127.0.0.1:41234/numerai``.
-        data: What pickles are run on, whatever version of the data they were registered for.
+        data: The live data for all pickles, also for those registered for another data version.
         limits: What a run may use.
 
     Attributes:
@@ -96,9 +96,9 @@ class Runner:
     def close(self) -> None:
         """End what is running: a container that is killed ends its run, which cleans up."""
         with registry.connect_engine() as api:
-            for one in api.containers(filters={"label": self.label}):
+            for item in api.containers(filters={"label": self.label}):
                 with contextlib.suppress(docker.errors.APIError):
-                    api.kill(one["Id"])
+                    api.kill(item["Id"])
 
     def _run(self, api: Any, reference: str, pickle: Path) -> _Ended:
         files = self._data.files()
@@ -110,7 +110,7 @@ class Runner:
             try:
                 api.wait(container, timeout=self._limits.seconds)
             except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
-                timely = False  # this is how the SDK says so
+                timely = False  # the SDK reports a timeout like this
                 api.kill(container)
             state = api.inspect_container(container)["State"]
             log = api.logs(container, tail=400).decode("utf-8", "replace").splitlines()
@@ -132,15 +132,15 @@ class Runner:
         with contextlib.ExitStack() as undo:
             volume = api.create_volume(labels=labels)["Name"]
             undo.callback(_removed, api.remove_volume, volume, force=True)
-            made = api.create_container(
+            container = api.create_container(
                 reference,
                 command=command,
                 labels=labels,
                 user="0:0",
                 host_config=self._locked(api, volume),
             )["Id"]
-            undo.callback(_removed, api.remove_container, made, force=True, v=True)
-            yield made
+            undo.callback(_removed, api.remove_container, container, force=True, v=True)
+            yield container
 
     def _locked(self, api: Any, volume: str) -> Any:
         return api.create_host_config(

@@ -176,22 +176,22 @@ class Runs:
         self, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger, current: sandbox_state.SandboxRound
     ) -> None:
         """Write the submission down: for the slots that the pickle runs in, else for the one it was uploaded for."""
-        made = sandbox_state.SandboxSubmission(
+        submission = sandbox_state.SandboxSubmission(
             filename=f"live_predictions-{hashlib.sha256(trigger.id.encode()).hexdigest()[:12]}.csv",
             status=self._state.words.run_good,
             round=current,
             inserted_at=self._state.now(),
         )
-        trigger.submission_id = made.id
+        trigger.submission_id = submission.id
         owner = self._state.slots.get(pickle.slot_id or "")
         for slot in self._state.slots_with(pickle.id) or ([owner] if owner else []):
-            slot.submissions.append(made)
+            slot.submissions.append(submission)
 
     def _diagnose(self, pickle: sandbox_state.Pickle) -> None:
         """Say that there was a diagnostics run: this sandbox has no validation data, and says that in its log."""
         pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, sandbox_state.new_id()
-        said = "this sandbox computes no diagnostics"
-        pickle.diagnostics_logs = [sandbox_state.Log(timestamp=int(self._state.now().timestamp()), message=said)]
+        message = "this sandbox computes no diagnostics"
+        pickle.diagnostics_logs = [sandbox_state.Log(timestamp=int(self._state.now().timestamp()), message=message)]
 
     def _no_round(self, trigger: sandbox_state.Trigger) -> None:
         self._say(trigger, self._state.words.run_no_round, NO_ROUND)

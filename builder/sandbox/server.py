@@ -68,11 +68,11 @@ class Sandbox:
 
     def environment(self, token: str = sandbox_state.FULL) -> dict[str, str]:
         """Return the settings of the tool under which it talks to this sandbox, with a token by its name."""
-        one = self.state.get_token(token)
+        item = self.state.get_token(token)
         return {
             "NUMERAI_API_URL": self.api_url,
-            "NUMERAI_PUBLIC_ID": one.public_id,
-            "NUMERAI_SECRET_KEY": one.secret_key,
+            "NUMERAI_PUBLIC_ID": item.public_id,
+            "NUMERAI_SECRET_KEY": item.secret_key,
         }
 
     def read_pickle(self, filename: str) -> bytes:
@@ -81,17 +81,17 @@ class Sandbox:
 
     def datasets(self) -> dict[str, Path]:
         """Return the data that is on offer by its names, made when it is asked for first."""
-        versions = [one.name for one in self.state.data_versions if not one.deprecated]
-        found = {f"{version}/{name}": path for version in versions for name, path in self._data.files().items()}
-        for name, path in found.items():
+        versions = [item.name for item in self.state.data_versions if not item.deprecated]
+        result = {f"{version}/{name}": path for version in versions for name, path in self._data.files().items()}
+        for name, path in result.items():
             self.storage.publish(f"datasets/{name}", path)
-        return found
+        return result
 
     def find_token(self, header: str) -> sandbox_state.Token | None:
         """Return the token of an Authorization header, unless it is not known or revoked."""
-        for one in self.state.tokens:
-            if hmac.compare_digest(one.header.encode(), header.encode()) and not one.revoked:
-                return one
+        for item in self.state.tokens:
+            if hmac.compare_digest(item.header.encode(), header.encode()) and not item.revoked:
+                return item
         return None
 
 
@@ -161,9 +161,9 @@ class _Listener(http.server.ThreadingHTTPServer):
     def hang_up(self) -> None:
         """End connections that are kept alive."""
         with self._lock:
-            for one in self._connections:
+            for item in self._connections:
                 with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    item.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base's
         error = sys.exception()
@@ -189,7 +189,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             question = graph.read(json.loads(body))
         except (ValueError, TypeError):
             self.sandbox.requests.add(self.record)
-            self._send_json(400, graph.detail("the body is no GraphQL request"))
+            self._send_json(400, graph.detail("the body is not a GraphQL request"))
             return
         self.record.fields, self.record.variables = question.fields, question.variables
         self.record.operation = question.name or next(iter(question.fields), "")
@@ -216,7 +216,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         key, refusal = self.sandbox.storage.judge("PUT", self.path, self.headers)
         length = self._body_length()
         if isinstance(length, storage.Refusal):
-            self.close_connection = True  # nobody knows where this body ends
+            self.close_connection = True  # the end of this body is unknown
             self._refuse(length)
             return
         if action is not None and not action.applies:
@@ -374,7 +374,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(action.answer.status, action.answer.body, action.answer.headers)
 
     def _reset(self) -> NoReturn:
-        """Close so that the other side sees a reset, whatever it was doing."""
+        """Close so that the other side sees a reset at any point."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()

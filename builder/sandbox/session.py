@@ -35,7 +35,7 @@ def start(
         tags: The look-alike of each Python, on the engine.
         words: The status words that it speaks.
         port: Of the API; 0 takes a free one.
-        progress: Told of each step.
+        progress: Receives a line for each step.
 
     Returns:
         The sandbox, and what stands for ``ghcr.io/numerai``.

@@ -175,7 +175,7 @@ class Pickle:
 
     Attributes:
         status: Its validation's word.
-        passed: Whether validation ended well: what assigning goes by, whatever words are shown.
+        passed: Whether validation succeeded; assigning depends on this, not on the displayed words.
         interim: Words that polling by id shows first, one a reading.
     """
 
@@ -218,13 +218,13 @@ class State:
     Attributes:
         words: The status words that it speaks, which are not documented: another vocabulary may be set.
         clock_offset: Added to the clock: the Date header, all times shown, round times, expiries.
-        checks_assigned: Whether only a pickle that has passed validation is assigned; nobody promises it.
+        checks_assigned: Whether only a pickle that has passed validation is assigned; this is not documented.
         signing_offset: Added to the expiry of addresses that are handed out, and to nothing else.
         lifetime: How long such an address is good.
         refusal_status: The HTTP status that comes with a missing or bad token.
         no_round_fails: With no round open, whether validation of a good pickle ends with the word for bad.
         runs_have_statuses: Whether a run is shown with its status and steps, or the pickle's ``triggerStatus`` alone.
-        keeps_names: Whether a stored name holds the local one; nobody promises it.
+        keeps_names: Whether a stored name holds the local one; this is not documented.
     """
 
     def __init__(self) -> None:
@@ -253,11 +253,11 @@ class State:
 
     def get_slot(self, name: str) -> SandboxSlot:
         """Return a slot by its name."""
-        return next(one for one in self.slots.values() if one.name == name)
+        return next(item for item in self.slots.values() if item.name == name)
 
     def get_token(self, name: str) -> Token:
         """Return a token by its name."""
-        return next(one for one in self.tokens if one.name == name)
+        return next(item for item in self.tokens if item.name == name)
 
     def add_slot(self, slot: SandboxSlot) -> SandboxSlot:
         """Add a slot and return it."""
@@ -266,7 +266,7 @@ class State:
 
     def get_image(self, image: str) -> Image:
         """Return a runtime by its image's name, such as ``numerai_predict_py_3_11``."""
-        return next(one for one in self.images if one.image == image)
+        return next(item for item in self.images if item.image == image)
 
     def slots_with(self, pickle_id: str) -> list[SandboxSlot]:
         """Return the slots that a pickle is assigned to."""
@@ -274,12 +274,14 @@ class State:
 
     def list_pickles(self, account: SandboxAccount | None = None) -> list[Pickle]:
         """Return the registered pickles, the oldest first; those of one account where one is given."""
-        return [one for one in self.pickles.values() if account is None or one.account is account]
+        return [item for item in self.pickles.values() if account is None or item.account is account]
 
     def current_round(self, tournament: int = CLASSIC) -> SandboxRound | None:
         """Return the latest round that has opened, or, where none has, the first that will."""
-        rounds = sorted((one for one in self.rounds if one.tournament == tournament), key=lambda one: one.open_time)
-        begun = [one for one in rounds if one.open_time <= self.now()]
+        rounds = sorted(
+            (item for item in self.rounds if item.tournament == tournament), key=lambda item: item.open_time
+        )
+        begun = [item for item in rounds if item.open_time <= self.now()]
         return begun[-1] if begun else next(iter(rounds), None)
 
     def open_round(self, number: int = 1000) -> SandboxRound:
@@ -305,26 +307,26 @@ class State:
     def add_pickle(self, slot: SandboxSlot, filename: str, *, assign: bool = False, passed: bool = True) -> Pickle:
         """Put a pickle on record that was uploaded at some earlier time, without its bytes."""
         now = self.now() - timedelta(days=3)
-        made = Pickle(
+        pickle = Pickle(
             filename=filename,
             account=slot.account,
             slot_id=slot.id,
-            image=next(one for one in self.images if one.default),
-            data_version=next(one for one in self.data_versions if one.default),
+            image=next(item for item in self.images if item.default),
+            data_version=next(item for item in self.data_versions if item.default),
             version=self.next_version(slot.id),
             status=self.words.good if passed else self.words.bad,
             passed=passed,
             inserted_at=now,
             updated_at=now,
         )
-        self.pickles[made.id] = made
+        self.pickles[pickle.id] = pickle
         if assign:
-            slot.pickle_id = made.id
-        return made
+            slot.pickle_id = pickle.id
+        return pickle
 
     def next_version(self, slot_id: str | None) -> int:
         """Return the number that a slot's next pickle has."""
-        return 1 + sum(one.slot_id == slot_id for one in self.pickles.values())
+        return 1 + sum(item.slot_id == slot_id for item in self.pickles.values())
 
 
 OWNER, STRANGER = "sandbox_user", "somebody_else"

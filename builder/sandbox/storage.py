@@ -1,4 +1,4 @@
-"""Presigned PUT and GET: who has the address may store or fetch one key, until it expires, and nobody else may.
+"""Presigned PUT and GET: the URL alone allows to store or fetch one key, until it expires.
 
 The signature is over the method, the key, the expiry and an empty content type, so that a client which sends a
 Content-Type is refused as the real storage refuses it. Refusals are XML, with S3's codes.

@@ -15,118 +15,118 @@ def time(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def account(state: sandbox_state.State, one: sandbox_state.SandboxAccount) -> dict[str, Any]:
+def account(state: sandbox_state.State, item: sandbox_state.SandboxAccount) -> dict[str, Any]:
     """Show an account with its slots."""
-    slots = [slot(state, each) for each in state.slots.values() if each.account is one]
-    tokens = [each for each in state.tokens if each.account is one and not each.revoked]
+    slots = [slot(state, each) for each in state.slots.values() if each.account is item]
+    tokens = [each for each in state.tokens if each.account is item and not each.revoked]
     return {
-        "id": one.id,
-        "username": one.username,
-        "maxModelSlots": one.max_model_slots,
+        "id": item.id,
+        "username": item.username,
+        "maxModelSlots": item.max_model_slots,
         "models": slots,
-        "email": f"{one.username}@example.com",
+        "email": f"{item.username}@example.com",
         "status": "VERIFIED",
         "mfaEnabled": False,
         "walletAddress": None,
         "availableNmr": "0",
-        "insertedAt": time(one.inserted_at),
+        "insertedAt": time(item.inserted_at),
         "apiTokens": [
             {"name": each.name, "public_id": each.public_id, "scopes": sorted(each.scopes)} for each in tokens
         ],
     }
 
 
-def slot(state: sandbox_state.State, one: sandbox_state.SandboxSlot) -> dict[str, Any]:
+def slot(state: sandbox_state.State, item: sandbox_state.SandboxSlot) -> dict[str, Any]:
     """Show a slot with what is assigned to it."""
-    assigned = state.pickles.get(one.pickle_id or "")
+    assigned = state.pickles.get(item.pickle_id or "")
     return {
-        "id": one.id,
-        "name": one.name,
-        "username": one.name,
-        "tournament": one.tournament,
-        "archived": one.archived,
+        "id": item.id,
+        "name": item.name,
+        "username": item.name,
+        "tournament": item.tournament,
+        "archived": item.archived,
         "computeEnabled": assigned is not None,
-        "submissionWebhook": one.webhook,
-        "v2Stake": {"status": "active", "latestValue": one.stake, "txHash": None} if one.stake is not None else None,
-        "latestSubmissionV2": submission(one.latest_submission) if one.latest_submission else None,
+        "submissionWebhook": item.webhook,
+        "v2Stake": {"status": "active", "latestValue": item.stake, "txHash": None} if item.stake is not None else None,
+        "latestSubmissionV2": submission(item.latest_submission) if item.latest_submission else None,
         "submissions": [
             {"id": each.id, "filename": each.filename, "selected": True, "round": round_(each.round)}
-            for each in one.submissions
+            for each in item.submissions
         ],
         "computePickleUpload": pickle(state, assigned) if assigned else None,
     }
 
 
-def performances(one: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
+def performances(item: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
     """Show the scores of a slot by round."""
     return [
         {
             "roundNumber": each.round.number,
-            "intraRoundSubmissionScores": [score(found) for found in each.scores] or None,
+            "intraRoundSubmissionScores": [score(result) for result in each.scores] or None,
         }
-        for each in one.submissions
+        for each in item.submissions
     ]
 
 
-def score(one: sandbox_state.Score) -> dict[str, Any]:
+def score(item: sandbox_state.Score) -> dict[str, Any]:
     """Show a score."""
     return {
-        "date": time(one.at),
-        "day": one.day,
-        "displayName": one.name,
-        "payoutPending": one.payout,
+        "date": time(item.at),
+        "day": item.day,
+        "displayName": item.name,
+        "payoutPending": item.payout,
         "payoutSettled": None,
-        "percentile": one.percentile,
-        "value": one.value,
+        "percentile": item.percentile,
+        "value": item.value,
     }
 
 
-def submission(one: sandbox_state.SandboxSubmission) -> dict[str, Any]:
+def submission(item: sandbox_state.SandboxSubmission) -> dict[str, Any]:
     """Show a submission."""
-    return {"id": one.id, "filename": one.filename, "status": one.status, "insertedAt": time(one.inserted_at)}
+    return {"id": item.id, "filename": item.filename, "status": item.status, "insertedAt": time(item.inserted_at)}
 
 
-def pickle(state: sandbox_state.State, one: sandbox_state.Pickle, *, status: str | None = None) -> dict[str, Any]:
+def pickle(state: sandbox_state.State, item: sandbox_state.Pickle, *, status: str | None = None) -> dict[str, Any]:
     """Show a registered pickle; ``status`` is shown in place of its validation's word."""
-    last = one.triggers[-1] if one.triggers else None
+    last = item.triggers[-1] if item.triggers else None
     return {
-        "id": one.id,
-        "filename": one.filename,
-        "label": one.label,
-        "version": one.version,
-        "modelId": one.slot_id,
-        "assignedModelSlots": [each.id for each in state.slots_with(one.id)],
-        "dockerImageId": one.image.id,
-        "dockerImage": f"{one.image.image}:{one.image.tag}",
-        "dockerImageName": one.image.name,
-        "dataVersionId": one.data_version.id,
-        "dataVersion": one.data_version.name,
-        "runtime": one.image.name,
-        "validationStatus": one.status if status is None else status,
+        "id": item.id,
+        "filename": item.filename,
+        "label": item.label,
+        "version": item.version,
+        "modelId": item.slot_id,
+        "assignedModelSlots": [each.id for each in state.slots_with(item.id)],
+        "dockerImageId": item.image.id,
+        "dockerImage": f"{item.image.image}:{item.image.tag}",
+        "dockerImageName": item.image.name,
+        "dataVersionId": item.data_version.id,
+        "dataVersion": item.data_version.name,
+        "runtime": item.image.name,
+        "validationStatus": item.status if status is None else status,
         "triggerStatus": last.statuses[-1].status if last else None,
-        "diagnosticsStatus": one.diagnostics,
+        "diagnosticsStatus": item.diagnostics,
         "diagnosticsStatusDescription": None,
-        "diagnosticsId": one.diagnostics_id,
-        "triggers": [trigger(state, one, each) for each in reversed(one.triggers)],
-        "insertedAt": time(one.inserted_at),
-        "updatedAt": time(one.updated_at),
+        "diagnosticsId": item.diagnostics_id,
+        "triggers": [trigger(state, item, each) for each in reversed(item.triggers)],
+        "insertedAt": time(item.inserted_at),
+        "updatedAt": time(item.updated_at),
     }
 
 
-def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, one: sandbox_state.Trigger) -> dict[str, Any]:
+def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, item: sandbox_state.Trigger) -> dict[str, Any]:
     """Show a run of a pickle."""
-    steps = one.statuses if state.runs_have_statuses else []
+    steps = item.statuses if state.runs_have_statuses else []
     return {
-        "id": one.id,
+        "id": item.id,
         "computePickleUploadId": of.id,
-        "roundId": str(one.round.number) if one.round else None,
-        "submissionId": one.submission_id,
-        "type": one.kind,
+        "roundId": str(item.round.number) if item.round else None,
+        "submissionId": item.submission_id,
+        "type": item.kind,
         "status": steps[-1].status if steps else None,
         "statuses": [
             {
                 "id": each.id,
-                "computePickleTriggerId": one.id,
+                "computePickleTriggerId": item.id,
                 "status": each.status,
                 "description": each.description,
                 "insertedAt": time(each.at),
@@ -134,50 +134,50 @@ def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, one: sandbox_s
             }
             for each in steps
         ],
-        "insertedAt": time(one.statuses[0].at),
-        "updatedAt": time(one.statuses[-1].at),
+        "insertedAt": time(item.statuses[0].at),
+        "updatedAt": time(item.statuses[-1].at),
     }
 
 
-def image(one: sandbox_state.Image) -> dict[str, Any]:
+def image(item: sandbox_state.Image) -> dict[str, Any]:
     """Show a runtime."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "image": one.image,
-        "tag": one.tag,
-        "insertedAt": time(one.inserted_at),
-        "default": one.default,
-        "deprecated": one.deprecated,
-        "experimental": one.experimental,
+        "id": item.id,
+        "name": item.name,
+        "image": item.image,
+        "tag": item.tag,
+        "insertedAt": time(item.inserted_at),
+        "default": item.default,
+        "deprecated": item.deprecated,
+        "experimental": item.experimental,
     }
 
 
-def data_version(one: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
+def data_version(item: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
     """Show a version of the data."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "version": one.name,
+        "id": item.id,
+        "name": item.name,
+        "version": item.name,
         "type": "classic",
-        "default": one.default,
-        "deprecated": one.deprecated,
-        "experimental": one.experimental,
+        "default": item.default,
+        "deprecated": item.deprecated,
+        "experimental": item.experimental,
     }
 
 
 def logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
     """Show what a run printed."""
-    return [{"timestamp": one.timestamp, "message": one.message} for one in lines]
+    return [{"timestamp": item.timestamp, "message": item.message} for item in lines]
 
 
-def round_(one: sandbox_state.SandboxRound) -> dict[str, Any]:
+def round_(item: sandbox_state.SandboxRound) -> dict[str, Any]:
     """Show a round; stakes close with it here, and it resolves when its time has long passed."""
     return {
-        "number": one.number,
-        "tournament": one.tournament,
-        "openTime": time(one.open_time),
-        "closeTime": time(one.close_time),
-        "closeStakingTime": time(one.close_time),
+        "number": item.number,
+        "tournament": item.tournament,
+        "openTime": time(item.open_time),
+        "closeTime": time(item.close_time),
+        "closeStakingTime": time(item.close_time),
         "resolveTime": None,
     }

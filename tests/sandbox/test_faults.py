@@ -77,8 +77,8 @@ def test_a_fault_is_used_as_often_as_it_says_and_after_as_many_as_it_says(
     sandbox: server.Sandbox, ask: client.Client
 ) -> None:
     sandbox.faults.add("POST", faults.status(500), times=2, after=1, when=lambda item: not item.had_token)
-    nobody = client.Client(sandbox, None)
-    assert [nobody.post("{ listDatasets }").status for _ in range(4)] == [200, 500, 500, 200]
+    anonymous = client.Client(sandbox, None)
+    assert [anonymous.post("{ listDatasets }").status for _ in range(4)] == [200, 500, 500, 200]
     sandbox.faults.add("listDatasets", faults.status(500), times=None)
     assert [ask.post("{ listDatasets }").status for _ in range(3)] == [500] * 3
     sandbox.faults.clear()

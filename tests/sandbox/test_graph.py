@@ -54,7 +54,7 @@ def test_a_request_is_called_by_the_name_in_its_text(sandbox: Sandbox, ask: clie
     assert (sandbox.requests.count("mine"), sandbox.requests.count("account")) == (1, 2)
 
 
-def test_a_server_that_assigns_whatever_it_is_told_to(sandbox: Sandbox, ask: client.Client) -> None:
+def test_a_server_can_assign_any_pickle(sandbox: Sandbox, ask: client.Client) -> None:
     slot = sandbox.state.get_slot("fresh")
     bad = sandbox.state.add_pickle(slot, "bad.pkl", passed=False)
     assert "has not passed" in ask.post(client.ASSIGN, modelId=slot.id, pickleId=bad.id).body.decode()
@@ -93,27 +93,31 @@ def test_without_a_good_token_errors_is_an_object(sandbox: Sandbox, status: int)
 
 
 def test_what_is_public_is_answered_without_a_token(sandbox: Sandbox) -> None:
-    nobody = client.Client(sandbox, None)
-    images = nobody.data("{ computePickleDockerImages { image tag default deprecated experimental } }")
+    anonymous = client.Client(sandbox, None)
+    images = anonymous.data("{ computePickleDockerImages { image tag default deprecated experimental } }")
     assert [item["image"] for item in images if item["default"]] == ["numerai_predict_py_3_11"]
     assert not any(item["deprecated"] for item in images)
     assert any(item["experimental"] for item in images)
-    every = nobody.data("{ computePickleDockerImages(deprecated: true) { image } }")
+    every = anonymous.data("{ computePickleDockerImages(deprecated: true) { image } }")
     assert len(every) == len(images) + 1
-    assert [item["name"] for item in nobody.data("{ computePickleDataVersions { name } }")] == ["v5.2", "v5.1", "v5.3"]
-    [current] = nobody.data("{ rounds(number: 0, tournament: 8) { number openTime closeTime } }")
+    assert [item["name"] for item in anonymous.data("{ computePickleDataVersions { name } }")] == [
+        "v5.2",
+        "v5.1",
+        "v5.3",
+    ]
+    [current] = anonymous.data("{ rounds(number: 0, tournament: 8) { number openTime closeTime } }")
     assert current["number"] == 1000
 
 
 def test_data_is_listed_and_fetched_by_an_address_that_takes_no_token(sandbox: Sandbox) -> None:
-    nobody = client.Client(sandbox, None)
-    names = nobody.data("{ listDatasets }")
+    anonymous = client.Client(sandbox, None)
+    names = anonymous.data("{ listDatasets }")
     assert "v5.2/live.parquet" in names
     for name in names:
-        url = nobody.data("query($name: String!) { dataset(filename: $name) }", name=name)
+        url = anonymous.data("query($name: String!) { dataset(filename: $name) }", name=name)
         got = client.send("GET", url)
         assert (got.status, got.body) == (200, sandbox.datasets()[name].read_bytes())
-    assert "Unknown" in nobody.refusal('{ dataset(filename: "v1/train.csv") }')
+    assert "Unknown" in anonymous.refusal('{ dataset(filename: "v1/train.csv") }')
 
 
 def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask: client.Client) -> None:

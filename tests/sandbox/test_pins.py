@@ -52,7 +52,7 @@ def own(reference: str) -> str:
     return f"ghcr.io/{reference.partition('/')[2]}"
 
 
-def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, address: str, project: Path) -> None:
+def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = settings(sandbox, address)
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **environment)
@@ -123,7 +123,7 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
     assert not root.exists()
 
 
-def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
+def test_without_a_terminal_only_the_exports_are_printed_and_the_folder_is_noted(
     sandbox: server.Sandbox, address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folders: list[Path] = []
@@ -155,7 +155,7 @@ def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: 
     assert note in out
 
 
-def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
+def test_a_default_of_a_registry_that_is_gone_is_pinned_again(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     """Lock files of before named the mirror."""
@@ -236,7 +236,7 @@ def test_a_registry_that_cannot_be_one_is_named(sandbox: server.Sandbox, address
     assert "NUMERAI_REGISTRY: invalid" in out
 
 
-def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbox, project: Path) -> None:
+def test_an_image_that_the_registry_does_not_have_is_reported(sandbox: server.Sandbox, project: Path) -> None:
     with registry.start() as empty:
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
     assert code == 1

@@ -70,7 +70,7 @@ class Upload:
         )
 
     def refusal(self, policy: put_storage.TransferPolicy | None = None) -> str:
-        """Put, which has to fail; returns what is said, in which there is no secret."""
+        """Upload, which must fail; return the message, which contains no secret."""
         auth = self.auth()
         with pytest.raises(errors.NetworkError) as caught:
             self.put(auth, policy)
@@ -164,7 +164,7 @@ def test_10_it_is_waited_longer_each_time_and_given_up_in_the_end(upload: Upload
     assert "<" not in message, "the status, not the page"
 
 
-def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the_new_one(upload: Upload) -> None:
+def test_11_an_expired_address_is_requested_again_and_its_name_is_used(upload: Upload) -> None:
     auth = upload.auth()
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=11)  # longer than an address is good for
     stored = upload.put(auth)
@@ -261,7 +261,7 @@ def test_17_attempts_end_with_the_time_for_all_of_them(upload: Upload) -> None:
 def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_deadline(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     with path.open("wb") as file:
-        file.truncate(1 << 36)  # a hole: nobody waits for the end of it
+        file.truncate(1 << 36)  # a sparse file, which is not sent to its end
     with (
         drain() as address,
         pytest.raises(errors.NetworkError, match=r"after 0.5 s: only [0-9,]+ of 68,719,476,736"),
@@ -341,7 +341,7 @@ def test_18_a_file_that_is_gone_is_said_so(upload: Upload) -> None:
         upload.put()
 
 
-def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Upload) -> None:
+def test_29_a_refused_signature_is_reported_with_the_clock_difference(upload: Upload) -> None:
     # The API's clock is behind, as it looks from a computer whose own is ahead.
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     settings = upload.sandbox.environment()
@@ -366,7 +366,7 @@ def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch:
     assert "secret" not in str(caught.value)
 
 
-def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
+def test_30_a_self_signed_certificate_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
     with serve_self_signed(tmp_path) as (address, requests):
         with pytest.raises(errors.NetworkError, match="certificate is not trusted") as caught:
             upload.put(FileAuth(filename="x", url=f"https://{address}/folder/x?X-Amz-Signature=secret"))
@@ -416,7 +416,7 @@ def unexpected() -> FileAuth:
 
 @contextlib.contextmanager
 def drain() -> Iterator[str]:
-    """Take whatever is sent, and never answer."""
+    """Receive everything, and never answer."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def take() -> None:
@@ -456,7 +456,7 @@ def chatter() -> Iterator[str]:
 
 @contextlib.contextmanager
 def serve_refusing_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy that lets nobody through; yields its address and what it was asked."""
+    """Run a proxy that refuses every connection; yields its address and its requests."""
     requests: list[str] = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):

@@ -43,7 +43,7 @@ def write_project(folder: Path) -> Path:
 
 WITHOUT_WAITS = """
 import sys, time
-time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
+time.sleep = lambda _: None  # other tests check the delays between attempts
 from builder.cli import main
 sys.exit(main.main(sys.argv[1:]))
 """
@@ -84,7 +84,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def call(*arguments: str) -> int:
-    """Run a verb in this process, whatever way it ends."""
+    """Run a command in this process until it ends in any way."""
     try:
         return main.main(arguments)
     except SystemExit as ended:

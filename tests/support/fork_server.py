@@ -256,7 +256,7 @@ def _end() -> None:
         sys.excepthook(*sys.exc_info())
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is printed as the interpreter does
+    except BaseException:  # noqa: BLE001 - any error is printed as the interpreter does
         sys.excepthook(*sys.exc_info())
         code = 1
     if isinstance(code, str):

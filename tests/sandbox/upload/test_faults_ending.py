@@ -85,7 +85,7 @@ def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     check_deployed(project)
 
 
-def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project) -> None:
+def test_row_25_an_unknown_word_is_shown_and_waited_for(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
     code, _, err = project.upload()
     assert code == 0

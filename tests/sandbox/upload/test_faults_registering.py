@@ -1,4 +1,4 @@
-"""Rows 19 to 23 and 27 of the table of faults: one record, whatever answers are lost."""
+"""Rows 19 to 23 and 27 of the table of faults: a pickle is registered once, also if responses are lost."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_a_change_that_is_stopped_ends_with_what_the_slot_runs(project: Project,
 # ---- a second run
 
 
-def written(project: Project) -> dict[Path, tuple[bytes, int]]:
+def read_files(project: Project) -> dict[Path, tuple[bytes, int]]:
     """Return what was written down of the upload, with the time of each file."""
     paths = (project.folder / "receipt.json", project.log_path("running"))
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
@@ -158,12 +158,12 @@ def written(project: Project) -> dict[Path, tuple[bytes, int]]:
 def test_a_second_run_that_changes_nothing_rewrites_nothing(project: Project, first: tuple[str, ...]) -> None:
     project.assign_earlier_pickle()
     assert project.upload("--no-compare", *first, slot="running")[0] == 0
-    before = written(project)
+    before = read_files(project)
     for arguments in ((), first):
         code, out, err = project.upload("--no-compare", *arguments, slot="running")
         assert code == 0, err
         assert "as it did already" in out
-        assert written(project) == before
+        assert read_files(project) == before
 
 
 def test_a_run_that_is_ordered_later_changes_its_own_times_alone(project: Project) -> None:

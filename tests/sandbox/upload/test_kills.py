@@ -127,7 +127,7 @@ def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, 
     assert project.read_receipt()["previous"] == before.id
 
 
-def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(project: Project) -> None:
+def test_the_slot_is_restored_when_the_reader_of_the_output_is_gone(project: Project) -> None:
     """Ctrl-C ends the `tee` that reads it too, and a terminal that is closed takes no more words."""
     before, there = project.assign_earlier_pickle(), threading.Event()
 
@@ -176,7 +176,7 @@ def test_killed_after_a_registration_and_run_for_another_slot(project: Project) 
 
 
 def test_killed_twice_and_then_for_another_data_version(project: Project) -> None:
-    """The registration that nobody heard of was for another data version: it is not taken for this one's."""
+    """A registration whose response was lost was for another data version: it is not used for this one."""
     STATES["registered"].reach(project, sent=signal.SIGKILL)
     project.sandbox.requests.clear()
     project.use_data_version("v5.1")
@@ -191,7 +191,7 @@ def test_killed_twice_and_then_for_another_data_version(project: Project) -> Non
 
 
 def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(project: Project) -> None:
-    """Begun for one, begun for another, and gone on with for the first: whose registration nobody lists yet."""
+    """Started for one slot and for another, then resumed for the first, whose registration is not listed yet."""
     STATES["registered"].reach(project, sent=signal.SIGKILL)
     project.sandbox.requests.clear()
     project.use_data_version("v5.1")

@@ -53,8 +53,8 @@ def do(clone: Path, settings: dict[str, str], *arguments: str, code: int = 0) ->
 
 
 def make(clone: Path, settings: dict[str, str], name: str = "tryout") -> None:
-    for verb in ("pin", "pickle", "validate"):
-        do(clone, settings, verb, f"configs/{name}.yaml")
+    for command in ("pin", "pickle", "validate"):
+        do(clone, settings, command, f"configs/{name}.yaml")
 
 
 def test_from_the_default_image_to_a_slot_that_runs_it_and_back(

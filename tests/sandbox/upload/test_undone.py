@@ -184,7 +184,7 @@ def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: 
     assert project.get_slot(slot).pickle_id == before
 
 
-def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
+def test_a_run_that_fails_without_a_known_previous_pickle_is_reported(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
     project.remove_logs()

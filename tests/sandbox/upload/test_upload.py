@@ -48,7 +48,7 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
 
 
 def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
-    """Which of two changes was the last is told by them, on this computer and on others."""
+    """The records show which of two changes was the last, on this computer and on others."""
     project.sandbox.state.clock_offset = dt.timedelta(days=-40)
     assert project.upload()[0] == 0
     at = [item["at"] for item in project.read_log()] + list(project.read_receipt()["times"].values())
@@ -147,7 +147,7 @@ def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project:
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
 
-def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project: Project) -> None:
+def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_again(project: Project) -> None:
     project.sandbox.state.close_round()
 
     def open_it(state: State, variables: Mapping[str, Any]) -> None:
@@ -413,7 +413,7 @@ def test_assign_and_rollback_say_the_same_of_one_act(project: Project) -> None:
     assert "           what was submitted already is not taken back" in rolled
 
 
-def test_a_slot_that_only_the_config_names_is_told_with_the_config(project: Project) -> None:
+def test_a_slot_that_only_the_config_names_is_reported_with_the_config(project: Project) -> None:
     file = project.root / "configs" / "small.yaml"
     file.write_text(file.read_text() + "upload: {model: nowhere}\n")
     for name in ("rollback", "upload"):
@@ -543,7 +543,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert project.get_slot("running").pickle_id == ours
 
 
-def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
+def test_the_json_contains_what_a_failed_pickle_printed(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
     actual = json.loads(out)

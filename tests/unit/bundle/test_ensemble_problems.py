@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return bundles.write_bundle(tmp_path / "made", built)
 
 
-def faults(folder: Path) -> list[str]:
+def find_problems(folder: Path) -> list[str]:
     """Return what is wrong, each without the folder."""
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
@@ -43,7 +43,7 @@ def test_problems_of_all_members_are_reported_at_once(folder: Path) -> None:
         data["arrays"]["m1.w1"]["shape"] = [3, 1]
 
     bundles.edit_json(folder, spoil)
-    actual = faults(folder)
+    actual = find_problems(folder)
     assert [problem for problem in actual if "members.0.layers.1" in problem and "sigmoid" in problem]
     assert [
         problem
@@ -61,7 +61,7 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
         data["arrays"]["m0.w1"]["shape"] = [5, 1]
 
     bundles.edit_json(folder, spoil)
-    actual = faults(folder)
+    actual = find_problems(folder)
     assert [
         problem for problem in actual if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
     ]
@@ -76,7 +76,7 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
 def test_numbers_are_named_by_their_member(folder: Path) -> None:
     bundles.replace_array(folder / "arrays.safetensors", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
     bundles.replace_array(folder / "arrays.safetensors", "m0.scale", np.array([1, 0], dtype=np.float32))
-    actual = faults(folder)
+    actual = find_problems(folder)
     assert [problem for problem in actual if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
     assert [problem for problem in actual if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
 
@@ -147,7 +147,7 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
 )
 def test_each_problem_has_its_key_path(folder: Path, edit: Callable[[dict[str, Any]], object], expected: str) -> None:
     bundles.edit_json(folder, edit)
-    actual = faults(folder)
+    actual = find_problems(folder)
     assert [problem for problem in actual if problem.startswith(f"bundle.json: {expected}")], actual
 
 
@@ -159,4 +159,4 @@ def test_a_bundle_of_the_parts_of_members_is_refused_without_a_traceback(folder:
             spoiled["members"][1][key] = value
             (folder / "bundle.json").write_text(json.dumps(spoiled))
             if (key, value) != ("weight", -1):
-                assert faults(folder)
+                assert find_problems(folder)

@@ -123,7 +123,7 @@ def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
     assert "fill missing values" in actual["fix"]
 
 
-def test_what_runs_here_is_told_so_with_what_the_tournament_says(
+def test_a_pickle_that_runs_here_is_reported_with_the_tournaments_message(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing("something strange")

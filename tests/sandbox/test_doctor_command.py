@@ -24,7 +24,7 @@ REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is th
 
 
 @pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     built = FakeEngine(tmp_path / "engine")
     built.add_image(REF)
     built.free = 50 * 10**9
