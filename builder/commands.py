@@ -30,8 +30,8 @@ def suggest(name: str, config: Path | None, *options: str) -> str:
     if path is None:
         return suggest_plain(name, *options, takes="CONFIG")
     if _uses_make(here) and path.is_relative_to(here / "configs"):
-        given = [f"CONFIG={path.relative_to(here)}", *map(_as_variable, options)]
-        return " ".join(["make", name, *(shlex.quote(one.replace("$", "$$")) for one in given)])
+        variables = [f"CONFIG={path.relative_to(here)}", *map(_as_variable, options)]
+        return " ".join(["make", name, *(shlex.quote(word.replace("$", "$$")) for word in variables)])
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     return " ".join([_program(), name, *map(shlex.quote, [str(shown), *options])])
 
@@ -54,7 +54,7 @@ def format_option(text: str) -> str:
 
 
 def suggest_rebuild(folder: Path) -> str:
-    """Return what to do about a ``dist/NAME`` that is no good: without a config, nothing here can build it."""
+    """Return the fix for an invalid ``dist/NAME``: without a config it cannot be built again here."""
     if folder.parent.name != "dist" or find_config(Path(os.path.realpath(folder))) is None:
         return "get the folder again from where it came"
     return f"run `{suggest('pickle', folder)}` to build it again"
@@ -62,7 +62,7 @@ def suggest_rebuild(folder: Path) -> str:
 
 def fill_in_config(text: str, config: Path | None) -> str:
     """Return a text whose commands name a config, as :func:`with_config` does, where it says ``CONFIG=...``."""
-    return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda found: suggest(found[1], config), text)
+    return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda match: suggest(match[1], config), text)
 
 
 def find_config(folder: Path) -> Path | None:

@@ -85,24 +85,24 @@ def verdict(lines: Sequence[DoctorCheck]) -> str:
     return f"{count} thing{'s' if count > 1 else ''} to fix" if count else "ready"
 
 
-def judge_engine(found: EngineFound | errors.EngineError) -> list[DoctorCheck]:
+def judge_engine(info: EngineFound | errors.EngineError) -> list[DoctorCheck]:
     """Judge the engine, or the error that says why there is none and what to do."""
-    if isinstance(found, errors.EngineError):
-        text = str(found).removesuffix(found.fix).rstrip("; ")
-        fix = "make engine" if not found.fix or "`make engine`" in found.fix else found.fix
+    if isinstance(info, errors.EngineError):
+        text = str(info).removesuffix(info.fix).rstrip("; ")
+        fix = "make engine" if not info.fix or "`make engine`" in info.fix else info.fix
         return [DoctorCheck(name=ENGINE, good=False, text=text, fix=fix)]
-    lines = [DoctorCheck(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
-    if found.free is None:
+    lines = [DoctorCheck(name=ENGINE, good=True, text=f"version {info.facts.version}, API {info.facts.api}")]
+    if info.free is None:
         lines.append(DoctorCheck(name=DISK, good=None, text="of another machine: not known from here"))
     else:
-        few = found.free < _LEAST_DISK
+        few = info.free < _LEAST_DISK
         fix = f"free {_gigabytes(_LEAST_DISK)} or more: `docker system df` shows what may go" if few else ""
-        lines.append(DoctorCheck(name=DISK, good=not few, text=f"{_gigabytes(found.free)} free for images", fix=fix))
-    short = found.memory < _LEAST_MEMORY
+        lines.append(DoctorCheck(name=DISK, good=not few, text=f"{_gigabytes(info.free)} free for images", fix=fix))
+    short = info.memory < _LEAST_MEMORY
     fix = "give the engine's machine 4 GiB or more, or name a lower validate.limits.memory in the config"
-    text = f"{found.memory / 2**30:.1f} GiB"
+    text = f"{info.memory / 2**30:.1f} GiB"
     lines.append(DoctorCheck(name=MEMORY, good=not short, text=text, fix=fix if short else ""))
-    platform = found.facts.platform
+    platform = info.facts.platform
     if platform == engine.PLATFORM:
         lines.append(DoctorCheck(name=PLATFORM, good=True, text=platform))
     else:
@@ -111,9 +111,9 @@ def judge_engine(found: EngineFound | errors.EngineError) -> list[DoctorCheck]:
     return lines
 
 
-def judge_image(found: ImageFound, today: dt.date) -> list[DoctorCheck]:
+def judge_image(info: ImageFound, today: dt.date) -> list[DoctorCheck]:
     """Judge a config's image and its pin."""
-    return [_judge_presence(found), _judge_pin(found, today)]
+    return [_judge_presence(info), _judge_pin(info, today)]
 
 
 def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> DoctorCheck:
@@ -178,39 +178,39 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()
     return DoctorCheck(name=SLOT, good=True, text=text)
 
 
-def _judge_presence(found: ImageFound) -> DoctorCheck:
-    build = commands.suggest("pickle", found.config)
-    if found.here:
-        return DoctorCheck(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
-    has_moved = found.pin is not None and found.at_registry != found.pin.digest
-    if found.pinned_there if has_moved else found.at_registry is not None:
-        return DoctorCheck(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `{build}` pulls it")
-    is_gone = has_moved and found.at_registry is not None and found.pinned_there is False
-    reason = "it no longer has what is pinned" if is_gone else found.silence
-    if found.stand_in is not None:
-        text = f"{found.ref} is not available ({reason}): the stand-in {found.stand_in} is used, never uploaded"
+def _judge_presence(info: ImageFound) -> DoctorCheck:
+    build = commands.suggest("pickle", info.config)
+    if info.here:
+        return DoctorCheck(name=IMAGE, good=True, text=f"{info.ref} is on the engine")
+    has_moved = info.pin is not None and info.at_registry != info.pin.digest
+    if info.pinned_there if has_moved else info.at_registry is not None:
+        return DoctorCheck(name=IMAGE, good=True, text=f"{info.ref} is at the registry; `{build}` pulls it")
+    is_gone = has_moved and info.at_registry is not None and info.pinned_there is False
+    reason = "it no longer has what is pinned" if is_gone else info.silence
+    if info.stand_in is not None:
+        text = f"{info.ref} is not available ({reason}): the stand-in {info.stand_in} is used, never uploaded"
         return DoctorCheck(name=IMAGE, good=None, text=text)
-    where = "not on the engine, and the registry" if found.here is not None else "the registry"
+    where = "not on the engine, and the registry" if info.here is not None else "the registry"
     fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"
     fix = f"make pin, then {build}" if is_gone else fix
-    return DoctorCheck(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {reason}", fix=fix)
+    return DoctorCheck(name=IMAGE, good=False, text=f"{info.ref}: {where} does not hand it out: {reason}", fix=fix)
 
 
-def _judge_pin(found: ImageFound, today: dt.date) -> DoctorCheck:
-    build = commands.suggest("pickle", found.config)
-    if found.pin is None:
-        if "@" in found.ref:
+def _judge_pin(info: ImageFound, today: dt.date) -> DoctorCheck:
+    build = commands.suggest("pickle", info.config)
+    if info.pin is None:
+        if "@" in info.ref:
             return DoctorCheck(name=PIN, good=True, text="the reference names its digest")
         text = f"none yet: `make pin`, or the next `{build}` in the image, makes one"
         return DoctorCheck(name=PIN, good=None, text=text)
-    days = (today - dt.date.fromisoformat(found.pin.pinned)).days
+    days = (today - dt.date.fromisoformat(info.pin.pinned)).days
     age = "today" if days <= 0 else f"{days} day{'s' if days > 1 else ''} ago"
-    text = f"{found.pin.digest[:19]}..., pinned {age}"
-    if found.at_registry is not None and found.at_registry != found.pin.digest:
+    text = f"{info.pin.digest[:19]}..., pinned {age}"
+    if info.at_registry is not None and info.at_registry != info.pin.digest:
         return DoctorCheck(
             name=PIN,
             good=False,
-            text=f"{text}; the tag is {found.at_registry[:19]}... now",
+            text=f"{text}; the tag is {info.at_registry[:19]}... now",
             fix=f"make pin, then {build}",
         )
     old = "; that is long ago: `make pin` looks again" if days > _OLD_DAYS else ""

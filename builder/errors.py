@@ -105,15 +105,15 @@ def find_fix(text: str) -> str:
     """
     masked, before = text, ""
     while masked != before:
-        masked, before = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), masked), masked
+        masked, before = re.sub(r"\([^()]*\)", lambda found_match: "_" * len(found_match[0]), masked), masked
     start = end = 0
     for clause in reversed(list(_CLAUSE.finditer(masked))):
         at = clause.start() + (2 if clause[0].startswith(("; ", ". ", "? ")) else 0)
-        found = _INSTRUCTION.match(masked, at, clause.end())
-        if end and (found is None or found.start(1) > at):
+        found_match = _INSTRUCTION.match(masked, at, clause.end())
+        if end and (found_match is None or found_match.start(1) > at):
             break
-        if found:
-            start, end = found.start(1), end or clause.end()
+        if found_match:
+            start, end = found_match.start(1), end or clause.end()
     return text[start:end]
 
 

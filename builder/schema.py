@@ -132,15 +132,15 @@ class TaggedUnion:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        found = handler(schema)
+        json_schema = handler(schema)
         for name, kind in self.kinds.items():
-            found["properties"][name]["description"], _ = _descriptions(kind)
-        return {**found, "minProperties": 1, "maxProperties": 1}
+            json_schema["properties"][name]["description"], _ = _descriptions(kind)
+        return {**json_schema, "minProperties": 1, "maxProperties": 1}
 
-    def _value(self, given: dict[str, object]) -> object:
-        if len(given) != 1:
-            raise ValueError(f"{len(given)} keys; expected exactly one of {', '.join(self.kinds)}")
-        return next(iter(given.values()))
+    def _value(self, mapping: dict[str, object]) -> object:
+        if len(mapping) != 1:
+            raise ValueError(f"{len(mapping)} keys; expected exactly one of {', '.join(self.kinds)}")
+        return next(iter(mapping.values()))
 
     def _write(self, value: object) -> dict[str, Any]:
         return {name: to_data(kind, value) for name, kind in self.kinds.items() if type(value) is kind}
@@ -170,7 +170,7 @@ def require_equal(number: int) -> Constraint:
 
 
 def require_pattern(regex: str, text: str) -> Constraint:
-    """Return the rule that the whole of a text matches; ``text`` says so in words (``of 1 to 40 letters``)."""
+    """Return the rule that the whole of a text matches; ``text`` describes it (``of 1 to 40 letters``)."""
     compiled = re.compile(regex)
     return Constraint(
         text=text, holds=lambda value: bool(compiled.fullmatch(value)), schema={"pattern": f"^(?:{regex})$"}
@@ -231,18 +231,18 @@ def build_json_schema(kind: Any, *, title: str) -> dict[str, Any]:
 
     class Generator(GenerateJsonSchema):
         def dataclass_schema(self, schema: Any) -> dict[str, Any]:
-            found = super().dataclass_schema(schema)
-            del found["title"]
-            found["description"], texts = _descriptions(schema["cls"])
+            json_schema = super().dataclass_schema(schema)
+            del json_schema["title"]
+            json_schema["description"], texts = _descriptions(schema["cls"])
             for key, text in texts.items():
-                found["properties"].get(key, {})["description"] = text
-            return found
+                json_schema["properties"].get(key, {})["description"] = text
+            return json_schema
 
         def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - a title repeats the key
             return False
 
-    found = _adapter(kind).json_schema(schema_generator=Generator)
-    (top,), defs = found["prefixItems"], found.get("$defs", {})
+    json_schema = _adapter(kind).json_schema(schema_generator=Generator)
+    (top,), defs = json_schema["prefixItems"], json_schema.get("$defs", {})
     top = defs.pop(top["$ref"].rpartition("/")[2]) if "$ref" in top else top
     return {"$schema": GenerateJsonSchema.schema_dialect, **top, "title": title, "$defs": defs}
 
@@ -326,18 +326,20 @@ class _Explainer:
 
     def problems(self, errors: _Errors) -> list[Problem]:
         """Return one problem a place."""
-        found = _by_place(errors[:_MOST_PROBLEMS], self._data)
+        grouped = _by_place(errors[:_MOST_PROBLEMS], self._data)
         # What would be right for a missing key is what pydantic says of a null there; and text without its quotes is
         # known by being right with them.
         trial = json.loads(json.dumps(self._data))
-        for path, (error, *_) in found.items():
+        for path, (error, *_) in grouped.items():
             if error["type"] == "missing":
                 trial = _replaced(trial, path, None)
             elif isinstance(error["input"], bool | int | float) and error["type"] != "unexpected_keyword_argument":
                 trial = _replaced(trial, path, self._shown(path, error["input"]))
         again = _validate(self._kind, trial)
         after = _by_place(again, trial) if isinstance(again, _Errors) else {}
-        return [Problem(path=path, text=self._text(path, given, after.get(path, []))) for path, given in found.items()]
+        return [
+            Problem(path=path, text=self._text(path, group, after.get(path, []))) for path, group in grouped.items()
+        ]
 
     def _text(self, path: KeyPath, errors: Sequence[ErrorDetails], after: Sequence[ErrorDetails]) -> str:
         error = errors[0]
@@ -368,9 +370,9 @@ class _Explainer:
 
     def _unknown_key(self, path: KeyPath) -> str:
         known = self._known_keys(path[:-1])
-        given = functools.reduce(lambda data, part: data[part], path[:-1], cast("Any", self._data))
+        mapping = functools.reduce(lambda data, part: data[part], path[:-1], cast("Any", self._data))
         # A key that is not there yet is the likelier one to have been meant.
-        near = find_nearest(str(path[-1]), [key for key in known if key not in given]) or find_nearest(
+        near = find_nearest(str(path[-1]), [key for key in known if key not in mapping]) or find_nearest(
             str(path[-1]), known
         )
         if near:
@@ -378,8 +380,8 @@ class _Explainer:
         return f"unknown key; {'the keys here are ' + ', '.join(known) if known else 'no key is expected here'}"
 
     def _known_keys(self, path: KeyPath) -> list[str]:
-        found = _plain_schema(self._kind)
-        return _keys_at(found["prefixItems"][0], path, found.get("$defs", {}))
+        json_schema = _plain_schema(self._kind)
+        return _keys_at(json_schema["prefixItems"][0], path, json_schema.get("$defs", {}))
 
 
 @functools.cache
@@ -402,14 +404,14 @@ def _keys_at(schema: Mapping[str, Any], path: KeyPath, defs: Mapping[str, Any]) 
 
 def _by_place(errors: Sequence[ErrorDetails], data: object) -> dict[KeyPath, list[ErrorDetails]]:
     """Return the errors by place; of a union's alternatives, those of the ones that were likely meant."""
-    found: dict[KeyPath, list[ErrorDetails]] = {}
+    grouped: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
-        found.setdefault(_place(error, data), []).append(error)
+        grouped.setdefault(_place(error, data), []).append(error)
     # An alternative with an error inside the value has the right type; the others have not.
-    above = {path[:end] for path in found for end in range(len(path))}
+    above = {path[:end] for path in grouped for end in range(len(path))}
     return {
-        path: [error for error in given if error["type"] == "value_error"] or given
-        for path, given in found.items()
+        path: [error for error in group if error["type"] == "value_error"] or group
+        for path, group in grouped.items()
         if path not in above
     }
 
@@ -496,12 +498,12 @@ def _build(raw: Any, path: KeyPath, problems: list[Problem]) -> Any:
     if isinstance(raw, _Pairs):
         data: dict[str, Any] = {}
         for key, item in raw:
-            place = (*path, key)
+            key_path = (*path, key)
             if key in data:
-                problems.append(Problem(path=place, text="duplicate key; leave one of them"))
+                problems.append(Problem(path=key_path, text="duplicate key; leave one of them"))
             else:
                 problems += _unreadable({key: None}, path)
-            data[key] = _build(item, place, problems)
+            data[key] = _build(item, key_path, problems)
         return data
     if isinstance(raw, list):
         return [_build(item, (*path, index), problems) for index, item in enumerate(raw)]

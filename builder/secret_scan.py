@@ -27,11 +27,11 @@ MIN_LENGTH = 4
 def find(data: object, spelling: Mapping[KeyPath, str]) -> set[KeyPath]:
     """Return every place that is a secret, holds one, or repeats one from elsewhere in the file."""
     scalars = [(path, spelling.get(path, str(value))) for path, value in _scalars(data, ())]
-    found = {_top_of(path) or path for path, text in scalars if _top_of(path) or _VALUE.search(text)}
-    texts = {text for path, text in scalars if len(text) >= MIN_LENGTH and is_hidden(found, path)}
-    # A file with more secrets than this is no config: equal texts are still found, parts of texts no longer.
+    secret_paths = {_top_of(path) or path for path, text in scalars if _top_of(path) or _VALUE.search(text)}
+    texts = {text for path, text in scalars if len(text) >= MIN_LENGTH and is_hidden(secret_paths, path)}
+    # A file with more secrets than this is not a config: equal texts are still found, parts of texts no longer.
     some = sorted(texts)[:50]
-    return found | {path for path, text in scalars if text in texts or any(secret in text for secret in some)}
+    return secret_paths | {path for path, text in scalars if text in texts or any(secret in text for secret in some)}
 
 
 def is_secret_key(key: str) -> bool:
@@ -44,9 +44,9 @@ def has_secret(text: str) -> bool:
     return bool(_VALUE.search(text))
 
 
-def is_hidden(found: set[KeyPath], path: KeyPath) -> bool:
+def is_hidden(secret_paths: set[KeyPath], path: KeyPath) -> bool:
     """Whether a place is one of those found, lies below one, or is below a key that is called like a secret."""
-    return _top_of(path) is not None or any(path[:length] in found for length in range(1, len(path) + 1))
+    return _top_of(path) is not None or any(path[:length] in secret_paths for length in range(1, len(path) + 1))
 
 
 def is_secret_part(part: str | int) -> bool:

@@ -21,7 +21,7 @@ def connect(
     """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
 
     Args:
-        progress: Told when a request is sent again.
+        progress: Receives a note when a request is repeated.
         root: The folder that holds ``configs/`` and may hold ``.env``.
 
     Raises:

@@ -51,9 +51,9 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
 
     if kinds.get_kind_name(bundle.model) == "custom":
         return  # its code runs in the image alone: `validate` compares its golden rows
-    said = bundle.golden.predictions
+    golden_predictions = bundle.golden.predictions
     try:
-        expected, bounds = prediction.predict_with_tolerances(bundle.model, bundle.golden.inputs.astype(np.float64))
+        predictions, bounds = prediction.predict_with_tolerances(bundle.model, bundle.golden.inputs.astype(np.float64))
     except errors.LibraryError as error:
         if error.library != "lightgbm":
             raise
@@ -62,11 +62,11 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
         print(escape(note), file=sys.stderr)
         return
     except errors.BundleError as error:
-        raise errors.BundleError([f"{folder}: {fault}" for fault in error.problems]) from error
-    difference, bound = prediction.find_worst_difference(said, expected, bounds)
+        raise errors.BundleError([f"{folder}: {problem}" for problem in error.problems]) from error
+    difference, bound = prediction.find_worst_difference(golden_predictions, predictions, bounds)
     if not difference <= bound:
         with np.errstate(invalid="ignore"):
-            beyond = np.flatnonzero(~(np.abs(said - expected) <= bounds))
+            beyond = np.flatnonzero(~(np.abs(golden_predictions - predictions) <= bounds))
         more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
         text = (
             f"{folder / files.GOLDEN}: predictions: the model's own numbers give up to {difference:.2g} away from what "

@@ -29,12 +29,12 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
 
     folder = store.resolve_folder(path, paths.cache_folder())
     with store.report_as(path, folder):
-        found = _describe(path, folder, read.read(folder))
+        summary = _describe(path, folder, read.read(folder))
     if json_wanted:
-        print(json.dumps(found))
+        print(json.dumps(summary))
         return 0
     print(escape(str(path)))
-    terminal.print_table(_rows(found))
+    terminal.print_table(_rows(summary))
     return 0
 
 
@@ -46,8 +46,8 @@ def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
     golden = bundle.golden
-    sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.list_paths(folder)}
-    found: dict[str, Any] = {
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files.list_paths(folder)}
+    summary: dict[str, Any] = {
         "format": 1,
         "path": str(path),
         "kind": kinds.get_kind_name(bundle.model),
@@ -70,7 +70,7 @@ def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str
     }
     members = getattr(bundle.model, "members", ())
     if members:
-        found["members"] = [
+        summary["members"] = [
             {
                 "kind": kinds.get_kind_name(member.model),
                 "parameters": kinds.count_parameters(member.model),
@@ -82,44 +82,44 @@ def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str
             }
             for member in members
         ]
-    return found
+    return summary
 
 
-def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    golden = found["golden"]
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    golden = summary["golden"]
     spread = f"predictions {golden['low']:.6g} to {golden['high']:.6g}"
     rows = [
-        ("kind", f"{found['kind']}, {found['parameters']:,} parameters"),
-        *(("", _member_line(place, member)) for place, member in enumerate(found.get("members", ()))),
-        ("features", f"{len(found['features']):,}: {_format_list(found['features'])}"),
-        ("benchmarks", _format_list(found["benchmarks"]) or "none"),
-        ("post", ", then ".join(map(_step_line, found["post"])) or "none"),
-        ("size", f"{filesize.decimal(found['bytes'])} in {len(found['files']):,} files"),
+        ("kind", f"{summary['kind']}, {summary['parameters']:,} parameters"),
+        *(("", _member_line(index, member)) for index, member in enumerate(summary.get("members", ()))),
+        ("features", f"{len(summary['features']):,}: {_format_list(summary['features'])}"),
+        ("benchmarks", _format_list(summary["benchmarks"]) or "none"),
+        ("post", ", then ".join(map(_step_line, summary["post"])) or "none"),
+        ("size", f"{filesize.decimal(summary['bytes'])} in {len(summary['files']):,} files"),
         ("golden", f"{golden['rows']:,} rows, {golden['missing']:,} of them with a missing input; {spread}"),
-        ("hash", found["hash"]),
+        ("hash", summary["hash"]),
     ]
-    if found["sha256"]:
-        rows.append(("sha256", f"{found['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
+    if summary["sha256"]:
+        rows.append(("sha256", f"{summary['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
     # What the trainer knew, as it is: nothing here vouches for it.
-    facts = [(escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
+    facts = [(escape(key), _fact_line(fact)) for key, fact in summary["trained"].items()]
     width = max((len(key) for key, _ in facts), default=0)
     rows += [("trained" if not at else "", f"{key.ljust(width)}  {text}") for at, (key, text) in enumerate(facts)]
     return rows
 
 
-def _member_line(place: int, member: Mapping[str, Any]) -> str:
+def _member_line(index: int, member: Mapping[str, Any]) -> str:
     how = member["transform"] if member["transform"] == "raw" else f"{member['transform']} by {member['scope']}"
     what = f"{member['kind']}, {member['features']:,} features, {member['parameters']:,} parameters"
-    return f"{place}: {what}, weight {member['weight']:g}, {how}"
+    return f"{index}: {what}, weight {member['weight']:g}, {how}"
 
 
 def _step_line(step: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a step on one line; long lists of columns by their first."""
     ((name, keys),) = step.items()
-    told = (
+    parts = (
         f"{key}: {_format_list(value) if isinstance(value, list) else _plain(value)}" for key, value in keys.items()
     )
-    return f"{name} ({', '.join(told)})"
+    return f"{name} ({', '.join(parts)})"
 
 
 def _fact_line(fact: object) -> str:

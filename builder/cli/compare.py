@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def compare(
     request: UploadRequest,
     old: tournament.UploadedPickle,
-    chosen: target.Target,
+    pickle_target: target.Target,
     api: tournament.Tournament,
     root: Path,
     *,
@@ -28,7 +28,7 @@ def compare(
 ) -> str:
     """Return how similar the predictions are, or why they could not be compared; neither ends an upload."""
     try:
-        return _compare(request, old, chosen, api, root, progress=progress)
+        return _compare(request, old, pickle_target, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:
         return f"not compared: {' '.join(str(error).split())} (--no-compare leaves it out)"
 
@@ -36,7 +36,7 @@ def compare(
 def _compare(
     request: UploadRequest,
     old: tournament.UploadedPickle,
-    chosen: target.Target,
+    pickle_target: target.Target,
     api: tournament.Tournament,
     root: Path,
     *,
@@ -46,24 +46,30 @@ def _compare(
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.upload import compare as stage  # noqa: PLC0415
 
-    on = engine_session.find()  # none is installed or started for this
+    container_engine = engine_session.find()  # none is installed or started for this
     ref = remote_files.reference(api, old, root)
     content = remote_files.fetch(api, old, progress)
-    live, benchmarks, source = _live_files(request, chosen, api, progress)
+    live, benchmarks, source = _live_files(request, pickle_target, api, progress)
     limits = config.ValidateConfig().limits
     where = (
-        target.find_image(chosen, request.artifact, on, progress),
-        image.resolve(image.ImageRequest(ref=ref), on, pull=False, progress=progress),
+        target.find_image(pickle_target, request.artifact, container_engine, progress),
+        image.resolve(image.ImageRequest(ref=ref), container_engine, pull=False, progress=progress),
     )
-    with run.start(on) as identity:
+    with run.start(container_engine) as identity:
         progress.step("running the new pickle")
         new = stage.predict(
-            request.artifact.pickle, where[0], live, benchmarks=benchmarks, limits=limits, engine=on, run=identity
+            request.artifact.pickle,
+            where[0],
+            live,
+            benchmarks=benchmarks,
+            limits=limits,
+            engine=container_engine,
+            run=identity,
         )
         progress.step("running what the slot runs now")
         try:
             before = stage.predict(
-                content, where[1], live, benchmarks=benchmarks, limits=limits, engine=on, run=identity
+                content, where[1], live, benchmarks=benchmarks, limits=limits, engine=container_engine, run=identity
             )
         except errors.DataError as error:
             raise errors.DataError([f"what the slot runs now: {error}"]) from error
@@ -71,10 +77,10 @@ def _compare(
 
 
 def _live_files(
-    request: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
+    request: UploadRequest, pickle_target: target.Target, api: tournament.Tournament, progress: Progress
 ) -> tuple[Path, Path | None, str]:
     """Return what to predict on: what the config validates on, else the tournament's live data of today."""
-    terms = chosen.config.validate if chosen.config else config.ValidateConfig()
+    terms = pickle_target.config.validate if pickle_target.config else config.ValidateConfig()
     if isinstance(terms.data, config.LivePaths):
         return terms.data.live, terms.data.benchmarks, terms.data.live.name
     live, benchmarks = remote_files.fetch_live(api, request.data_version, progress)

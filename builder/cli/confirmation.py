@@ -63,13 +63,13 @@ def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[s
         ask_in_full(about_stakes([now], what))
 
 
-def ask_in_full(questions: Iterable[str]) -> None:
+def ask_in_full(prompts: Iterable[str]) -> None:
     """Ask what nothing takes back.
 
     Raises:
         errors.RefusedError: The answer to one of them was anything but the whole word.
     """
-    if not all(map(terminal.confirm_in_full, questions)):
+    if not all(map(terminal.confirm_in_full, prompts)):
         raise errors.RefusedError(_NOT_CONFIRMED)
 
 

@@ -29,10 +29,10 @@ def run(
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
         confirmation.ask(f"Make the slot {name}?", follows, yes=yes)
-        made = slots.create_slot(api, name)
+        slot = slots.create_slot(api, name)
     if json_wanted:
-        print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
+        print(json.dumps({"format": 1, "slot": listing.slot_data(slot)}))
     else:
-        name = sanitize(made.name)
-        print(f"made the slot {name} ({made.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
+        name = sanitize(slot.name)
+        print(f"made the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
     return 0

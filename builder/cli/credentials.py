@@ -19,7 +19,7 @@ def run(*, json_wanted: Json = False) -> int:
         info = api.get_token_info()
         known = api.list_scopes()
         token = api.client.token
-    lacking = {
+    missing_scopes = {
         scope: commands
         for scope, commands in ((tournament.UPLOAD_SCOPE, _UPLOADS), (tournament.DOWNLOAD_SCOPE, _DOWNLOADS))
         if scope not in info.scopes
@@ -28,16 +28,18 @@ def run(*, json_wanted: Json = False) -> int:
     if json_wanted:
         scopes = {name: known.get(name, "") for name in info.scopes}
         answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
-        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))
+        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": missing_scopes}))
         return 0
     rows = [
         ("account", sanitize(info.username)),
         ("token", f"{sanitize(info.name) or 'without a name'} ({sanitize(info.public_id)}), from {source}"),
     ]
-    said = [f"{sanitize(name)}  {sanitize(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
-    rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
-    rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
+    scope_lines = [f"{sanitize(name)}  {sanitize(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    rows += [
+        ("may" if not index else "", text) for index, text in enumerate(scope_lines or ["nothing: it has no scope"])
+    ]
+    rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in missing_scopes.items()]
     terminal.print_table(rows)
-    if lacking:
+    if missing_scopes:
         print('a token with more scopes is made at numer.ai/account ("Create MCP Key" selects them)')
     return 0

@@ -38,8 +38,8 @@ def run(*, config_name: Config = None, json_wanted: Json = False) -> int:
         lines = _look(path, absent, progress)
     good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
     if json_wanted:
-        found = [dataclasses.asdict(line) for line in lines]
-        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": found}))
+        info = [dataclasses.asdict(line) for line in lines]
+        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": info}))
     else:
         print(verdict)
         rows = [(_MARKS[line.good], line.name, " ".join(line.text.split()) + _fix(line)) for line in lines]
@@ -64,14 +64,14 @@ def _choose(named: str | None) -> tuple[Path | None, str]:
 def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.DoctorCheck]:
     """Return a line for everything, in the order of use; ``absent`` says why there is no ``path``."""
     progress.step("looking for an engine")
-    on, found = _find_engine()
-    lines = stage.judge_engine(found)
-    chosen: config.Config | None = None
+    container_engine, info = _find_engine()
+    lines = stage.judge_engine(info)
+    loaded_config: config.Config | None = None
     if path is None:
         lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=absent))
     else:
         try:
-            chosen = config.load(path)
+            loaded_config = config.load(path)
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=True, text=str(path)))
         except (errors.ConfigError, OSError) as error:
             faults = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
@@ -83,34 +83,38 @@ def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.Doct
                 else f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or name another"
             )
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
-    root = chosen.root if chosen else Path.cwd()
+    root = loaded_config.root if loaded_config else Path.cwd()
     at_tournament = _Account(root, progress)
-    if chosen is not None:
-        lines += _look_at_image(chosen, on, at_tournament, progress)
-    return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(chosen)]
+    if loaded_config is not None:
+        lines += _look_at_image(loaded_config, container_engine, at_tournament, progress)
+    return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(loaded_config)]
 
 
 def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
     try:
-        on = engine_session.find()
-        return on, stage.EngineFound(facts=on.get_facts(), memory=on.get_memory(), free=on.get_free_disk())
+        container_engine = engine_session.find()
+        return container_engine, stage.EngineFound(
+            facts=container_engine.get_facts(),
+            memory=container_engine.get_memory(),
+            free=container_engine.get_free_disk(),
+        )
     except errors.EngineError as error:
         return None, error
 
 
 def _look_at_image(
-    chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
+    loaded_config: config.Config, container_engine: engine.Engine | None, account: _Account, progress: Progress
 ) -> list[stage.DoctorCheck]:
     from builder.image import pinning  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
 
     try:
-        lock = lockfile.read(chosen.root)
+        lock = lockfile.read(loaded_config.root)
     except (errors.ConfigError, OSError) as error:
         fix = "fix it, or remove it, then make pin"
         return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
-    key = config.normalize_reference(chosen.image.ref)
-    pin, ref = lock.images.get(key), chosen.image.ref
+    key = config.normalize_reference(loaded_config.image.ref)
+    pin, ref = lock.images.get(key), loaded_config.image.ref
     if ref == config_values.DEFAULT_IMAGE:
         ref = (pin.ref if pin else None) or account.default_image() or ""
         if not ref:
@@ -118,29 +122,31 @@ def _look_at_image(
             return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     source = settings.to_pull_reference(ref, account.registry)
     wanted = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
-    here, lines = _look_on_engine(on, wanted.names)
+    here, lines = _look_on_engine(container_engine, wanted.names)
     progress.step(f"asking the registry for {source}")
     digest, pinned_there, silence = _ask_registry(source, pin, progress)
-    found = stage.ImageFound(
+    info = stage.ImageFound(
         ref=ref,
         pin=pin,
         here=here,
         at_registry=digest,
         pinned_there=pinned_there,
         silence=silence,
-        stand_in=chosen.image.stand_in,
-        config=chosen.file,
+        stand_in=loaded_config.image.stand_in,
+        config=loaded_config.file,
     )
-    lines += stage.judge_image(found, account.today)
+    lines += stage.judge_image(info, account.today)
     if account.images is not None:
         lines.append(stage.judge_offer(ref, account.images, account.registry))
     return lines
 
 
-def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.DoctorCheck]]:
+def _look_on_engine(
+    container_engine: engine.Engine | None, names: Sequence[str]
+) -> tuple[bool | None, list[stage.DoctorCheck]]:
     """Tell whether the engine has an image; None, and a line, where it no longer answers."""
     try:
-        return None if on is None else any(on.find_image(name) for name in names), []
+        return None if container_engine is None else any(container_engine.find_image(name) for name in names), []
     except errors.EngineError as error:
         text = f"it answered, and failed when it was asked for the image: {error}"
         return None, [stage.DoctorCheck(name=stage.ENGINE, good=False, text=text, fix="make engine")]
@@ -190,13 +196,13 @@ class _Account:
         except errors.ApiError:
             return None
 
-    def look_at_slot(self, chosen: config.Config | None) -> list[stage.DoctorCheck]:
+    def look_at_slot(self, loaded_config: config.Config | None) -> list[stage.DoctorCheck]:
         """Return a line for the config's slot."""
-        model = chosen.upload.model if chosen and chosen.upload else None
-        if chosen is None:
+        model = loaded_config.upload.model if loaded_config and loaded_config.upload else None
+        if loaded_config is None:
             return []
         if not model:
-            upload = commands.suggest("upload", chosen.file, "--model=NAME")
+            upload = commands.suggest("upload", loaded_config.file, "--model=NAME")
             text = f"the config names none (upload.model); `{upload}` names one"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
@@ -207,19 +213,19 @@ class _Account:
             text = f"{model}: {slots.explain_missing_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
             return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
-        return [stage.judge_slot(slot, chosen.file, self._uploaded)]
+        return [stage.judge_slot(slot, loaded_config.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
         try:
             self.registry = session.read_registry(root)
-            found = session.read_settings(root)
+            token_settings = session.read_settings(root)
         except errors.UsageError as error:
             self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="fix that setting"))
             return
         policy = door.ApiPolicy(attempts=2)
         with session.connect(progress, root=root, policy=policy) as api:
             try:
-                info = api.get_token_info() if found.token else None
+                info = api.get_token_info() if token_settings.token else None
                 if info is None:
                     api.get_current_round()
                 self.images = api.list_images()
@@ -232,13 +238,13 @@ class _Account:
             except errors.NetworkError as error:
                 fix = "look at the network, any proxy, and NUMERAI_API_URL if it is set"
                 self._say(stage.API, good=False, text=str(error), fix=fix)
-                if found.token is None:
+                if token_settings.token is None:
                     self.lines.append(stage.judge_token(None, ""))
             except errors.UsageError as error:  # certificates or a proxy that nothing can be asked with
                 self._say(stage.API, good=False, text=str(error), fix="fix that setting")
             else:
                 self._say(stage.API, good=True, text=f"{api.client.display_url} answers")
-                self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))
+                self.lines.append(stage.judge_token(info, token_settings.token.source if token_settings.token else ""))
             self.today = api.now().date()
             if api.client.clock_ahead is not None:
                 self.lines.append(stage.judge_clock(api.client.clock_ahead))

@@ -85,6 +85,6 @@ def _compare(pickle: tournament.UploadedPickle, came: stage.DownloadedFile) -> I
         }
         for sha256 in sorted(ran - {""}):
             yield sha256 == came.sha256, f"the upload log {shlex.quote(escape(path))}: {sha256}"
-    for path, found in artifact.read_manifests(root):
-        if found.pickle.sha256 == came.sha256:
+    for path, manifest in artifact.read_manifests(root):
+        if manifest.pickle.sha256 == came.sha256:
             yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from builder.build import artifact
 
 
-def print_findings(made: artifact.Artifact) -> None:
+def print_findings(built: artifact.Artifact) -> None:
     """Print the findings of a build; nothing where there are none."""
-    findings = made.manifest.pickle.findings
+    findings = built.manifest.pickle.findings
     if findings:
-        again = commands.suggest("verify", made.folder)
+        again = commands.suggest("verify", built.folder)
         print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
-    for one in findings:
-        print(f"  {one.file}:{one.line}: {one.text}")
+    for finding in findings:
+        print(f"  {finding.file}:{finding.line}: {finding.text}")

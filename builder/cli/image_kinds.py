@@ -37,8 +37,8 @@ def warning(kind: image.Kind, folder: Path | None = None) -> str:
     return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
 
 
-def describe_kind(found: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
+def describe_kind(resolved: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
     """Return what an image is, for a person: only one of the tournament's is called the runner image."""
-    if found.kind == "exact" and not settings.is_tournament_image(found.base, session.read_registry(root)):
+    if resolved.kind == "exact" and not settings.is_tournament_image(resolved.base, session.read_registry(root)):
         return "NOT one of the tournament's images"
-    return _KINDS[found.kind]
+    return _KINDS[resolved.kind]

@@ -33,14 +33,14 @@ def run(
         raise errors.UsageError(
             f"no bundle is named; name one with {commands.format_option('--bundle=mymodel.bundle.zip')}"
         )
-    wish = init.InitRequest(
+    request = init.InitRequest(
         bundle=Path(bundle),
         root=Path(root),
         name=name,
         features=Path(features) if features else None,
         force=force,
     )
-    done = init.init(wish, cache=paths.cache_folder())
+    done = init.init(request, cache=paths.cache_folder())
     following = [commands.suggest(name, done.config) for name in ("pickle", "validate")]
     if json_wanted:
         answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}

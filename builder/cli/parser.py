@@ -2,7 +2,8 @@
 
 A command is a line of :data:`_COMMANDS` and the module of its name: ``data-versions`` is
 :func:`builder.cli.data_versions.run`, and ``bundle show`` is :func:`builder.cli.bundle_show.run`. The parameters of
-``run`` are its arguments and options. The module is imported when the command is called, and for nothing before.
+``run`` are its arguments and options. The module is imported when the command is called, and not before:
+``--help`` and completion stay fast.
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ def load(name: str) -> TyperCommand:
     alone = _new_app(add_completion=False)
     text = next(commands[name] for commands in _COMMANDS.values() if name in commands)
     alone.command(name, cls=_Command, help=text)(module.run)
-    return cast("TyperCommand", typer.main.get_command(alone))  # as of every app with one command
+    return cast("TyperCommand", typer.main.get_command(alone))  # an app with one command is that command
 
 
 def _hide_flag_types(params: list[Any]) -> list[Any]:
-    """Have help show no type of an option that takes no value; typer shows ``<bool>``, as if it took one."""
+    """Hide the type of flags in the help; typer shows ``<bool>``, as if they took a value."""
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = ""
@@ -134,7 +135,7 @@ class _Group(TyperGroup):
 
 
 class _LazyCommand(_Command):
-    """What ``--help`` and the search for a near name see of a command; one that is called is imported."""
+    """A command that is imported only when it is called; ``--help`` and suggestions for typos need just its name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         name = " ".join([*parent.command_path.split()[1:], str(self.name)])
@@ -164,8 +165,9 @@ def _build() -> typer.Typer:
             if group not in groups:
                 groups[group] = _new_app()
                 app.add_typer(groups[group], name=group, help=_GROUPS[group], rich_help_panel=panel)
-            place = panel if not group else None
-            groups[group].command(last, cls=_LazyCommand, help=text, rich_help_panel=place)(_run_nothing)
+            groups[group].command(last, cls=_LazyCommand, help=text, rich_help_panel=None if group else panel)(
+                _run_nothing
+            )
     return app
 
 
@@ -173,8 +175,8 @@ def _run_nothing() -> None:
     """Stand in for the function of a command whose module is not imported."""
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if wanted:
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_requested:
         print(f"{NAME} {builder.__version__}")
         raise typer.Exit
 

@@ -52,14 +52,14 @@ def run(
         lock = lockfile.read(root)
         registry = session.read_registry(root)
         images = _list_offered(root, progress)
-        with connections.connect(progress) as asked:
+        with connections.connect(progress) as registries:
             answers = [
-                _pin_reference(key, lock, images=images, registry=registry, asked=asked, progress=progress)
+                _pin_reference(key, lock, images=images, registry=registry, registries=registries, progress=progress)
                 for key in sorted(users)
             ]
-        outcomes = [one for one, _ in answers]
+        outcomes = [result for result, _ in answers]
         if not check:
-            changes = {one.key: one.pin for one in outcomes if one.pin}
+            changes = {result.key: result.pin for result in outcomes if result.pin}
             lockfile.update(
                 root,
                 lambda lock: _replace_pins(lock, changes),
@@ -75,7 +75,7 @@ def run(
     if failed:
         return failed.exit_code
     bad = {"gone", "new", "moved"} if check else {"gone"}
-    return 1 if any(one.state in bad or (check and one.pin) for one in outcomes) else 0
+    return 1 if any(result.state in bad or (check and result.pin) for result in outcomes) else 0
 
 
 def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
@@ -90,14 +90,15 @@ def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
             problems_found += error.problems
     if problems_found:
         raise errors.ConfigError(problems_found)
-    roots = {one.root for one in loaded} or {Path.cwd()}
+    roots = {loaded_config.root for loaded_config in loaded} or {Path.cwd()}
     if len(roots) > 1:
         raise errors.UsageError(
             f"the configs lie below {' and '.join(map(str, sorted(roots)))}, with a lock file each: pin them apart"
         )
     users: dict[str, list[str]] = {}
-    for one in loaded:
-        users.setdefault(config.normalize_reference(one.image.ref), []).append(one.name)
+    for loaded_config in loaded:
+        key = config.normalize_reference(loaded_config.image.ref)
+        users.setdefault(key, []).append(loaded_config.name)
     for text in named:
         if not text.endswith((".yaml", ".yml")):
             users.setdefault(_read_key(text), [])
@@ -105,10 +106,10 @@ def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
 
 
 def _all_configs() -> list[Path]:
-    found = project.list_configs()
-    if not found:
+    remote_image = project.list_configs()
+    if not remote_image:
         raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
-    return found
+    return remote_image
 
 
 def _read_key(text: str) -> str:
@@ -122,8 +123,8 @@ def _list_offered(root: Path, progress: Progress) -> Sequence[DockerImage] | err
     """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
-        with session.connect(progress, root=root) as asked:
-            return asked.list_images()
+        with session.connect(progress, root=root) as registries:
+            return registries.list_images()
     except errors.NetworkError as error:
         return error
 
@@ -134,7 +135,7 @@ def _pin_reference(
     *,
     images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
-    asked: connections.Registries,
+    registries: connections.Registries,
     progress: Progress,
 ) -> tuple[pinning.PinResult, errors.BuilderError | None]:
     """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
@@ -145,19 +146,27 @@ def _pin_reference(
             ref = _default(images)
         source = settings.to_pull_reference(ref, registry)
         progress.step(f"asking the registry for {source}")
-        found = asked.resolve(source)
+        remote_image = registries.resolve(source)
     except errors.ImageNotFoundError:
-        found = None
+        remote_image = None
     except (errors.NetworkError, errors.ImageError) as error:
         return pinning.create_unknown_result(key, ref, old_pin=was, reason=str(error)), error
     was_there: bool | str | None = None
-    if was is not None and (found is None or found.digest != was.digest):
-        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, asked)
-    said = () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
-    source = pinning.format_stand_in_note(key, registry)
-    said = (*said, *([source] if source else []))
+    if was is not None and (remote_image is None or remote_image.digest != was.digest):
+        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, registries)
+    tournament_notes = (
+        () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
+    )
+    stand_in_note = pinning.format_stand_in_note(key, registry)
+    tournament_notes = (*tournament_notes, *([stand_in_note] if stand_in_note else []))
     outcome = pinning.compare_pin(
-        key, ref, old_pin=was, found=found, old_digest_exists=was_there, said=said, day=choose.today()
+        key,
+        ref,
+        old_pin=was,
+        remote_image=remote_image,
+        old_digest_exists=was_there,
+        tournament_notes=tournament_notes,
+        day=choose.today(),
     )
     return outcome, None
 
@@ -168,20 +177,20 @@ def _default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
     return tournament_images.get_default_reference(images)
 
 
-def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:
+def _ask_for_old(ref: str, digest: str, registries: connections.Registries) -> bool | str:
     """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
 
     The registry may be another than today's, and gone.
     """
     try:
-        return asked.has_digest(ref, digest)
+        return registries.has_digest(ref, digest)
     except (errors.NetworkError, errors.ImageError) as error:
         return str(error)
 
 
 def _replace_pins(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
-    for key, one in changes.items():
-        lock = lock.with_pin(key, one)
+    for key, result in changes.items():
+        lock = lock.with_pin(key, result)
     return lock
 
 
@@ -193,37 +202,39 @@ def _tell(
     *,
     check: bool,
 ) -> None:
-    for one in outcomes:
-        print(f"{one.key}  {(_CHECKED if check else _STATES)[one.state]}{_of(users[one.key])}")
-        terminal.print_table(_lines(one))
+    for result in outcomes:
+        print(f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_of(users[result.key])}")
+        terminal.print_table(_lines(result))
     for text in notes:
         print(f"note: {text}")
-    changed = [one for one in outcomes if one.pin]
+    changed = [result for result in outcomes if result.pin]
     file = root / lockfile.NAME
     if check and changed:
-        print(f"{file} does not say so: `make pin` changes it")
+        print(f"{file} differs: `make pin` updates it")
     elif changed:
         print(f"{file} is changed: keep it under version control")
     elif file.exists():
         print(f"{file}: nothing to change")
     else:
-        needed = any(one.state != "by itself" for one in outcomes)
+        is_unsaved = any(result.state != "by itself" for result in outcomes)
         print(
-            "no lock file yet: nothing to write in it" if needed else "no lock file, and none needed: nothing to change"
+            "no lock file yet: nothing to write in it"
+            if is_unsaved
+            else "no lock file, and none needed: nothing to change"
         )
 
 
-def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
+def _lines(result: pinning.PinResult) -> list[tuple[str, str]]:
     """Return the lines to print below a reference."""
-    lines = [("stands for", one.ref)] if one.key != one.ref else []
-    if one.old_pin and (one.state in {"moved", "gone"}):
-        lines.append(("was", f"{one.old_pin.digest} ({one.old_pin.pinned})"))
-    now = one.pin or (one.old_pin if one.state == "same" else None)
+    lines = [("stands for", result.ref)] if result.key != result.ref else []
+    if result.old_pin and (result.state in {"moved", "gone"}):
+        lines.append(("was", f"{result.old_pin.digest} ({result.old_pin.pinned})"))
+    now = result.pin or (result.old_pin if result.state == "same" else None)
     if now:
         lines.append(("is", f"{now.digest} ({now.pinned})"))
         python = [f"Python {now.python}"] if now.python else []
-        lines.append(("", ", ".join([*python, f"{filesize.decimal(one.size)} to pull"])))
-    lines += [("note", text) for text in one.notes]
+        lines.append(("", ", ".join([*python, f"{filesize.decimal(result.size)} to pull"])))
+    lines += [("note", text) for text in result.notes]
     return lines or [("", "is there")]
 
 
@@ -243,24 +254,24 @@ def _report(
         "format": 1,
         "lock": str(root / lockfile.NAME),
         "checked": check,
-        "changed": not check and any(one.pin for one in outcomes),
-        "images": [_entry(one, users[one.key]) for one in outcomes],
+        "changed": not check and any(result.pin for result in outcomes),
+        "images": [_entry(result, users[result.key]) for result in outcomes],
         "notes": list(notes),
     }
 
 
-def _entry(one: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
-    now = one.pin or one.old_pin
+def _entry(result: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
+    now = result.pin or result.old_pin
     return {
-        "key": one.key,
-        "ref": one.ref,
-        "state": one.state,
-        "digest": pinning.digest_from_key(one.key) or (now.digest if now else None),
+        "key": result.key,
+        "ref": result.ref,
+        "state": result.state,
+        "digest": pinning.digest_from_key(result.key) or (now.digest if now else None),
         "pinned": now.pinned if now else None,
         "python": now.python if now else None,
-        "was": one.old_pin.digest if one.old_pin else None,
-        "was_pinned": one.old_pin.pinned if one.old_pin else None,
-        "size": one.size,
+        "was": result.old_pin.digest if result.old_pin else None,
+        "was_pinned": result.old_pin.pinned if result.old_pin else None,
+        "size": result.size,
         "models": list(names),
-        "notes": list(one.notes),
+        "notes": list(result.notes),
     }

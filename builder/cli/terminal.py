@@ -210,7 +210,7 @@ def tell(text: str) -> None:
 
 
 def ask(question: str) -> str:
-    """Ask on standard error: standard output may be read by a program. The end of the input (Ctrl-D) is no answer."""
+    """Ask on standard error, as a program may read standard output; return "" at the end of the input (Ctrl-D)."""
     _prompt(f"{question} ")
     try:
         return input().strip()
@@ -252,8 +252,8 @@ def _prompt(text: str) -> None:
 
 
 def _hide_progress() -> None:
-    for one in _moving:
-        one.step("")
+    for line in _moving:
+        line.step("")
 
 
 def put(stream: TextIO, text: str) -> None:

@@ -50,19 +50,19 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    chosen = target.find_target(project.choose_config(config))
-    root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
+    source = target.find_target(project.choose_config(config))
+    root, configured = (source.config.root, source.config.upload) if source.config else (Path.cwd(), None)
     with terminal.progress() as progress, contextlib.ExitStack() as stack:
-        artifact = target.load_artifact(chosen, progress, locked=locked)
-        proof = local_checks.check_artifact(artifact, wanted=chosen.config.data_version if chosen.config else None)
+        artifact = target.load_artifact(source, progress, locked=locked)
+        proof = local_checks.check_artifact(artifact, wanted=source.config.data_version if source.config else None)
         reserve = None if dry_run else stack.enter_context(slot_log.reserve_space())
         api = stack.enter_context(api_session.connect(progress, root=root))
         asked = stack.enter_context(connections.connect(progress))
         remote_checks.check_token(api)
         account = api.get_account()
         name, origin = model, ""
-        if not name and chosen.config and configured and configured.model:
-            name, origin = configured.model, f"upload.model of {chosen.config.file}"
+        if not name and source.config and configured and configured.model:
+            name, origin = configured.model, f"upload.model of {source.config.file}"
         if not name:
             name, create = _ask_for_slot(account, create=create)
         slot = remote_checks.find_slot(account, name, create=create, origin=origin)
@@ -79,7 +79,7 @@ def run(
         host = session.read_registry(root)
 
         def compare(plan: UploadPlan) -> UploadPlan:
-            return _add_similarity(plan, chosen, api, root, progress)
+            return _add_similarity(plan, source, api, root, progress)
 
         if reserve is None:
             _tell_plan(
@@ -103,7 +103,7 @@ def run(
 
 
 def _refresh_round(api: tournament.Tournament, plan: UploadPlan, result: deploy.UploadResult) -> UploadPlan:
-    """Return the plan with the round as it is now, where its times are told: it may have closed since."""
+    """Return the plan with the current round if its times are printed: it may have closed in the meantime."""
     run = _last_run(result)
     if run and status.had_no_round(run):
         with contextlib.suppress(errors.NetworkError):  # what is done is done
@@ -117,7 +117,7 @@ def _last_run(result: deploy.UploadResult) -> tournament.Run | None:
 
 def _add_similarity(
     plan: UploadPlan,
-    chosen: target.Target,
+    source: target.Target,
     api: tournament.Tournament,
     root: Path,
     progress: Progress,
@@ -127,12 +127,12 @@ def _add_similarity(
         return plan
     from builder.cli import compare as comparing  # noqa: PLC0415 - numpy, pyarrow
 
-    similarity = comparing.compare(plan.request, plan.slot.pickle, chosen, api, root, progress=progress)
+    similarity = comparing.compare(plan.request, plan.slot.pickle, source, api, root, progress=progress)
     return dataclasses.replace(plan, similarity=similarity)
 
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
-    """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
+    """Ask for the slot; an unknown name is that of a new slot, which the plan shows before the question."""
     usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.is_interactive():
         names = ", ".join(slot.name for slot in usable) or "none yet"

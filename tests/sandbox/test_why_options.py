@@ -45,7 +45,7 @@ def test_files_that_are_not_there_or_no_parquet(
         (["--live", str(live), "--benchmarks", "nowhere.parquet"], "pass another one with --benchmarks"),
         (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is not a readable parquet file"),
         (["--live", str(live), "--benchmarks", "."], "pass another one with --benchmarks"),
-        (["--benchmarks", str(live)], "--benchmarks goes with --live FILE"),
+        (["--benchmarks", str(live)], "--benchmarks requires --live FILE"),
         (["--stand-in", "9.9"], "--stand-in: "),
     ):
         code, err = why(capsys, *arguments)
@@ -60,7 +60,7 @@ def test_a_look_alike_of_another_python_is_refused(
         code, err = why(capsys, "--stand-in", python)
         assert code == 2
         assert f"--stand-in {python}: the pickle was registered for an image with Python 3.11" in err
-        assert "name --stand-in 3.11, or leave it out" in err
+        assert "pass --stand-in 3.11, or leave it out" in err
     assert sandbox.requests.count("GET") == 0
     for python in ("3.11", "oldest"):
         assert why(capsys, "--stand-in", python, "--no-run")[0] == 1

@@ -213,7 +213,7 @@ def test_validate_says_what_held_and_what_was_used(
     out, _ = read_output(capsys)
     assert re.search(r"^  FAILED +not constant +1 different values$", out, re.MULTILINE)
     assert "NOT VALID" in out
-    assert out.endswith("the entry point printed last:\n    L\n")
+    assert out.endswith("last output of the entry point:\n    L\n")
     assert call("validate", "dist/small", "--json") == 1
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (1, False)

@@ -562,7 +562,7 @@ def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 2
-    assert "error: what was being written (the output, or" in done.stderr
+    assert "error: cannot write the output, or a file in" in done.stderr
     assert "Traceback" not in done.stderr
 
 
