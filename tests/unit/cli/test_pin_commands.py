@@ -103,7 +103,7 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     registries.untagged.add(DIGEST)
     assert call("pin", "--check") == 1
     out, _ = read_output(capsys)
-    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` changes it"):
+    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` updates it"):
         assert text in out
     assert (project / lockfile.NAME).read_bytes() == path
     assert call("pin") == 0
