@@ -676,7 +676,7 @@ def test_who_types_no_public_id_is_asked_for_no_secret(commands: Commands, monke
     monkeypatch.setattr(terminal, "ask", lambda _: "")
     monkeypatch.setattr(terminal, "ask_hidden", lambda _: pytest.fail("asked on"))
     code, _, err = commands("models")
-    assert (code, "none was typed in" in err) == (4, True)
+    assert (code, "no API token was entered" in err) == (4, True)
 
 
 def test_a_revoked_token_is_reported_by_every_command(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
         (
             "computePickleUploadAuth",
             faults.answers("computePickleUploadAuth", None),
-            "the response has no URL and nothing else",
+            "the response has no URL",
         ),
         (
             "computePickleUploadAuth",

@@ -71,7 +71,9 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
     write(clone, "other", "blend: {benchmark: v52_lgbm_ender20, weight: 0.5}")
     make(clone, settings, "other")
     message = do(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
-    actual = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", message)
+    actual = re.search(
+        r"compared +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", message
+    )
     assert actual, message
     assert -1 < float(actual[1]) < 1
     second = sandbox.state.list_pickles()[-1]
@@ -86,7 +88,7 @@ def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_s
 ) -> None:
     write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
     message = do(clone, settings, "pickle", "configs/mirrored.yaml")
-    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in message
+    assert f"pinned ghcr.io/numerai/{OURS}:a78dedd in " in message
     built = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
     assert (built["kind"], built["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
     assert built["base"] == f"ghcr.io/numerai/{OURS}@{built['identity']}"  # the manifest does not name the mirror
