@@ -188,11 +188,13 @@ def name_available(request: Request, *, name: str, tournament: int) -> Any:
 def rounds(
     request: Request, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
 ) -> Any:
-    identity = tournament or sandbox_state.CLASSIC
+    tournament_number = tournament or sandbox_state.CLASSIC
     if number == 0:
-        current = request.state.current_round(identity)
+        current = request.state.current_round(tournament_number)
         return [views.round_(current)] if current else []
-    every = [item for item in request.state.rounds if item.tournament == identity and number in {None, item.number}]
+    every = [
+        item for item in request.state.rounds if item.tournament == tournament_number and number in {None, item.number}
+    ]
     return [views.round_(item) for item in sorted(every, key=lambda item: -item.number)[:limit]]
 
 
