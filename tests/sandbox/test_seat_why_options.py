@@ -1,4 +1,4 @@
-"""``why`` refuses what it cannot run with before it asks anybody; takes no engine."""
+"""``why`` rejects invalid options before it makes a request; needs no engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of live data; ``fresh`` has a pickle for Python 3.11 that failed, and no engine may be asked for."""
+    """Live data; ``fresh`` has a failed pickle for Python 3.11, and connecting to an engine fails the test."""
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
     for name, value in sandbox.environment().items():
         monkeypatch.setenv(name, value)
@@ -34,12 +34,12 @@ def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return code, command.read_output(capsys)[1]
 
 
-def test_files_that_are_not_there_or_no_parquet(
+def test_files_that_are_missing_or_not_parquet(
     live: Path, sandbox: server.Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")
     before = len(list(sandbox.requests))
-    for arguments, said in (
+    for arguments, message in (
         (["--live", "nowhere.parquet"], "nowhere.parquet: is not a readable parquet file"),
         (["--live", "text.parquet"], "pass another one with --live"),
         (["--live", str(live), "--benchmarks", "nowhere.parquet"], "pass another one with --benchmarks"),
@@ -49,11 +49,11 @@ def test_files_that_are_not_there_or_no_parquet(
         (["--stand-in", "9.9"], "--stand-in: "),
     ):
         code, err = why(capsys, *arguments)
-        assert (code, said in err) == (2, True), err
+        assert (code, message in err) == (2, True), err
     assert len(list(sandbox.requests)) == before
 
 
-def test_a_look_alike_of_another_python_is_refused(
+def test_a_stand_in_of_another_python_is_refused(
     live: Path, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for python in ("3.13", "newest"):

@@ -1,4 +1,4 @@
-"""Presigned addresses: what they take, what they refuse and how."""
+"""Presigned URLs of the sandbox's storage: which requests they accept and how they refuse others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_what_is_put_is_there_and_its_etag_is_its_md5(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_stored_file_can_be_read_and_its_etag_is_its_md5(sandbox: server.Sandbox, ask: client.Client) -> None:
     content = bytes(range(256)) * 20_000  # more than one chunk, and not a whole number of them
     stored, url = ask.authorise()
     answer = client.send("PUT", url, content)
@@ -37,7 +37,7 @@ def test_what_is_put_is_there_and_its_etag_is_its_md5(sandbox: server.Sandbox, a
         ({"content-type": "application/octet-stream"}, 403, "SignatureDoesNotMatch"),
     ],
 )
-def test_a_header_too_many_is_refused(
+def test_an_unsigned_header_is_refused(
     sandbox: server.Sandbox, ask: client.Client, headers: dict[str, str], status: int, code: str
 ) -> None:
     stored, url = ask.authorise()
@@ -47,7 +47,7 @@ def test_a_header_too_many_is_refused(
     assert not sandbox.storage.path(f"pickles/{stored}").exists()
 
 
-def test_an_address_is_for_one_key_one_method_and_a_while(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_url_is_valid_for_one_key_and_method_until_it_expires(sandbox: server.Sandbox, ask: client.Client) -> None:
     stored, url = ask.authorise()
     other = ask.authorise()[0]
     assert b"SignatureDoesNotMatch" in client.send("PUT", url.replace(stored, other), b"x").body
@@ -100,7 +100,7 @@ def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client)
     assert len(seen) == 1
 
 
-def test_what_is_stored_goes_away_with_the_stand_in(tmp_path: Path) -> None:
+def test_stored_files_are_removed_with_the_sandbox(tmp_path: Path) -> None:
     with server.start() as sandbox:
         made = client.Client(sandbox).upload()
         path = sandbox.storage.path(f"pickles/{made['filename']}")
