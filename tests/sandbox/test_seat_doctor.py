@@ -102,8 +102,8 @@ def test_the_summary_comes_first(
         first, second, *_ = command.read_output(capsys)[0].splitlines()
         assert (first, second.split()[0]) == (verdict, "ok")
         assert command.call("doctor", "configs/small.yaml", "--json") == 1
-        found = json.loads(command.read_output(capsys)[0])
-        assert (found["verdict"], found["good"]) == (verdict, False)
+        report = json.loads(command.read_output(capsys)[0])
+        assert (report["verdict"], report["good"]) == (verdict, False)
 
 
 def test_the_age_of_a_pin_uses_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:

@@ -23,8 +23,8 @@ NEWER = "numerai_predict_py_3_13"
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[live.Live]:
-    with live.Live(rows=300) as made:
-        yield made
+    with live.Live(rows=300) as live_data:
+        yield live_data
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def why(
     def run(*arguments: str) -> tuple[int, Any]:
         code = command.call("why", *arguments, "--json")
         out, err = capsys.readouterr()
-        assert "Traceback" not in err  # in the output, the model's own may be shown
+        assert "Traceback" not in err  # standard output may show the model's traceback
         assert out, err
         return code, json.loads(out)
 
@@ -61,8 +61,8 @@ def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predic
     ask = client.Client(sandbox)
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
-    chosen, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
-    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=chosen)
+    image_id, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=image_id)
     sandbox.runs.wait()
     return str(created["id"])
 

@@ -89,20 +89,20 @@ def test_a_body_that_ends_early_is_not_stored(sandbox: server.Sandbox, ask: clie
 
 def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client) -> None:
     connection = http.client.HTTPConnection(sandbox.address, timeout=client.SECONDS)
-    seen = set()
+    addresses = set()
     for _ in range(3):
         parts = urllib.parse.urlsplit(ask.authorise()[1])
         connection.request("PUT", f"{parts.path}?{parts.query}", b"x")
         assert connection.getresponse().read() == b""
         assert connection.sock is not None
-        seen.add(connection.sock.getsockname())
+        addresses.add(connection.sock.getsockname())
     connection.close()
-    assert len(seen) == 1
+    assert len(addresses) == 1
 
 
 def test_stored_files_are_removed_with_the_sandbox(tmp_path: Path) -> None:
     with server.start() as sandbox:
-        made = client.Client(sandbox).upload()
-        path = sandbox.storage.path(f"pickles/{made['filename']}")
+        record = client.Client(sandbox).upload()
+        path = sandbox.storage.path(f"pickles/{record['filename']}")
         assert path.exists()
     assert not path.exists()

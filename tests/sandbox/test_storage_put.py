@@ -263,7 +263,7 @@ def test_17_a_slow_storage_ends_at_the_total_deadline(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 36)  # a sparse file: sending it in full would take too long
     with (
-        drain() as address,
+        serve_without_answer() as address,
         pytest.raises(errors.NetworkError, match=r"after 0.5 s: only [0-9,]+ of 68,719,476,736"),
     ):
         put_storage.put(
@@ -274,7 +274,7 @@ def test_17_a_slow_storage_ends_at_the_total_deadline(tmp_path: Path) -> None:
             size=1 << 36,
             progress=progress.Silent(),
             clock_ahead=None,
-            renew=unexpected,
+            renew=fail_on_renewal,
             policy=put_storage.TransferPolicy(total=0.5),
         )
 
@@ -282,7 +282,7 @@ def test_17_a_slow_storage_ends_at_the_total_deadline(tmp_path: Path) -> None:
 def test_17_an_endless_answer_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(BODY)
-    with chatter() as address, pytest.raises(errors.NetworkError, match=r"not stored after 0\.5 s"):
+    with serve_endless_answer() as address, pytest.raises(errors.NetworkError, match=r"not stored after 0\.5 s"):
         put_storage.put(
             FileAuth(filename="x", url=f"http://{address}/x"),
             path,
@@ -291,7 +291,7 @@ def test_17_an_endless_answer_is_ended(tmp_path: Path) -> None:
             size=len(BODY),
             progress=progress.Silent(),
             clock_ahead=None,
-            renew=unexpected,
+            renew=fail_on_renewal,
             policy=put_storage.TransferPolicy(total=0.5),
         )
 
@@ -309,7 +309,7 @@ def test_another_file_is_never_stored(upload: Upload, content: bytes) -> None:
     upload.path.write_bytes(content)
     with pytest.raises(errors.ArtifactError, match="does not match the hash in the manifest") as caught:
         upload.put()
-    assert_aborted(upload, caught.value)
+    check_aborted(upload, caught.value)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(upload: Upload, chan
     with pytest.raises(errors.ArtifactError, match="changed while it was sent") as caught:
         upload.put()
     assert changed
-    assert_aborted(upload, caught.value)
+    check_aborted(upload, caught.value)
 
 
 def test_18_a_missing_file_is_reported(upload: Upload) -> None:
@@ -388,7 +388,7 @@ def test_1_a_refused_connection_is_retried_and_then_reported(upload: Upload) -> 
     assert len(upload.slept) == put_storage.TransferPolicy().attempts - 1
 
 
-def assert_aborted(upload: Upload, error: errors.ArtifactError) -> None:
+def check_aborted(upload: Upload, error: errors.ArtifactError) -> None:
     assert "Nothing was registered" in str(error)
     requests = upload.sandbox.requests
     record = requests.wait_for("PUT")
@@ -410,12 +410,12 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
-def unexpected() -> FileAuth:
-    raise AssertionError("no other address was to be asked for")
+def fail_on_renewal() -> FileAuth:
+    raise AssertionError("a second upload URL was requested")
 
 
 @contextlib.contextmanager
-def drain() -> Iterator[str]:
+def serve_without_answer() -> Iterator[str]:
     """Yield the address of a server that reads everything and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -432,7 +432,7 @@ def drain() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chatter() -> Iterator[str]:
+def serve_endless_answer() -> Iterator[str]:
     """Yield the address of a server that answers 500, a byte at a time, until the client disconnects."""
 
     class Talking(http.server.BaseHTTPRequestHandler):

@@ -195,7 +195,7 @@ def test_row_28_no_space_for_the_log(project: Project) -> None:
 
 
 def _size_of_open_files(project: Project, process: subprocess.Popen[str]) -> int:
-    """Return the bytes in deleted files of the log folder that a process has open."""
+    """Return the total size of the unlinked files in the log folder that a process has open."""
     opened = [
         path for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_file() and path.stat().st_nlink == 0
     ]

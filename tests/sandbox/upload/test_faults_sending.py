@@ -157,7 +157,7 @@ def test_row_17_an_endless_slow_answer_is_ended(
     context = None
     if scheme == "https":
         context, certificate = uploads.create_certificate(tmp_path)
-        # Proxy settings are not read for a loopback host, so `localhost` has to look like another host.
+        # `http` ignores the environment (here SSL_CERT_FILE) for a loopback URL, so it must not recognise one.
         monkeypatch.setattr(http, "is_local", lambda _: False)
         for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():
             monkeypatch.setenv(name, value)

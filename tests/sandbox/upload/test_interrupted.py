@@ -106,7 +106,7 @@ def test_upload_stopped_when_the_api_no_longer_answers(project: Project) -> None
 
 
 def test_upload_stopped_when_the_api_stalls(project: Project) -> None:
-    """A second interrupt while the slot is read does not remove what was known about it."""
+    """The interrupt is raised again while the slot is read; what was known about the slot is still shown."""
     before = project.assign_earlier_pickle()
     project.sandbox.faults.add("account", faults.stall(), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
