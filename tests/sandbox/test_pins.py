@@ -174,7 +174,7 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_again(
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
     assert f"the default is {tournament_reference(reference)} now, was {yesterdays}/numerai/" in out
-    assert f"not known: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
+    assert f"still has the pinned image: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (tournament_reference(reference), digest)
 
