@@ -58,10 +58,10 @@ def test_a_refusal_raises_the_servers_message(sandbox: Sandbox, official: numera
 @pytest.mark.parametrize(
     "action",
     [
-        pytest.param(faults.status(500), id="500"),
-        pytest.param(faults.status(503), id="503"),
-        pytest.param(faults.refused(storage.EXPIRED), id="expired"),
-        pytest.param(faults.truncated(), id="truncated"),
+        pytest.param(faults.respond_status(500), id="500"),
+        pytest.param(faults.respond_status(503), id="503"),
+        pytest.param(faults.refuse(storage.EXPIRED), id="expired"),
+        pytest.param(faults.truncate(), id="truncated"),
     ],
 )
 def test_a_file_that_was_not_stored_is_registered_as_a_success(
@@ -72,7 +72,7 @@ def test_a_file_that_was_not_stored_is_registered_as_a_success(
     pickle_id = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
     [registered] = sandbox.state.pickles.values()
     assert registered.id == pickle_id
-    assert sandbox.faults.left() == 0
+    assert sandbox.faults.count_remaining() == 0
     if not action.applies:
         assert registered.triggers[0].statuses[-1].description == runs.NOT_STORED
 
@@ -81,7 +81,7 @@ def test_reads_datasets_round_and_models(sandbox: Sandbox, official: numerapi.Nu
     assert "v5.2/live.parquet" in official.list_datasets()
     target = tmp_path / "live.parquet"
     official.download_dataset("v5.2/live.parquet", str(target))
-    assert target.read_bytes() == sandbox.datasets()["v5.2/live.parquet"].read_bytes()
+    assert target.read_bytes() == sandbox.publish_datasets()["v5.2/live.parquet"].read_bytes()
     assert official.get_current_round() == 1000
     assert official.get_models()["fresh"] == sandbox.state.get_slot("fresh").id
 
@@ -134,4 +134,4 @@ def test_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.NumerA
     assert (score["date"], score["day"], score["displayName"], score["value"]) == (at, 1, "v2_corr20", 0.02)
     assert (score["payoutPending"], score["payoutSettled"]) == (decimal.Decimal("1.5"), None)
     with pytest.raises(ValueError, match="Model not found"):
-        official.intra_round_scores(sandbox_state.new_id())
+        official.intra_round_scores(sandbox_state.create_id())

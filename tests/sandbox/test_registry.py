@@ -59,12 +59,12 @@ def test_a_registry_that_does_not_start_shows_its_output(tmp_path: Path, monkeyp
     (tmp_path / registry.PROGRAM).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(registry, "_CACHE", tmp_path)
-    with pytest.raises(errors.EngineError, match=r"does not start; it printed:\s+no room left"), registry.start():
+    with pytest.raises(errors.EngineError, match=r"did not start; it printed:\s+no room left"), registry.start():
         pass
 
 
 def test_a_port_in_use_is_reported() -> None:
     with server.start() as other, contextlib.ExitStack() as undo:
         port = int(other.address.rpartition(":")[2])
-        with pytest.raises(errors.UsageError, match=f"^port {port} is in use: name another with --port"):
+        with pytest.raises(errors.UsageError, match=f"^port {port} is in use; choose another with --port"):
             session.start(undo, tags={}, words=VOCABULARIES["seen"](), port=port, progress=progress.Silent())

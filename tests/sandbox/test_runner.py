@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.sandbox import registry, runner, runs, server
+from builder.sandbox import registry, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import clones
 
@@ -29,8 +29,8 @@ class Calls:
 
 
 @pytest.fixture
-def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
-    return judging_sandbox
+def sandbox(container_sandbox: server.Sandbox) -> server.Sandbox:
+    return container_sandbox
 
 
 def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
@@ -78,14 +78,16 @@ def test_a_file_that_is_not_a_pickle_fails_with_its_last_error(sandbox: server.S
 @pytest.mark.parametrize(
     ("limits", "call", "message"),
     [
-        (runner.Limits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
-        (runner.Limits(seconds=1), Calls(time.sleep, 60), "out of time"),
+        (run_in_container.RunLimits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
+        (run_in_container.RunLimits(seconds=1), Calls(time.sleep, 60), "out of time"),
     ],
     ids=["memory", "time"],
 )
-def test_the_limits_are_enforced(sandbox: server.Sandbox, limits: runner.Limits, call: Calls, message: str) -> None:
-    assert isinstance(sandbox.runs.judge, runner.Runner)
-    sandbox.runs.judge = sandbox.runs.judge.limited(limits)
+def test_the_limits_are_enforced(
+    sandbox: server.Sandbox, limits: run_in_container.RunLimits, call: Calls, message: str
+) -> None:
+    assert isinstance(sandbox.runs.runner, run_in_container.ContainerRunner)
+    sandbox.runs.runner = sandbox.runs.runner.with_limits(limits)
     record, _ = run(sandbox, pickle.dumps(call))
     assert record["validationStatus"] == sandbox.state.words.bad
     assert message in read_last_description(record)

@@ -73,7 +73,7 @@ def cli(
 
 def use(sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch, token: str = "full") -> None:
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    for name, value in sandbox.environment(token).items():
+    for name, value in sandbox.create_environment(token).items():
         monkeypatch.setenv(name, value)
 
 
@@ -87,10 +87,10 @@ def uploaded(cli: CommandLine, ask: client.Client) -> str:
 def failed(cli: CommandLine, ask: client.Client) -> str:
     """The id of a pickle that is assigned to ``staked`` and whose last run failed."""
     record = cli.sandbox.state.add_pickle(cli.sandbox.state.get_slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
-    cli.sandbox.storage.path(runs.key(record.filename)).write_bytes(CONTENT)
-    cli.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
-    cli.sandbox.runs.begin(record, kind="round", validates=False)
-    cli.sandbox.runs.judge = runs.Scripted()
+    cli.sandbox.storage.get_path(runs.get_key(record.filename)).write_bytes(CONTENT)
+    cli.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
+    cli.sandbox.runs.start(record, kind="round", validates=False)
+    cli.sandbox.runs.runner = runs.ScriptedRunner()
     return record.id
 
 
@@ -129,7 +129,7 @@ def test_status_lists_what_needs_attention_first(cli: CommandLine, failed: str) 
 
 @words.each_vocabulary
 def test_status_shows_an_upload_that_failed_and_was_not_assigned(cli: CommandLine, ask: client.Client) -> None:
-    cli.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    cli.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")
     (fresh,) = (slot for slot in cli.data("status")["slots"] if slot["name"] == "fresh")
     assert (fresh["state"], fresh["todo"]) == ("failed", "why fresh")
@@ -260,7 +260,7 @@ def test_an_upload_of_the_official_client_is_waiting(
 
 @words.each_vocabulary
 def test_an_upload_that_is_being_validated_is_not_an_empty_slot(cli: CommandLine, ask: client.Client) -> None:
-    cli.sandbox.runs.judge = runs.Scripted(settles=False)
+    cli.sandbox.runs.runner = runs.ScriptedRunner(settles=False)
     pickle_id = ask.upload("fresh", CONTENT)["id"]
     answer = cli.data("status", "fresh")["slot"]
     assert (answer["state"], answer["todo"]) == ("waiting", "")
@@ -272,9 +272,9 @@ def test_an_upload_that_is_being_validated_is_not_an_empty_slot(cli: CommandLine
 def test_a_pickle_listed_only_as_unassigned_is_waiting(cli: CommandLine, uploaded: str) -> None:
     cli.sandbox.faults.add(
         "pickles",
-        faults.answers("computePickles", []),
+        faults.replace_field("computePickles", []),
         times=None,
-        when=lambda request: not request.variables["unassigned"],
+        condition=lambda request: not request.variables["unassigned"],
     )
     assert f"assign fresh {uploaded}" in cli.good("status")
     assert cli("assign", "fresh", DIGITS, "--yes")[0] == 0
@@ -317,7 +317,10 @@ def test_logs_leave_out_the_help_box(cli: CommandLine, failed: str) -> None:
 def test_logs_of_a_run_if_the_api_refuses_an_id_that_is_not_a_pickles(cli: CommandLine, failed: str) -> None:
     run = cli.sandbox.state.pickles[failed].triggers[-1]
     cli.sandbox.faults.add(
-        "computePickles", faults.errors("Pickle not found"), when=lambda request: "id" in request.variables, times=None
+        "computePickles",
+        faults.respond_errors("Pickle not found"),
+        condition=lambda request: "id" in request.variables,
+        times=None,
     )
     assert "Segfault" in cli.good("logs", run.id)
 
@@ -362,7 +365,7 @@ def test_trigger_ends_when_the_run_does(cli: CommandLine, failed: str, *, has_st
     cli.sandbox.state.runs_have_statuses = has_statuses
     answer = cli.data("trigger", "staked", "--yes")
     assert (answer["run"]["status"], answer["failure"]) == (cli.words.run_good, None)
-    cli.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
+    cli.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
     code, out, _ = cli("trigger", "staked", "--yes")
     assert code == 1
     for text in (
@@ -383,7 +386,7 @@ def test_trigger_waits_through_unknown_statuses_until_its_timeout(
             pickle["triggers"][0]["status"] = "invalidated"
         return answer
 
-    cli.sandbox.faults.add("pickle", faults.changed(change), times=None)
+    cli.sandbox.faults.add("pickle", faults.edit_response(change), times=None)
     pauses: list[float] = []
     clock = types.SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses))
     monkeypatch.setattr(waiting, "time", clock)
@@ -471,9 +474,9 @@ def test_trigger_finds_the_run_whose_answer_was_lost(
     cli: CommandLine, failed: str, monkeypatch: pytest.MonkeyPatch, later: int
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    cli.sandbox.faults.add("triggerComputePickleUpload", faults.applied(faults.html(502)))
+    cli.sandbox.faults.add("triggerComputePickleUpload", faults.apply_then(faults.respond_html(502)))
     if later:
-        cli.sandbox.faults.add("computePickles", faults.answers("computePickles", []), times=later, after=1)
+        cli.sandbox.faults.add("computePickles", faults.replace_field("computePickles", []), times=later, after=1)
     out = cli.good("trigger", "staked", "--yes", "--wait", "0")
     assert cli.sandbox.state.pickles[failed].triggers[-1].id in out
     assert len(cli.sandbox.state.pickles[failed].triggers) == 2
@@ -483,7 +486,7 @@ def test_trigger_that_could_not_be_confirmed_warns_against_sending_it_again(
     cli: CommandLine, failed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    cli.sandbox.faults.add("triggerComputePickleUpload", faults.html(502))
+    cli.sandbox.faults.add("triggerComputePickleUpload", faults.respond_html(502))
     code, out, err = cli("trigger", "staked", "--yes")
     assert (code, out) == (4, "")
     assert "run it again" not in err
@@ -493,14 +496,14 @@ def test_trigger_that_could_not_be_confirmed_warns_against_sending_it_again(
 
 
 def test_trigger_that_was_rejected_may_be_sent_again(cli: CommandLine, failed: str) -> None:
-    cli.sandbox.faults.add("triggerComputePickleUpload", faults.too_many("30"))
+    cli.sandbox.faults.add("triggerComputePickleUpload", faults.respond_too_many("30"))
     code, _, err = cli("trigger", "staked", "--yes")
     assert code == 4
     assert "nothing was done: run it again in 30 s" in err
 
 
 def test_query_that_may_have_changed_something_is_reported(cli: CommandLine, uploaded: str) -> None:
-    cli.sandbox.faults.add("*", faults.applied(faults.html(502)))
+    cli.sandbox.faults.add("*", faults.apply_then(faults.respond_html(502)))
     text = f'mutation {{ updatePickleLabel(pickleId: "{uploaded}", label: "a") {{ id }} }}'
     code, _, err = cli("query", text, "--write")
     assert code == 4
@@ -531,7 +534,7 @@ def test_assign_restores_the_previous_pickle_if_another_is_read_back(
 ) -> None:
     monkeypatch.setattr(assign, "_PAUSES", (0.0,) * 5)
     other = cli.sandbox.state.add_pickle(cli.sandbox.state.get_slot("running"), "other.pkl")
-    cli.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
+    cli.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = cli("assign", "staked", uploaded, "--yes")
     assert code == 4
     assert other.id in err
@@ -621,7 +624,7 @@ def test_an_unknown_number_of_slots_refuses_nothing(cli: CommandLine) -> None:
         answer["data"]["account"]["maxModelSlots"] = None
         return answer
 
-    cli.sandbox.faults.add("account", faults.changed(hide_slot_count), times=None)
+    cli.sandbox.faults.add("account", faults.edit_response(hide_slot_count), times=None)
     assert "sandbox_user: 5 slots taken\n" in cli.good("models")
     assert cli.data("models")["most_slots"] is None
     code, _, err = cli("create-model", "brand_new")
@@ -631,7 +634,7 @@ def test_an_unknown_number_of_slots_refuses_nothing(cli: CommandLine) -> None:
 
 
 def test_create_model_finds_the_slot_whose_answer_was_lost(cli: CommandLine) -> None:
-    cli.sandbox.faults.add("addModel", faults.applied(faults.html(502)))
+    cli.sandbox.faults.add("addModel", faults.apply_then(faults.respond_html(502)))
     assert cli.data("create-model", "brand_new", "--yes")["slot"]["name"] == "brand_new"
     assert cli.changes() == ["addModel"]
 
@@ -714,7 +717,7 @@ def test_download_of_bytes_that_differ_from_the_records_is_a_finding(
 ) -> None:
     other = b"other bytes"
     cli.sandbox.state.pickles[failed].filename = f"old-{hashlib.sha256(other).hexdigest()[:12]}.pkl"
-    cli.sandbox.storage.path(runs.key(cli.sandbox.state.pickles[failed].filename)).write_bytes(CONTENT)
+    cli.sandbox.storage.get_path(runs.get_key(cli.sandbox.state.pickles[failed].filename)).write_bytes(CONTENT)
     manifests.commit(tmp_path / "dist" / "old", other)
     code, out, _ = cli("download", "staked", "--to", "got.pkl")
     assert (code, "DIFFERS" in out) == (1, True)
@@ -724,7 +727,7 @@ def test_download_of_bytes_that_differ_from_the_records_is_a_finding(
 def test_twelve_digits_in_a_name_of_another_tool_are_not_a_finding(cli: CommandLine, failed: str) -> None:
     pickle = cli.sandbox.state.pickles[failed]
     pickle.filename = "model-202401011234.pkl"
-    cli.sandbox.storage.path(runs.key(pickle.filename)).write_bytes(CONTENT)
+    cli.sandbox.storage.get_path(runs.get_key(pickle.filename)).write_bytes(CONTENT)
     out = cli.good("download", "staked", "--to", "got.pkl")
     assert "note    202401011234 in its name is not of this hash, and nothing here says that it should be" in out
     assert "nothing is on record here to compare it with" in out
@@ -739,7 +742,7 @@ def test_a_target_that_cannot_be_written_is_reported(cli: CommandLine, uploaded:
 def test_download_without_the_scope_or_the_bytes_leaves_no_file(
     cli: CommandLine, failed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli.sandbox.storage.path(runs.key(cli.sandbox.state.pickles[failed].filename)).unlink()
+    cli.sandbox.storage.get_path(runs.get_key(cli.sandbox.state.pickles[failed].filename)).unlink()
     code, _, err = cli("download", "staked")
     assert (code, "not stored there" in err) == (4, True)
     use(cli.sandbox, monkeypatch, "read only")
@@ -749,7 +752,7 @@ def test_download_without_the_scope_or_the_bytes_leaves_no_file(
 
 
 def test_download_resumes_after_the_storage_failed_once(cli: CommandLine, uploaded: str) -> None:
-    cli.sandbox.faults.add("GET", faults.status(503))
+    cli.sandbox.faults.add("GET", faults.respond_status(503))
     assert cli.data("download", uploaded)["compared"][0]["equal"] is True
 
 

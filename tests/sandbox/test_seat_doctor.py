@@ -47,7 +47,7 @@ def look(
     write("fresh")
 
     def run(token: str | None = "full") -> tuple[int, dict[str, Any]]:
-        variables = sandbox.environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
+        variables = sandbox.create_environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
         for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():

@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 
 from builder.cli import engine_session
-from builder.sandbox import live, runner, runs, server
+from builder.sandbox import live, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import command, runner_logs, words
 
@@ -22,26 +22,30 @@ NEWER = "numerai_predict_py_3_13"
 
 
 @pytest.fixture(scope="module")
-def data() -> Iterator[live.Live]:
-    with live.Live(rows=300) as live_data:
+def data() -> Iterator[live.LiveData]:
+    with live.LiveData(rows=300) as live_data:
         yield live_data
 
 
 @pytest.fixture
-def judge(look_alikes: str, data: live.Live) -> runner.Runner:
-    return runner.Runner(registry=look_alikes, data=data)
+def judge(stand_in_registry: str, data: live.LiveData) -> run_in_container.ContainerRunner:
+    return run_in_container.ContainerRunner(registry=stand_in_registry, data=data)
 
 
 @pytest.fixture
 def why(
     sandbox: server.Sandbox,
-    look_alikes: str,
+    stand_in_registry: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, Any]]:
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    settings = {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    settings = {
+        **sandbox.create_environment(),
+        "NUMERAI_REGISTRY": stand_in_registry,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -71,10 +75,10 @@ def test_a_pickle_for_another_python_crashes_locally_too(
     why: Callable[..., Any],
     sandbox: server.Sandbox,
     example_pickle: bytes,
-    judge: runner.Runner,
+    judge: run_in_container.ContainerRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sandbox.runs.judge = judge
+    sandbox.runs.runner = judge
     identity = upload(sandbox, example_pickle, NEWER)
     code, answer = why("fresh")
     assert (code, answer["failed"], answer["pickle"]) == (1, True, identity)
@@ -97,7 +101,7 @@ def test_the_cause_is_read_from_the_tournaments_log(
     why: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str], description: str, debug: str
 ) -> None:
     log = runner_logs.make_refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
-    sandbox.runs.judge = runs.Scripted.failing(description, *log.splitlines())
+    sandbox.runs.runner = runs.ScriptedRunner.failing(description, *log.splitlines())
     upload(sandbox, b"never loaded")
     code, answer = why("fresh", "--no-run")
     assert code == 1
@@ -110,9 +114,9 @@ def test_the_cause_is_read_from_the_tournaments_log(
 
 
 def test_a_pickle_that_fails_there_fails_locally_for_the_same_reason(
-    why: Callable[..., Any], sandbox: server.Sandbox, judge: runner.Runner
+    why: Callable[..., Any], sandbox: server.Sandbox, judge: run_in_container.ContainerRunner
 ) -> None:
-    sandbox.runs.judge = judge
+    sandbox.runs.runner = judge
     space: dict[str, Any] = {"__name__": "__main__"}
     exec("def predict(f):\n    return f.iloc[:, 2:3] * float('nan')\n", space)
     upload(sandbox, cloudpickle.dumps(space["predict"]))
@@ -126,7 +130,7 @@ def test_a_pickle_that_fails_there_fails_locally_for_the_same_reason(
 def test_a_pickle_that_runs_locally_is_reported_with_the_tournaments_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     upload(sandbox, example_pickle)
     code, answer = why("fresh")
     assert (code, answer["here"]["good"]) == (1, True)
@@ -137,9 +141,9 @@ def test_a_pickle_that_runs_locally_is_reported_with_the_tournaments_reason(
 
 
 def test_live_data_can_be_passed(why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     upload(sandbox, example_pickle)
-    _, answer = why("fresh", "--live", str(sandbox.datasets()["v5.2/live.parquet"]))
+    _, answer = why("fresh", "--live", str(sandbox.publish_datasets()["v5.2/live.parquet"]))
     assert (answer["here"]["ran"], answer["here"]["good"]) == (True, True)
     assert sandbox.requests.count("dataset") == 0
 
@@ -147,7 +151,7 @@ def test_live_data_can_be_passed(why: Callable[..., Any], sandbox: server.Sandbo
 def test_an_unavailable_image_leaves_the_tournaments_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     upload(sandbox, example_pickle, "numerai_predict_py_3_12")
     code, answer = why("fresh")
     assert (code, answer["here"]["ran"]) == (1, False)
@@ -176,7 +180,7 @@ def test_nothing_is_run_with_no_run_or_without_a_failure(
     record = sandbox.state.pickles[upload(sandbox, b"never loaded")]
     reason = f"no pickle; a validated pickle is waiting: {record.filename}"
     assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": reason})
-    sandbox.runs.judge = runs.Scripted.failing("The model ran out of memory")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("The model ran out of memory")
     upload(sandbox, b"never loaded")
     code, answer = why("fresh", "--no-run")
     assert (code, answer["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Live data; ``fresh`` has a failed pickle for Python 3.11, and connecting to an engine fails the test."""
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    for name, value in sandbox.environment().items():
+    for name, value in sandbox.create_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     ask.upload("fresh", b"never loaded")
-    return sandbox.datasets()["v5.2/live.parquet"]
+    return sandbox.publish_datasets()["v5.2/live.parquet"]
 
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

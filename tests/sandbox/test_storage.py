@@ -25,8 +25,8 @@ def test_a_stored_file_can_be_read_and_its_etag_is_its_md5(sandbox: server.Sandb
     assert answer.status == 200
     assert answer.headers["ETag"] == f'"{hashlib.md5(content).hexdigest()}"'
     assert sandbox.read_pickle(stored) == content
-    [record] = sandbox.requests.of("PUT")
-    assert (record.read, record.status, record.had_token) == (len(content), 200, False)
+    [record] = sandbox.requests.find_all("PUT")
+    assert (record.bytes_read, record.status, record.had_token) == (len(content), 200, False)
     assert "X-Amz" not in record.path
 
 
@@ -44,7 +44,7 @@ def test_an_unsigned_header_is_refused(
     answer = client.send("PUT", url, b"x" * 3_000_000, headers)
     assert answer.status == status
     assert f"<Code>{code}</Code>".encode() in answer.body
-    assert not sandbox.storage.path(f"pickles/{stored}").exists()
+    assert not sandbox.storage.get_path(f"pickles/{stored}").exists()
 
 
 def test_a_url_is_valid_for_one_key_and_method_until_it_expires(sandbox: server.Sandbox, ask: client.Client) -> None:
@@ -84,7 +84,7 @@ def test_a_body_that_ends_early_is_not_stored(sandbox: server.Sandbox, ask: clie
         plain.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: plain.recv(4096), b""))
     assert b"IncompleteBody" in answer
-    assert not sandbox.storage.path(f"pickles/{stored}").exists()
+    assert not sandbox.storage.get_path(f"pickles/{stored}").exists()
 
 
 def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client) -> None:
@@ -103,6 +103,6 @@ def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client)
 def test_stored_files_are_removed_with_the_sandbox(tmp_path: Path) -> None:
     with server.start() as sandbox:
         record = client.Client(sandbox).upload()
-        path = sandbox.storage.path(f"pickles/{record['filename']}")
+        path = sandbox.storage.get_path(f"pickles/{record['filename']}")
         assert path.exists()
     assert not path.exists()

@@ -83,17 +83,17 @@ class Upload:
     @property
     def sent(self) -> list[int]:
         """Number of bytes received of each PUT."""
-        return [put.read for put in self.sandbox.requests.of("PUT")]
+        return [put.bytes_read for put in self.sandbox.requests.find_all("PUT")]
 
     @property
     def keys(self) -> set[str]:
         """Keys of all PUT requests."""
-        return {put.path.rpartition("/")[2] for put in self.sandbox.requests.of("PUT")}
+        return {put.path.rpartition("/")[2] for put in self.sandbox.requests.find_all("PUT")}
 
     @property
     def stored(self) -> int:
         """Number of keys that are stored."""
-        return sum(self.sandbox.storage.path(f"pickles/{key}").exists() for key in self.keys)
+        return sum(self.sandbox.storage.get_path(f"pickles/{key}").exists() for key in self.keys)
 
 
 class Watching(progress.Silent):
@@ -120,7 +120,7 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
     stored = upload.put()
     assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert stored.etag == hashlib.md5(BODY).hexdigest()
-    [record] = upload.sandbox.requests.of("PUT")
+    [record] = upload.sandbox.requests.find_all("PUT")
     assert "content-length" in record.headers
     assert record.headers.isdisjoint({"authorization", "content-type", "transfer-encoding", "cookie"})
     assert amounts == sorted(amounts)
@@ -131,14 +131,14 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
     "failure",
     [
         pytest.param(faults.reset(after_bytes=1_000_000), id="9-reset-in-mid-body"),
-        pytest.param(faults.html(500), id="10-500"),
-        pytest.param(faults.status(503), id="10-503"),
-        pytest.param(faults.early(faults.status(503)), id="10-503-before-the-body-is-read"),
-        pytest.param(faults.refused(storage.TIMED_OUT), id="13-RequestTimeout"),
-        pytest.param(faults.applied(faults.reset()), id="15-stored-and-then-reset"),
-        pytest.param(faults.applied(faults.status(500)), id="15-stored-and-then-500"),
-        pytest.param(faults.wrong_etag(), id="16-wrong-etag"),
-        pytest.param(faults.truncated(), id="16-half-stored"),
+        pytest.param(faults.respond_html(500), id="10-500"),
+        pytest.param(faults.respond_status(503), id="10-503"),
+        pytest.param(faults.respond_early(faults.respond_status(503)), id="10-503-before-the-body-is-read"),
+        pytest.param(faults.refuse(storage.TIMED_OUT), id="13-RequestTimeout"),
+        pytest.param(faults.apply_then(faults.reset()), id="15-stored-and-then-reset"),
+        pytest.param(faults.apply_then(faults.respond_status(500)), id="15-stored-and-then-500"),
+        pytest.param(faults.respond_wrong_etag(), id="16-wrong-etag"),
+        pytest.param(faults.truncate(), id="16-half-stored"),
         pytest.param(faults.stall(), id="17-stalls-at-once"),
         pytest.param(faults.stall(after_bytes=len(BODY)), id="17-never-answers"),
     ],
@@ -155,7 +155,7 @@ def test_temporary_failures_are_retried_from_the_start_under_the_same_key(upload
 
 
 def test_10_waits_grow_until_the_attempts_end(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.html(500), times=None)
+    upload.sandbox.faults.add("PUT", faults.respond_html(500), times=None)
     message = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
     assert len(upload.sent) == 5
     assert upload.slept == [1.0, 2.0, 3.0, 3.0]
@@ -171,11 +171,11 @@ def test_11_an_expired_url_is_renewed_and_the_new_name_is_used(upload: Upload) -
     assert upload.renewed == 1
     assert stored.filename != auth.filename
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [put.status for put in upload.sandbox.requests.of("PUT")] == [403, 200]
+    assert [put.status for put in upload.sandbox.requests.find_all("PUT")] == [403, 200]
 
 
 def test_11_urls_that_are_always_expired_end_with_a_hint_at_the_clock(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED), times=None)
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.EXPIRED), times=None)
     upload.clock_ahead = -900.0
     message = upload.refusal()
     assert len(upload.sent) == put_storage.TransferPolicy().attempts
@@ -184,7 +184,7 @@ def test_11_urls_that_are_always_expired_end_with_a_hint_at_the_clock(upload: Up
 
 
 def test_12_a_refused_signature_is_not_retried(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.BAD_SIGNATURE), times=None)
     message = upload.refusal()
     assert len(upload.sent) == 1
     assert upload.renewed == 0
@@ -194,7 +194,7 @@ def test_12_a_refused_signature_is_not_retried(upload: Upload) -> None:
 
 def test_12_any_other_refusal_is_not_retried(upload: Upload) -> None:
     refusal = storage.Refusal(status=400, code="EntityTooLarge", message="Your proposed upload exceeds the maximum")
-    upload.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    upload.sandbox.faults.add("PUT", faults.refuse(refusal), times=None)
     assert "HTTP 400 EntityTooLarge" in upload.refusal()
     assert len(upload.sent) == 1
 
@@ -204,7 +204,7 @@ def test_a_redirect_on_the_same_host_is_followed(upload: Upload, code: int) -> N
     upload.sandbox.faults.add("PUT", faults.redirect(code))
     stored = upload.put()
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [put.status for put in upload.sandbox.requests.of("PUT")] == [code, 200]
+    assert [put.status for put in upload.sandbox.requests.find_all("PUT")] == [code, 200]
     assert upload.slept == []
 
 
@@ -212,7 +212,7 @@ def test_14_another_host_is_sent_nothing(upload: Upload) -> None:
     host = f"localhost:{upload.sandbox.address.rpartition(':')[2]}"
     upload.sandbox.faults.add("PUT", faults.redirect(307, host))
     assert f"redirects to http://{host}/.../" in upload.refusal()
-    assert [put.host for put in upload.sandbox.requests.of("PUT")] == [upload.sandbox.address]
+    assert [put.host for put in upload.sandbox.requests.find_all("PUT")] == [upload.sandbox.address]
 
 
 def test_14_a_redirect_loop_ends(upload: Upload) -> None:
@@ -222,7 +222,7 @@ def test_14_a_redirect_loop_ends(upload: Upload) -> None:
 
 
 def test_16_a_wrong_etag_each_time_is_an_error(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.truncated(), times=None)
+    upload.sandbox.faults.add("PUT", faults.truncate(), times=None)
     message = upload.refusal()
     assert len(upload.sent) == 2
     assert hashlib.md5(BODY).hexdigest() in message
@@ -238,7 +238,7 @@ def test_16_a_wrong_etag_each_time_is_an_error(upload: Upload) -> None:
     ],
 )
 def test_an_etag_that_is_not_an_md5_is_ignored(upload: Upload, headers: dict[str, str]) -> None:
-    upload.sandbox.faults.add("PUT", faults.applied(faults.status(200, b"", **headers)))
+    upload.sandbox.faults.add("PUT", faults.apply_then(faults.respond_status(200, b"", **headers)))
     upload.put()
     assert upload.sent == [len(BODY)]
 
@@ -344,11 +344,11 @@ def test_18_a_missing_file_is_reported(upload: Upload) -> None:
 def test_29_a_refused_signature_is_reported_with_the_clock_offset(upload: Upload) -> None:
     # The API's clock is behind, as it looks from a computer whose own is ahead.
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
-    settings = upload.sandbox.environment()
+    settings = upload.sandbox.create_environment()
     with api.ApiClient(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
         tournament.Tournament(asking).list_images()
         upload.clock_ahead = asking.clock_ahead
-    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.BAD_SIGNATURE))
     assert "this computer's clock is 15 minutes ahead of the API's: set it right" in upload.refusal()
 
 
@@ -395,7 +395,7 @@ def check_aborted(upload: Upload, error: errors.ArtifactError) -> None:
     with requests._changed:
         assert requests._changed.wait_for(lambda: record.status is not None, timeout=30)
     assert (record.status, requests.count("PUT"), upload.stored) == (400, 1, 0)
-    assert record.read < len(BODY)
+    assert record.bytes_read < len(BODY)
     assert upload.slept == []
 
 

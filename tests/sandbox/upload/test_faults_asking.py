@@ -51,7 +51,7 @@ def test_row_1_an_unknown_storage_host_is_resolved_twice(
 ) -> None:
     earlier = project.assign_earlier_pickle()
     url = "https://no-such-host.invalid/x?signature=secret"
-    project.sandbox.faults.add(match, faults.answers(match, {"filename": "x.pkl", "url": url}), times=None)
+    project.sandbox.faults.add(match, faults.replace_field(match, {"filename": "x.pkl", "url": url}), times=None)
     more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (earlier.id, "--to", "got.pkl")
     looked_up = project.root / "looked-up"
     result = uploads.run_python(record_lookups(looked_up), project.root, *arguments, *more, **project.environment())
@@ -120,7 +120,7 @@ def test_row_3_a_query_without_an_answer_is_retried(sandbox: server.Sandbox, ask
 def test_row_4_too_many_requests(
     sandbox: server.Sandbox, ask: Asking, waits: list[float], retry_after: str, expected_wait: float
 ) -> None:
-    sandbox.faults.add("account", faults.too_many(retry_after))
+    sandbox.faults.add("account", faults.respond_too_many(retry_after))
     assert ask().get_account().username == "sandbox_user"
     assert waits == [expected_wait]
 
@@ -135,7 +135,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 
 @pytest.mark.parametrize(("retry_after", "expected_wait"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, retry_after: str, expected_wait: str) -> None:
-    project.sandbox.faults.add(CREATE, faults.too_many(retry_after), times=2)
+    project.sandbox.faults.add(CREATE, faults.respond_too_many(retry_after), times=2)
     result = uploads.run_python(WAITS, project.root, **project.environment())
     assert result.returncode == 0, result.stderr
     assert result.stderr.count(f"waits {expected_wait} s\n") == 2
@@ -143,7 +143,7 @@ def test_row_4_too_many_registrations(project: Project, retry_after: str, expect
 
 
 def test_row_4_too_many_registrations_until_retries_end(project: Project) -> None:
-    project.sandbox.faults.add(CREATE, faults.too_many("30"), times=None)
+    project.sandbox.faults.add(CREATE, faults.respond_too_many("30"), times=None)
     code, _, err = project.upload()
     assert code == 4
     assert "HTTP 429, too many requests (3 times); nothing was registered" in err
@@ -152,7 +152,7 @@ def test_row_4_too_many_registrations_until_retries_end(project: Project) -> Non
 
 
 def test_row_5_a_page_of_html(project: Project) -> None:
-    project.sandbox.faults.add("account", faults.html(502), times=None)
+    project.sandbox.faults.add("account", faults.respond_html(502), times=None)
     code, _, err = project.upload()
     assert code == 4
     assert "HTTP 502" in err
@@ -161,13 +161,15 @@ def test_row_5_a_page_of_html(project: Project) -> None:
 
 
 def test_row_5_a_page_of_html_once(project: Project) -> None:
-    project.sandbox.faults.add("account", faults.html(503))
+    project.sandbox.faults.add("account", faults.respond_html(503))
     assert project.upload()[0] == 0
     check_deployed(project)
 
 
 @pytest.mark.parametrize(
-    "action", [faults.errors("the moon is full"), faults.errors_detail("the moon is full")], ids=["list", "detail"]
+    "action",
+    [faults.respond_errors("the moon is full"), faults.respond_error_detail("the moon is full")],
+    ids=["list", "detail"],
 )
 def test_row_6_the_servers_error_message_is_shown(project: Project, action: faults.Action) -> None:
     project.sandbox.faults.add(CREATE, action)
@@ -180,26 +182,26 @@ def test_row_6_the_servers_error_message_is_shown(project: Project, action: faul
 @pytest.mark.parametrize(
     ("match", "action", "message"),
     [
-        ("account", faults.data_null(), "no data"),
+        ("account", faults.respond_null_data(), "no data"),
         (
             "computePickleUploadAuth",
-            faults.without("computePickleUploadAuth", "url"),
+            faults.drop_key("computePickleUploadAuth", "url"),
             "computePickleUploadAuth.url: missing; found only filename",
         ),
         (
             "computePickleUploadAuth",
-            faults.answers("computePickleUploadAuth", None),
+            faults.replace_field("computePickleUploadAuth", None),
             "the response has no URL and nothing else",
         ),
         (
             "computePickleUploadAuth",
-            faults.answers("computePickleUploadAuth", "text"),
+            faults.replace_field("computePickleUploadAuth", "text"),
             "does not follow the API's schema",
         ),
-        ("apiTokenInfo", faults.answers("apiTokenInfo", [1]), "does not follow the API's schema"),
-        ("account", faults.answers("account", {"models": ["text"]}), "does not follow the API's schema"),
-        ("account", faults.answers("account", {"maxModelSlots": "many"}), "does not follow the API's schema"),
-        ("computePickles", faults.answers("computePickles", {"id": "1"}), "does not follow the API's schema"),
+        ("apiTokenInfo", faults.replace_field("apiTokenInfo", [1]), "does not follow the API's schema"),
+        ("account", faults.replace_field("account", {"models": ["text"]}), "does not follow the API's schema"),
+        ("account", faults.replace_field("account", {"maxModelSlots": "many"}), "does not follow the API's schema"),
+        ("computePickles", faults.replace_field("computePickles", {"id": "1"}), "does not follow the API's schema"),
     ],
     ids=[
         "data-null",

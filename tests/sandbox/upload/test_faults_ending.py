@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @words.each_vocabulary
 def test_row_24_a_validation_that_fails(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION, "loading", "the last line", interim=("pending",))
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(
+        SEGMENTATION, "loading", "the last line", interim=("pending",)
+    )
     before = project.assign_earlier_pickle()
     code, out, _ = project.upload("--no-compare", slot="running")
     assert code == 1
@@ -48,31 +50,31 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
 
 def test_row_24_the_reason_is_above_the_help_box(project: Project) -> None:
     log = runner_logs.make_refusal("Pickle function returned at least 1 NaN prediction")
-    project.sandbox.runs.judge = runs.Scripted.failing("Model failed", *log.splitlines())
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("Model failed", *log.splitlines())
     code, out, _ = project.upload()
     assert code == 1
     assert "cause    the function returned NaN in its predictions; fill missing values" in out
     assert "    ERROR:root:Pickle function returned at least 1 NaN prediction\n" in out
     assert "this line is help too" not in out
-    project.sandbox.runs.judge = runs.Scripted.failing("odd", "odder")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("odd", "odder")
     _, out, _ = project.upload("--again")
     (_, record) = project.list_records()
     assert f"cause    the tournament reports: odd; `python -m builder why {record.id}` runs it here" in out
 
 
 def test_row_24_a_failed_pickle_is_not_uploaded_again_by_default(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
     assert project.upload()[0] == 1
     assert len(project.list_records()) == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--again")[0] == 0
     assert len(project.list_records()) == 2
 
 
 @words.each_vocabulary
 def test_row_25_a_timeout_can_be_resumed(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"), settles=False)
+    project.sandbox.runs.runner = runs.ScriptedRunner(interim=("pending", "simmering"), settles=False)
     code, _, err = project.upload("--wait", "0")
     (record,) = project.list_records()
     assert code == 4
@@ -86,7 +88,7 @@ def test_row_25_a_timeout_can_be_resumed(project: Project) -> None:
 
 
 def test_row_25_an_unknown_status_is_shown_and_polled_again(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
+    project.sandbox.runs.runner = runs.ScriptedRunner(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
     code, _, err = project.upload()
     assert code == 0
     assert [line for line in err.splitlines() if line.startswith("validation:")] == [
@@ -108,12 +110,12 @@ _LOOKS_AFTER = 5
 
 def _wrong_answer(kind: str, other: str) -> tuple[str, faults.Action, int]:
     if kind == "answer":
-        return ASSIGN, faults.answers(ASSIGN, other), 0
+        return ASSIGN, faults.replace_field(ASSIGN, other), 0
     if kind == "failure":
-        return ASSIGN, faults.answers(ASSIGN, "error"), 0
+        return ASSIGN, faults.replace_field(ASSIGN, "error"), 0
     if kind == "assigned":
-        return ASSIGN, faults.assigns_another(other), 0
-    return "account", faults.shows_another(other), _LOOKS_BEFORE
+        return ASSIGN, faults.assign_other_pickle(other), 0
+    return "account", faults.show_other_pickle(other), _LOOKS_BEFORE
 
 
 @pytest.mark.parametrize("kind", ["answer", "failure", "assigned", "shown"])
@@ -125,14 +127,14 @@ def test_row_26_the_previous_pickle_is_restored(project: Project, kind: str) -> 
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert project.get_slot("running").pickle_id == before.id
     assert not (project.folder / "receipt.json").exists()
 
 
 def test_row_26_an_empty_slot_is_empty_again(project: Project) -> None:
     other = project.sandbox.state.add_pickle(project.get_slot(), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id))
+    project.sandbox.faults.add(ASSIGN, faults.assign_other_pickle(other.id))
     assert project.upload()[0] == 4
     assert project.get_slot().pickle_id is None
 
@@ -140,7 +142,7 @@ def test_row_26_an_empty_slot_is_empty_again(project: Project) -> None:
 def test_row_26_a_failed_restore_is_reported(project: Project) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id), times=None)
+    project.sandbox.faults.add(ASSIGN, faults.assign_other_pickle(other.id), times=None)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "could NOT be restored" in err
@@ -151,9 +153,9 @@ def test_row_26_a_failed_restore_is_reported(project: Project) -> None:
 def test_row_26_rollback_can_repeat_a_failed_restore(project: Project) -> None:
     """The upload log suffices: ``dist`` is removed before."""
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=None, after=1)
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
+    project.sandbox.faults.add("account", faults.show_other_pickle(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
     code, _, err = project.upload("--no-compare", slot="running")
     assert (code, "could NOT be restored" in err) == (4, True)
     assert project.get_slot("running").pickle_id == project.list_records()[0].id
@@ -164,14 +166,14 @@ def test_row_26_rollback_can_repeat_a_failed_restore(project: Project) -> None:
 
 
 def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
-    project.sandbox.faults.add(ASSIGN, faults.applied(faults.reset()))
+    project.sandbox.faults.add(ASSIGN, faults.apply_then(faults.reset()))
     assert project.upload()[0] == 0
     check_deployed(project)
 
 
 def test_row_26_an_assignment_that_may_still_take_effect_is_undone(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=3)
+    project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=3)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
@@ -224,7 +226,7 @@ def test_row_28_a_refused_upload_reserves_no_space(project: Project) -> None:
 def test_row_29_a_wrong_clock_is_mentioned(project: Project, kind: str) -> None:
     refusal = storage.BAD_SIGNATURE if kind == "signature" else storage.EXPIRED
     project.sandbox.state.clock_offset = -uploads.QUARTER_OF_AN_HOUR
-    project.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    project.sandbox.faults.add("PUT", faults.refuse(refusal), times=None)
     code, _, err = project.upload()
     assert code == 4
     assert "clock is 15 minutes ahead" in err
@@ -234,11 +236,11 @@ def test_row_29_a_wrong_clock_is_mentioned(project: Project, kind: str) -> None:
 def test_row_31_no_token_and_no_presigned_query_anywhere(project: Project, tmp_path: Path) -> None:
     big(project)
     project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
-    project.sandbox.faults.add("PUT", faults.status(503))
-    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
+    project.sandbox.faults.add("PUT", faults.respond_status(503))
+    project.sandbox.faults.add(CREATE, faults.apply_then(faults.respond_html(502)))
     texts: list[bytes] = []
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes", TMPDIR=str(tmp_path)) as process:
-        project.sandbox.requests.wait_for("PUT", read=MB)
+        project.sandbox.requests.wait_for("PUT", bytes_read=MB)
         texts.append(uploads.command_line(process))
         project.sandbox.faults.release()
         out, err = process.communicate(timeout=60)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def test_row_21_a_refusal_after_an_unclear_answer_is_checked_against_the_list(project: Project) -> None:
     """The first request is applied but listed late; the second is refused, and the list is read again."""
-    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
-    project.sandbox.faults.add(CREATE, faults.too_many("1"))
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add(CREATE, faults.apply_then(faults.respond_html(502)))
+    project.sandbox.faults.add(CREATE, faults.respond_too_many("1"))
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=4, after=2)
     assert project.upload()[0] == 0
     check_deployed(project)
@@ -28,13 +28,13 @@ def test_row_21_a_refusal_after_an_unclear_answer_is_checked_against_the_list(pr
 @pytest.mark.parametrize(
     ("action", "request_count"),
     [
-        pytest.param(faults.applied(faults.html(502)), 1, id="row-19-applied-502"),
-        pytest.param(faults.applied(faults.reset()), 1, id="row-20-applied-reset"),
-        pytest.param(faults.answers(CREATE, None), 1, id="row-20-applied-without-an-id"),
-        pytest.param(faults.applied(faults.data_null()), 1, id="row-20-applied-without-data"),
-        pytest.param(faults.changed(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
-        pytest.param(faults.applied(faults.html(200)), 1, id="row-20-applied-and-no-json"),
-        pytest.param(faults.html(502), 2, id="row-21-502"),
+        pytest.param(faults.apply_then(faults.respond_html(502)), 1, id="row-19-applied-502"),
+        pytest.param(faults.apply_then(faults.reset()), 1, id="row-20-applied-reset"),
+        pytest.param(faults.replace_field(CREATE, None), 1, id="row-20-applied-without-an-id"),
+        pytest.param(faults.apply_then(faults.respond_null_data()), 1, id="row-20-applied-without-data"),
+        pytest.param(faults.edit_response(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
+        pytest.param(faults.apply_then(faults.respond_html(200)), 1, id="row-20-applied-and-no-json"),
+        pytest.param(faults.respond_html(502), 2, id="row-21-502"),
         pytest.param(faults.reset(), 2, id="row-21-reset"),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_registration_whose_answer_is_lost(project: Project, action: faults.Ac
 
 
 def test_row_21_a_failed_registration_is_an_error_and_can_be_resumed(project: Project) -> None:
-    project.sandbox.faults.add(CREATE, faults.html(502), times=3)
+    project.sandbox.faults.add(CREATE, faults.respond_html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
     assert "the pickle was searched for and is not there (3 times); run it again later" in err
@@ -94,23 +94,23 @@ def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> No
 
 def test_row_23_another_slot_uses_a_registration_that_is_not_listed_yet(project: Project) -> None:
     assert project.upload()[0] == 0
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert "which another upload registered" in err
     check_deployed(project, "running")
 
 
 def test_again_does_not_reuse_the_record_that_failed(project: Project) -> None:
     """The storage returns the same name again, and the new registration fails without being applied."""
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
     (failed,) = project.list_records()
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     project.sandbox.faults.add("computePickleUploadAuth", _answer_with_filename(failed.filename))
-    project.sandbox.faults.add(CREATE, faults.html(502))
+    project.sandbox.faults.add(CREATE, faults.respond_html(502))
     code, _, err = project.upload("--again")
     assert code == 0, err
     first, second = project.list_records()
@@ -122,13 +122,13 @@ def _answer_with_filename(filename: str) -> faults.Action:
         answer["data"]["computePickleUploadAuth"]["filename"] = filename
         return answer
 
-    return faults.changed(change)
+    return faults.edit_response(change)
 
 
 def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--again", slot="running")[0] == 0
     first, second = project.list_records()
     assert project.get_slot("running").pickle_id == second.id != first.id
@@ -144,7 +144,7 @@ def test_a_record_that_differs_from_the_plan_is_not_assigned(project: Project, d
         other.image = next(image for image in state.images if not image.default)
     if difference == "data version":
         other.data_version = next(version for version in state.data_versions if not version.default)
-    project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
+    project.sandbox.faults.add(CREATE, faults.replace_field(CREATE, {"id": other.id}))
     code, _, err = project.upload()
     assert code == 4
     assert f"{other.id}: is registered as {other.filename}" in err
@@ -155,7 +155,7 @@ def test_a_record_that_differs_from_the_plan_is_not_assigned(project: Project, d
 
 
 def test_a_stored_name_without_the_hash_is_recognised_by_the_log(project: Project) -> None:
-    project.sandbox.state.keeps_names = False
+    project.sandbox.state.keeps_filenames = False
     for _ in range(2):
         code, _, err = project.upload()
         assert code == 0, err
@@ -178,6 +178,6 @@ def test_row_27_the_same_hash_is_already_registered(project: Project, slot: str)
 
 
 def test_a_registration_whose_answer_cannot_be_read_is_found(project: Project) -> None:
-    project.sandbox.faults.add(CREATE, faults.answers(CREATE, "text"))
+    project.sandbox.faults.add(CREATE, faults.replace_field(CREATE, "text"))
     assert project.upload()[0] == 0
     check_deployed(project)

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     "action",
     [
         pytest.param(faults.reset(after_bytes=3 * MB), id="row-9-reset"),
-        pytest.param(faults.status(500), id="row-10-500"),
-        pytest.param(faults.status(503), id="row-10-503"),
-        pytest.param(faults.early(faults.status(503)), id="row-10-503-before-the-body"),
-        pytest.param(faults.refused(storage.TIMED_OUT), id="row-13-RequestTimeout"),
+        pytest.param(faults.respond_status(500), id="row-10-500"),
+        pytest.param(faults.respond_status(503), id="row-10-503"),
+        pytest.param(faults.respond_early(faults.respond_status(503)), id="row-10-503-before-the-body"),
+        pytest.param(faults.refuse(storage.TIMED_OUT), id="row-13-RequestTimeout"),
         pytest.param(faults.redirect(301), id="row-14-301"),
         pytest.param(faults.redirect(307), id="row-14-307"),
-        pytest.param(faults.applied(faults.reset()), id="row-15-stored-then-reset"),
-        pytest.param(faults.wrong_etag(), id="row-16-wrong-md5"),
-        pytest.param(faults.truncated(), id="row-16-truncated"),
+        pytest.param(faults.apply_then(faults.reset()), id="row-15-stored-then-reset"),
+        pytest.param(faults.respond_wrong_etag(), id="row-16-wrong-md5"),
+        pytest.param(faults.truncate(), id="row-16-truncated"),
     ],
 )
 def test_the_bytes_are_sent_again(project: Project, action: faults.Action) -> None:
@@ -49,7 +49,7 @@ def test_the_bytes_are_sent_again(project: Project, action: faults.Action) -> No
     code, _, err = project.upload()
     assert code == 0, err
     check_deployed(project)
-    puts = project.sandbox.requests.of("PUT")
+    puts = project.sandbox.requests.find_all("PUT")
     assert len(puts) == 2
     assert not any(put.had_token for put in puts)
     assert not any("content-type" in put.headers for put in puts)
@@ -57,14 +57,14 @@ def test_the_bytes_are_sent_again(project: Project, action: faults.Action) -> No
 
 
 def test_row_11_an_address_that_has_expired(project: Project) -> None:
-    project.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED))
+    project.sandbox.faults.add("PUT", faults.refuse(storage.EXPIRED))
     assert project.upload()[0] == 0
     check_deployed(project)
     assert project.sandbox.requests.count("computePickleUploadAuth") == 2
 
 
 def test_row_12_a_bad_signature_ends_it(project: Project) -> None:
-    project.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
+    project.sandbox.faults.add("PUT", faults.refuse(storage.BAD_SIGNATURE), times=None)
     code, _, err = project.upload()
     assert code == 4
     assert "SignatureDoesNotMatch" in err
@@ -109,7 +109,7 @@ def short_timeouts(*, attempts: int = 3, silent: float = 30.0, total: float = 60
     return sending.TransferPolicy(attempts=attempts, silent=silent, total=total)
 
 
-@pytest.mark.parametrize("action", [faults.wrong_etag(), faults.truncated()], ids=["wrong", "truncated"])
+@pytest.mark.parametrize("action", [faults.respond_wrong_etag(), faults.truncate()], ids=["wrong", "truncated"])
 def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, action: faults.Action) -> None:
     project.sandbox.faults.add("PUT", action, times=None)
     with pytest.raises(errors.NetworkError, match="the stored file differs from the sent one"):
@@ -122,7 +122,7 @@ def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, 
 def test_row_10_a_busy_storage_says_how_long_to_wait(
     project: Project, ask: Asking, waits: list[float], retry_after: str, expected_wait: float
 ) -> None:
-    project.sandbox.faults.add("PUT", faults.too_many(retry_after))
+    project.sandbox.faults.add("PUT", faults.respond_too_many(retry_after))
     assert _send(project, ask, short_timeouts()).filename
     assert waits == [expected_wait]
 
@@ -176,7 +176,7 @@ def test_row_17_an_endless_slow_answer_is_ended(
 
 
 def _authorise_at(address: str) -> faults.Action:
-    return faults.answers("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
+    return faults.replace_field("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
 
 
 def _answer_slowly(listening: socket.socket, cut: threading.Event, context: ssl.SSLContext | None) -> None:
@@ -201,7 +201,7 @@ def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) ->
     path = project.folder / "model.pkl"
     project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
-        project.sandbox.requests.wait_for("PUT", read=MB)
+        project.sandbox.requests.wait_for("PUT", bytes_read=MB)
         with path.open("r+b") as file:
             if how == "changes":
                 file.seek(7 * MB)
@@ -214,12 +214,12 @@ def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) ->
     assert "it changed while it was sent" in err
     assert "make pickle" in err
     check_nothing_registered(project)
-    assert not any(put.status == 200 for put in project.sandbox.requests.of("PUT"))  # no object either
+    assert not any(put.status == 200 for put in project.sandbox.requests.find_all("PUT"))  # no object either
 
 
 def test_no_thread_is_left_behind(project: Project, ask: Asking) -> None:
     before = set(threading.enumerate())
-    project.sandbox.faults.add("PUT", faults.status(503), times=None)
+    project.sandbox.faults.add("PUT", faults.respond_status(503), times=None)
     with pytest.raises(errors.NetworkError):
         _send(project, ask, short_timeouts())
     # The sandbox's own serve one connection each.

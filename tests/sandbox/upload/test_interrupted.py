@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"
 UPLOAD = ("upload", "configs/small.yaml", "--no-compare", "--yes", "--model")
 _LOOKS_BEFORE = 3  # at the account before a pickle is registered: to plan, after comparing, and once more before that
-ENDLESS = runs.Scripted(interim=("pending", "validating"), settles=False)
+ENDLESS = runs.ScriptedRunner(interim=("pending", "validating"), settles=False)
 
 
 def stop_at(project: Project, match: str, *arguments: str, after: int = 0) -> list[str]:
@@ -32,7 +32,7 @@ def stop_at(project: Project, match: str, *arguments: str, after: int = 0) -> li
     def then(_state: State, _variables: Mapping[str, Any]) -> None:
         reached.set()
 
-    action = dataclasses.replace(faults.applied(faults.stall()), then=then)
+    action = dataclasses.replace(faults.apply_then(faults.stall()), callback=then)
     project.sandbox.faults.add(match, action, after=after)
     with project.start(*arguments) as process:
         assert reached.wait(30)
@@ -58,7 +58,7 @@ def stop_after_output(project: Project, text: str, *arguments: str) -> list[str]
 
 def test_upload_stopped_while_waiting_for_the_validation(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.runs.judge = ENDLESS
+    project.sandbox.runs.runner = ENDLESS
     lines = stop_after_output(project, "validation: ", *UPLOAD, "running")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
     assert any("run the same command again to resume" in line for line in lines)
@@ -66,9 +66,9 @@ def test_upload_stopped_while_waiting_for_the_validation(project: Project) -> No
 
 def test_upload_stopped_while_waiting_for_its_run(project: Project) -> None:
     def endless(_state: State, _variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = ENDLESS
+        project.sandbox.runs.runner = ENDLESS
 
-    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.Action(applies=True), then=endless))
+    project.sandbox.faults.add(ASSIGN, faults.call_after(endless))
     lines = stop_after_output(project, "run: ", *UPLOAD, "fresh", "--trigger")
     (record,) = project.list_records()
     assert lines[-1] == f"fresh runs {record.filename} ({record.id})  (read back from the slot)"
@@ -95,7 +95,7 @@ def test_upload_stopped_while_registering_for_a_new_slot(project: Project) -> No
 
 def test_upload_stopped_when_the_api_no_longer_answers(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add("account", faults.html(502), times=None, after=_LOOKS_BEFORE)
+    project.sandbox.faults.add("account", faults.respond_html(502), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert lines[-1].startswith("cannot read running again (")
     assert f"when last read, it ran {before.filename} ({before.id})" in lines[-1]
@@ -118,7 +118,7 @@ def test_upload_stopped_when_the_api_stalls(project: Project) -> None:
 def test_upload_stopped_and_not_restored_ends_with_what_the_slot_runs(project: Project) -> None:
     """Send Ctrl-C after the assignment took effect; every later assignment fails."""
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=None, after=1)
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
     (record,) = project.list_records()
     assert any("the previous pickle of running could NOT be restored" in line for line in lines)

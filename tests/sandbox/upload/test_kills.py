@@ -46,10 +46,10 @@ class Held:
 
         action = faults.stall(after_bytes=self.body)
         if self.applied:
-            action = dataclasses.replace(faults.applied(action), then=then)
+            action = dataclasses.replace(faults.apply_then(action), callback=then)
         project.sandbox.faults.add(self.match, action, after=self.after)
         with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", *arguments) as process:
-            project.sandbox.requests.wait_for(self.match, count=self.after + 1, read=self.body)
+            project.sandbox.requests.wait_for(self.match, count=self.after + 1, bytes_read=self.body)
             if self.applied:
                 assert reached.wait(30)
             process.send_signal(signum)
@@ -134,7 +134,7 @@ def test_an_upload_stopped_without_a_reader_restores_the_slot(project: Project) 
     def then(_state: State, _variables: Mapping[str, Any]) -> None:
         reached.set()
 
-    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.applied(faults.stall()), then=then))
+    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.apply_then(faults.stall()), callback=then))
     with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", "--no-compare") as process:
         assert reached.wait(30)
         assert process.stderr is not None
@@ -156,10 +156,10 @@ def test_a_stored_file_expires_by_the_apis_clock(project: Project, hours: float,
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:
     """The list stays empty for one read more than the plan makes: the log shows that a registration was sent."""
     STATES["registered"].reach(project, signum=signal.SIGKILL)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="running")[0] == 0
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert len(project.list_records()) == 1
     assert project.sandbox.requests.count(CREATE) == 1
 
@@ -167,7 +167,7 @@ def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) ->
 def test_killed_after_a_registration_and_run_for_another_slot(project: Project) -> None:
     """The upload continues for another slot: the first slot's log shows what was sent."""
     STATES["registered"].reach(project, signum=signal.SIGKILL)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="fresh")[0] == 0
     (record,) = project.list_records()
@@ -197,7 +197,7 @@ def test_records_of_another_data_version_are_ignored(project: Project) -> None:
     project.use_data_version("v5.1")
     STATES["registering"].reach(project, signum=signal.SIGKILL)
     project.use_data_version("v5.2")
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
@@ -206,7 +206,7 @@ def test_records_of_another_data_version_are_ignored(project: Project) -> None:
 
 
 def test_killed_while_its_failure_is_read(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("It broke.", "a line")
     Held(match="triggerLogs").reach(project, signum=signal.SIGKILL)
     code, out, _ = project.upload(slot="running")
     assert code == 1

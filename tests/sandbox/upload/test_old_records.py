@@ -61,7 +61,7 @@ def add_registered_pickle(project: Project, slot: str = "running", *, assign: bo
     record = project.sandbox.state.add_pickle(
         project.get_slot(slot), f"0f0f0f0f-small-{project.sha256[:12]}.pkl", assign=assign
     )
-    stored = project.sandbox.storage.path(runs.key(record.filename))
+    stored = project.sandbox.storage.get_path(runs.get_key(record.filename))
     stored.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(project.folder / "model.pkl", stored)
     return record
@@ -101,7 +101,7 @@ def test_an_upload_resumes_once_the_bundle_is_converted(project: Project) -> Non
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project, slot: str) -> None:
     before, record = project.assign_earlier_pickle(), add_registered_pickle(project)
     place_files(project, "registered", before=before.id, record=record.id, stored=record.filename)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload("--no-compare", slot=slot)
     assert code == 0, err
@@ -114,7 +114,7 @@ def test_killed_after_a_registration_for_a_slot_whose_id_was_not_known(project: 
     assert project.run("create-model", "brand_new", "--yes")[0] == 0
     record = add_registered_pickle(project, "brand_new")
     place_files(project, "new_slot", record=record.id, stored=record.filename)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload("--create", slot="brand_new")[0] == 0
     assert project.get_slot("brand_new").pickle_id == record.id
@@ -136,7 +136,7 @@ def test_killed_after_the_assignment(project: Project) -> None:
 def test_killed_before_the_run_was_known(project: Project) -> None:
     before, record = project.assign_earlier_pickle(), add_registered_pickle(project, assign=True)
     place_files(project, "triggering", before=before.id, record=record.id, stored=record.filename)
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.run("trigger", record.id, "--yes")[0] == 0  # the trigger that the killed upload sent
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 0, err
@@ -150,7 +150,7 @@ def test_killed_while_the_webhook_was_removed(project: Project) -> None:
     project.get_slot("hooked").webhook = None
     place_files(project, "webhook")
     project.sandbox.state.clock_offset = dt.timedelta(hours=2)  # what was stored has expired
-    project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("Out of memory.")
     assert project.upload(slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook == address == "https://example.com/hook"
 

@@ -20,13 +20,13 @@ OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
 
 
 @pytest.fixture
-def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
-    return judging_sandbox
+def sandbox(container_sandbox: server.Sandbox) -> server.Sandbox:
+    return container_sandbox
 
 
 @pytest.fixture
-def settings(sandbox: server.Sandbox, look_alikes: str) -> dict[str, str]:
-    return {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes}
+def settings(sandbox: server.Sandbox, stand_in_registry: str) -> dict[str, str]:
+    return {**sandbox.create_environment(), "NUMERAI_REGISTRY": stand_in_registry}
 
 
 @pytest.fixture
@@ -82,18 +82,18 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
 
 
 def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
-    clone: Path, settings: dict[str, str], look_alikes: str
+    clone: Path, settings: dict[str, str], stand_in_registry: str
 ) -> None:
     write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
     output = run_command(clone, settings, "pickle", "configs/mirrored.yaml")
-    assert f"pinned ghcr.io/numerai/{OURS}:a78dedd in " in output
+    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in output
     image = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
     assert (image["kind"], image["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
     assert image["base"] == f"ghcr.io/numerai/{OURS}@{image['identity']}"  # the manifest does not name the mirror
     run_command(clone, settings, "pickle", "configs/mirrored.yaml", "--locked")
     run_command(clone, settings, "validate", "configs/mirrored.yaml")
     output = run_command(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
-    assert f"{look_alikes}/{OURS}:a78dedd" in output
+    assert f"{stand_in_registry}/{OURS}:a78dedd" in output
 
 
 def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(

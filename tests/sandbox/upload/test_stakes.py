@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def add_stake(project: Project, match: str, name: str = "fresh") -> None:
     def then(state: State, _variables: Mapping[str, Any]) -> None:
         state.get_slot(name).stake = "7.25"
 
-    project.sandbox.faults.add(match, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(match, faults.call_after(then))
 
 
 # ---- trigger
@@ -101,7 +100,7 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
         account["models"] = [model for model in account["models"] if model["name"] != "staked"]
         return answer
 
-    project.sandbox.faults.add("account", faults.changed(hide), times=None)
+    project.sandbox.faults.add("account", faults.edit_response(hide), times=None)
     code, output = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert f"{project.get_slot('staked').id} has a stake of unknown size" in output
@@ -163,7 +162,7 @@ def test_a_round_that_opens_during_the_transfer_stops_the_registration(project: 
     def then(state: State, _variables: Mapping[str, Any]) -> None:
         state.open_round(1001)
 
-    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(then))
     code, _, err = project.upload(slot="staked")
     assert (code, project.list_records()) == (5, [])
     assert "was not registered, which runs it: round 1001 is now open, which was not agreed to" in err

@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 ASSIGN, TRIGGER, WEBHOOK = "assignPickleToModel", "triggerComputePickleUpload", "setSubmissionWebhook"
-OUT_OF_MEMORY = runs.Scripted.failing("Out of memory.", "the last line")
-ENDLESS = runs.Scripted(settles=False)
+OUT_OF_MEMORY = runs.ScriptedRunner.failing("Out of memory.", "the last line")
+ENDLESS = runs.ScriptedRunner(settles=False)
 
 
-def judge_runs_after_assignment(project: Project, judge: runs.Judge) -> None:
+def judge_runs_after_assignment(project: Project, judge: runs.PickleRunner) -> None:
     """Let the pickle pass validation, and use another judge for runs after the assignment."""
 
     def judge_so(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = judge
+        project.sandbox.runs.runner = judge
 
-    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.Action(applies=True), then=judge_so))
+    project.sandbox.faults.add(ASSIGN, faults.call_after(judge_so))
 
 
-def settle(project: Project, outcome: runs.Scripted) -> None:
+def settle(project: Project, outcome: runs.ScriptedRunner) -> None:
     """End the run in progress now."""
     (record,) = project.list_records()
     record.status = project.sandbox.state.words.good
-    project.sandbox.runs.judge = outcome
+    project.sandbox.runs.runner = outcome
     project.sandbox.runs._settle(record, record.triggers[-1], outcome.outcome, validates=False)
 
 
@@ -83,7 +83,7 @@ def test_a_webhook_removed_by_a_killed_upload_is_restored_by_the_next_failure(pr
     address = project.get_slot("hooked").webhook
     _kill_at(project, "createComputePickleUpload", "--clear-webhook", slot="hooked")
     assert project.get_slot("hooked").webhook is None
-    project.sandbox.runs.judge = OUT_OF_MEMORY
+    project.sandbox.runs.runner = OUT_OF_MEMORY
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook == address
 
@@ -92,7 +92,7 @@ def test_an_upload_killed_while_the_webhook_is_removed_can_be_resumed(project: P
     _kill_at(project, "createComputePickleUpload", "--clear-webhook", slot="hooked")
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     project.replace_pickle(b"the next one, which is bad")
-    project.sandbox.runs.judge = OUT_OF_MEMORY
+    project.sandbox.runs.runner = OUT_OF_MEMORY
     assert project.upload("--no-compare", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook is None
 
@@ -100,8 +100,8 @@ def test_an_upload_killed_while_the_webhook_is_removed_can_be_resumed(project: P
 def test_a_webhook_that_cannot_be_restored_is_reported_with_the_log_that_has_its_address(project: Project) -> None:
     address = project.get_slot("hooked").webhook
     assert address
-    project.sandbox.runs.judge = OUT_OF_MEMORY
-    project.sandbox.faults.add(WEBHOOK, faults.html(502), times=None, after=1)
+    project.sandbox.runs.runner = OUT_OF_MEMORY
+    project.sandbox.faults.add(WEBHOOK, faults.respond_html(502), times=None, after=1)
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 1
     assert "could NOT be restored" in err
@@ -111,7 +111,7 @@ def test_a_webhook_that_cannot_be_restored_is_reported_with_the_log_that_has_its
 
 
 def test_a_webhook_change_without_an_answer_is_retried(project: Project) -> None:
-    project.sandbox.faults.add(WEBHOOK, faults.html(502))
+    project.sandbox.faults.add(WEBHOOK, faults.respond_html(502))
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     assert project.get_slot("hooked").webhook is None
 
@@ -151,7 +151,7 @@ def test_each_assignment_is_run(project: Project) -> None:
 def test_a_failed_run_is_followed_by_a_new_run(project: Project) -> None:
     judge_runs_after_assignment(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--trigger")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 2
 
@@ -197,7 +197,7 @@ def test_a_run_that_fails_with_the_previous_pickle_unknown_is_reported(project: 
 
 def test_a_run_that_is_refused_restores_the_slot(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(TRIGGER, faults.errors("no runs today"))
+    project.sandbox.faults.add(TRIGGER, faults.respond_errors("no runs today"))
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 4
     assert "no runs today" in err
@@ -215,10 +215,10 @@ def test_a_pickle_assigned_by_someone_else_during_the_run_is_kept(project: Proje
         state.get_slot("running").pickle_id = theirs.id
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        action = faults.changed(lambda answer: answer if ends == "failed" else {"data": None})
-        project.sandbox.faults.add("computePickles", dataclasses.replace(action, then=change))
+        action = faults.edit_response(lambda answer: answer if ends == "failed" else {"data": None})
+        project.sandbox.faults.add("computePickles", dataclasses.replace(action, callback=change))
 
-    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(TRIGGER, faults.call_after(then))
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
     assert f"running runs {theirs.filename} ({theirs.id}), which someone else assigned meanwhile" in out + err
@@ -227,7 +227,7 @@ def test_a_pickle_assigned_by_someone_else_during_the_run_is_kept(project: Proje
 
 
 def test_a_run_that_started_without_an_answer_is_watched(project: Project) -> None:
-    project.sandbox.faults.add(TRIGGER, faults.applied(faults.data_null()))
+    project.sandbox.faults.add(TRIGGER, faults.apply_then(faults.respond_null_data()))
     code, out, err = project.upload("--trigger")
     assert code == 0, err
     (record,) = project.list_records()
@@ -245,9 +245,9 @@ def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
         return answer
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.faults.add("computePickles", faults.changed(hide), times=2)
+        project.sandbox.faults.add("computePickles", faults.edit_response(hide), times=2)
 
-    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(TRIGGER, faults.call_after(then))
     code, out, _ = project.upload("--no-compare", "--trigger", slot="running")
     assert (code, "Out of memory." in out) == (1, True)
     assert project.get_slot("running").pickle_id == before.id
@@ -282,7 +282,7 @@ def test_an_upload_stopped_while_waiting_for_its_run_shows_what_the_slot_runs(pr
 
 @words.each_vocabulary
 def test_a_later_run_without_a_round_does_not_override_a_failed_validation(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
     (record,) = project.list_records()
     project.sandbox.state.close_round()
@@ -338,7 +338,7 @@ def test_rollback_ignores_a_change_that_was_undone(project: Project) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.run("assign", "running", other.id, "--yes")[0] == 0
-    project.sandbox.faults.add(ASSIGN, faults.answers(ASSIGN, "error"))
+    project.sandbox.faults.add(ASSIGN, faults.replace_field(ASSIGN, "error"))
     assert project.run("assign", "running", before.id, "--yes")[0] == 4
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.get_slot("running").pickle_id == before.id
@@ -347,7 +347,7 @@ def test_rollback_ignores_a_change_that_was_undone(project: Project) -> None:
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "answer-lost"])
 def test_a_new_slot_may_share_the_name_of_a_slot_of_another_tournament(project: Project, *, answered: bool) -> None:
     if not answered:
-        project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
+        project.sandbox.faults.add("addModel", faults.apply_then(faults.reset()))
     assert project.upload("--create", slot="signals_one")[0] == 0
     (slot,) = [slot for slot in project.sandbox.state.slots.values() if slot.pickle_id]
     assert (slot.name, slot.tournament) == ("signals_one", 8)
@@ -361,7 +361,9 @@ def _kill_at(project: Project, match: str, *arguments: str, slot: str = "fresh",
         reached.set()
 
     action = faults.stall()
-    project.sandbox.faults.add(match, dataclasses.replace(faults.applied(action), then=then) if applied else action)
+    project.sandbox.faults.add(
+        match, dataclasses.replace(faults.apply_then(action), callback=then) if applied else action
+    )
     with project.start("upload", "configs/small.yaml", "--model", slot, "--yes", *arguments) as process:
         project.sandbox.requests.wait_for(match, count=1)
         assert not applied or reached.wait(30)

@@ -154,7 +154,7 @@ def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about(project: Proj
         state.open_round()
 
     # Two reads for the plan, two after the comparison; later reads come after the confirmation.
-    project.sandbox.faults.add("rounds", dataclasses.replace(faults.Action(applies=True), then=open_it), after=3)
+    project.sandbox.faults.add("rounds", faults.call_after(open_it), after=3)
     code, output = project.run_in_terminal(
         "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
     )
@@ -220,7 +220,7 @@ def test_a_new_slot(project: Project) -> None:
 
 
 def test_a_new_slot_whose_answer_is_lost_is_created_once(project: Project) -> None:
-    project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
+    project.sandbox.faults.add("addModel", faults.apply_then(faults.reset()))
     assert project.upload("--create", slot="brand_new")[0] == 0
     assert sum(slot.name == "brand_new" for slot in project.sandbox.state.slots.values()) == 1
 
@@ -247,7 +247,7 @@ def test_an_unknown_number_of_slots_refuses_nothing(project: Project) -> None:
         answer["data"]["account"]["maxModelSlots"] = None
         return answer
 
-    project.sandbox.faults.add("account", faults.changed(hide_slot_count), times=None)
+    project.sandbox.faults.add("account", faults.edit_response(hide_slot_count), times=None)
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
     assert "brand_new (NEW model, number 6), account" in err
@@ -262,7 +262,7 @@ def test_a_webhook_is_removed_on_request(project: Project) -> None:
 
 
 def test_a_webhook_is_restored_after_a_failure(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("It broke.")
     address = project.get_slot("hooked").webhook
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook == address
@@ -331,7 +331,7 @@ def test_a_round_that_closed_meanwhile_is_not_reported_as_open(project: Project)
     def close(state: State, variables: Mapping[str, Any]) -> None:
         state.close_round()
 
-    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=close))
+    project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(close))
     code, out, err = project.upload()
     assert code == 0, err
     assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
@@ -352,9 +352,9 @@ def test_a_run_that_fails_restores_the_slot(project: Project) -> None:
     before = project.assign_earlier_pickle()
 
     def fail(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+        project.sandbox.runs.runner = runs.ScriptedRunner.failing("Out of memory.", "the last line")
 
-    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=fail))
+    project.sandbox.faults.add("assignPickleToModel", faults.call_after(fail))
     code, out, _ = project.upload("--trigger", "--no-compare", slot="running")
     assert code == 1
     assert "Out of memory." in out
@@ -367,9 +367,9 @@ def test_a_run_without_a_status_ends_by_the_pickles_trigger_status(project: Proj
     project.sandbox.state.runs_have_statuses = False
 
     def judge(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = runs.Scripted() if good else runs.Scripted.failing("Out of memory.")
+        project.sandbox.runs.runner = runs.ScriptedRunner() if good else runs.ScriptedRunner.failing("Out of memory.")
 
-    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=judge))
+    project.sandbox.faults.add("assignPickleToModel", faults.call_after(judge))
     code, out, err = project.upload("--trigger")
     assert code == (0 if good else 1), err
     spoken = project.sandbox.state.words
@@ -384,11 +384,9 @@ def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Pro
         return answer
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.faults.add("pickle", faults.changed(change), times=3)
+        project.sandbox.faults.add("pickle", faults.edit_response(change), times=3)
 
-    project.sandbox.faults.add(
-        "triggerComputePickleUpload", dataclasses.replace(faults.Action(applies=True), then=then)
-    )
+    project.sandbox.faults.add("triggerComputePickleUpload", faults.call_after(then))
     code, _, err = project.upload("--trigger")
     assert (code, "run: un_succeeded_yet" in err) == (0, True), err
     assert [entry["status"] for entry in project.read_log() if entry["step"] == "unknown status"] == [
@@ -429,7 +427,7 @@ def test_a_slot_from_the_config_is_reported_with_the_config(project: Project) ->
 
 
 def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
     code, out, _ = project.upload("--dry-run")
     assert code == 0
@@ -463,7 +461,7 @@ def test_a_download_is_compared_with_the_log(project: Project) -> None:
     shutil.rmtree(project.folder)
     code, out, err = project.run("download", "fresh", "--to", "got.pkl")
     assert (code, re.findall(r"ok +the upload log .*jsonl: (\w+)", out)) == (0, [_sha256(project, "got.pkl")]), err
-    project.sandbox.storage.path(runs.key(record.filename)).write_bytes(b"something else")
+    project.sandbox.storage.get_path(runs.get_key(record.filename)).write_bytes(b"something else")
     code, out, _ = project.run("download", "fresh", "--to", "other.pkl")
     assert (code, "DIFFERS  the upload log " in out) == (1, True)
 
@@ -488,7 +486,7 @@ def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) 
     def change(state: State, variables: Mapping[str, Any]) -> None:
         state.get_slot("running").pickle_id = theirs.id
 
-    change_it = dataclasses.replace(faults.Action(applies=True), then=change)
+    change_it = faults.call_after(change)
     project.sandbox.faults.add("createComputePickleUpload", change_it)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 5
@@ -542,7 +540,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert project.upload("--no-compare", slot="running")[0] == 0
     ours = project.get_slot("running").pickle_id
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
+    project.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
     assert "runs what it ran before" in err
@@ -550,7 +548,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
 
 
 def test_json_contains_what_a_failed_pickle_printed(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
     report = json.loads(out)
     assert (code, report["good"], report["receipt"]) == (1, False, None)
