@@ -86,7 +86,7 @@ def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
 ) -> None:
     write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
     output = run_command(clone, settings, "pickle", "configs/mirrored.yaml")
-    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in output
+    assert f"pinned ghcr.io/numerai/{OURS}:a78dedd in " in output
     image = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
     assert (image["kind"], image["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
     assert image["base"] == f"ghcr.io/numerai/{OURS}@{image['identity']}"  # the manifest does not name the mirror
