@@ -67,7 +67,7 @@ def run(
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)
-            _print(sandbox, {**sandbox.environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
+            _print(sandbox, {**sandbox.create_environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
             threading.Event().wait()
         except KeyboardInterrupt:
             _ignore_signals()  # no second one may keep it from cleaning up

@@ -1,4 +1,4 @@
-"""What the API shows of each thing in the state, by the schema's names."""
+"""Serialize the sandbox's data as the API returns it, with the field names of the schema."""
 
 from __future__ import annotations
 
@@ -10,174 +10,189 @@ if TYPE_CHECKING:
     from builder.sandbox import state as sandbox_state
 
 
-def time(at: datetime) -> str:
-    """Return a time as the API writes it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def format_time(time: datetime) -> str:
+    """Format a UTC time as the API does."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def account(state: sandbox_state.State, item: sandbox_state.SandboxAccount) -> dict[str, Any]:
-    """Show an account with its slots."""
-    slots = [slot(state, each) for each in state.slots.values() if each.account is item]
-    tokens = [each for each in state.tokens if each.account is item and not each.revoked]
+def serialize_account(state: sandbox_state.State, account: sandbox_state.SandboxAccount) -> dict[str, Any]:
+    """Serialize an account with its slots and tokens."""
+    slots = [serialize_slot(state, slot) for slot in state.slots.values() if slot.account is account]
+    tokens = [token for token in state.tokens if token.account is account and not token.revoked]
     return {
-        "id": item.id,
-        "username": item.username,
-        "maxModelSlots": item.max_model_slots,
+        "id": account.id,
+        "username": account.username,
+        "maxModelSlots": account.max_model_slots,
         "models": slots,
-        "email": f"{item.username}@example.com",
+        "email": f"{account.username}@example.com",
         "status": "VERIFIED",
         "mfaEnabled": False,
         "walletAddress": None,
         "availableNmr": "0",
-        "insertedAt": time(item.inserted_at),
+        "insertedAt": format_time(account.inserted_at),
         "apiTokens": [
-            {"name": each.name, "public_id": each.public_id, "scopes": sorted(each.scopes)} for each in tokens
+            {"name": token.name, "public_id": token.public_id, "scopes": sorted(token.scopes)} for token in tokens
         ],
     }
 
 
-def slot(state: sandbox_state.State, item: sandbox_state.SandboxSlot) -> dict[str, Any]:
-    """Show a slot with what is assigned to it."""
-    assigned = state.pickles.get(item.pickle_id or "")
+def serialize_slot(state: sandbox_state.State, slot: sandbox_state.SandboxSlot) -> dict[str, Any]:
+    """Serialize a slot with the assigned pickle."""
+    pickle = state.pickles.get(slot.pickle_id or "")
+    latest = slot.latest_submission
     return {
-        "id": item.id,
-        "name": item.name,
-        "username": item.name,
-        "tournament": item.tournament,
-        "archived": item.archived,
-        "computeEnabled": assigned is not None,
-        "submissionWebhook": item.webhook,
-        "v2Stake": {"status": "active", "latestValue": item.stake, "txHash": None} if item.stake is not None else None,
-        "latestSubmissionV2": submission(item.latest_submission) if item.latest_submission else None,
+        "id": slot.id,
+        "name": slot.name,
+        "username": slot.name,
+        "tournament": slot.tournament,
+        "archived": slot.archived,
+        "computeEnabled": pickle is not None,
+        "submissionWebhook": slot.webhook,
+        "v2Stake": {"status": "active", "latestValue": slot.stake, "txHash": None} if slot.stake is not None else None,
+        "latestSubmissionV2": serialize_submission(latest) if latest else None,
         "submissions": [
-            {"id": each.id, "filename": each.filename, "selected": True, "round": round_(each.round)}
-            for each in item.submissions
+            {
+                "id": submission.id,
+                "filename": submission.filename,
+                "selected": True,
+                "round": serialize_round(submission.round),
+            }
+            for submission in slot.submissions
         ],
-        "computePickleUpload": pickle(state, assigned) if assigned else None,
+        "computePickleUpload": serialize_pickle(state, pickle) if pickle else None,
     }
 
 
-def performances(item: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
-    """Show the scores of a slot by round."""
+def serialize_performances(slot: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
+    """Serialize the scores of a slot by round."""
     return [
         {
-            "roundNumber": each.round.number,
-            "intraRoundSubmissionScores": [score(result) for result in each.scores] or None,
+            "roundNumber": submission.round.number,
+            "intraRoundSubmissionScores": [serialize_score(score) for score in submission.scores] or None,
         }
-        for each in item.submissions
+        for submission in slot.submissions
     ]
 
 
-def score(item: sandbox_state.Score) -> dict[str, Any]:
-    """Show a score."""
+def serialize_score(score: sandbox_state.Score) -> dict[str, Any]:
+    """Serialize a score."""
     return {
-        "date": time(item.at),
-        "day": item.day,
-        "displayName": item.name,
-        "payoutPending": item.payout,
+        "date": format_time(score.at),
+        "day": score.day,
+        "displayName": score.name,
+        "payoutPending": score.payout,
         "payoutSettled": None,
-        "percentile": item.percentile,
-        "value": item.value,
+        "percentile": score.percentile,
+        "value": score.value,
     }
 
 
-def submission(item: sandbox_state.SandboxSubmission) -> dict[str, Any]:
-    """Show a submission."""
-    return {"id": item.id, "filename": item.filename, "status": item.status, "insertedAt": time(item.inserted_at)}
-
-
-def pickle(state: sandbox_state.State, item: sandbox_state.Pickle, *, status: str | None = None) -> dict[str, Any]:
-    """Show a registered pickle; ``status`` is shown in place of its validation's word."""
-    last = item.triggers[-1] if item.triggers else None
+def serialize_submission(submission: sandbox_state.SandboxSubmission) -> dict[str, Any]:
+    """Serialize a submission."""
     return {
-        "id": item.id,
-        "filename": item.filename,
-        "label": item.label,
-        "version": item.version,
-        "modelId": item.slot_id,
-        "assignedModelSlots": [each.id for each in state.slots_with(item.id)],
-        "dockerImageId": item.image.id,
-        "dockerImage": f"{item.image.image}:{item.image.tag}",
-        "dockerImageName": item.image.name,
-        "dataVersionId": item.data_version.id,
-        "dataVersion": item.data_version.name,
-        "runtime": item.image.name,
-        "validationStatus": item.status if status is None else status,
+        "id": submission.id,
+        "filename": submission.filename,
+        "status": submission.status,
+        "insertedAt": format_time(submission.inserted_at),
+    }
+
+
+def serialize_pickle(
+    state: sandbox_state.State, pickle: sandbox_state.Pickle, *, status: str | None = None
+) -> dict[str, Any]:
+    """Serialize a registered pickle; ``status`` replaces its validation status."""
+    last = pickle.triggers[-1] if pickle.triggers else None
+    return {
+        "id": pickle.id,
+        "filename": pickle.filename,
+        "label": pickle.label,
+        "version": pickle.version,
+        "modelId": pickle.slot_id,
+        "assignedModelSlots": [slot.id for slot in state.find_slots_with(pickle.id)],
+        "dockerImageId": pickle.image.id,
+        "dockerImage": f"{pickle.image.image}:{pickle.image.tag}",
+        "dockerImageName": pickle.image.name,
+        "dataVersionId": pickle.data_version.id,
+        "dataVersion": pickle.data_version.name,
+        "runtime": pickle.image.name,
+        "validationStatus": pickle.status if status is None else status,
         "triggerStatus": last.statuses[-1].status if last else None,
-        "diagnosticsStatus": item.diagnostics,
+        "diagnosticsStatus": pickle.diagnostics,
         "diagnosticsStatusDescription": None,
-        "diagnosticsId": item.diagnostics_id,
-        "triggers": [trigger(state, item, each) for each in reversed(item.triggers)],
-        "insertedAt": time(item.inserted_at),
-        "updatedAt": time(item.updated_at),
+        "diagnosticsId": pickle.diagnostics_id,
+        "triggers": [serialize_trigger(state, pickle, trigger) for trigger in reversed(pickle.triggers)],
+        "insertedAt": format_time(pickle.inserted_at),
+        "updatedAt": format_time(pickle.updated_at),
     }
 
 
-def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, item: sandbox_state.Trigger) -> dict[str, Any]:
-    """Show a run of a pickle."""
-    steps = item.statuses if state.runs_have_statuses else []
+def serialize_trigger(
+    state: sandbox_state.State, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger
+) -> dict[str, Any]:
+    """Serialize a run of a pickle."""
+    statuses = trigger.statuses if state.runs_have_statuses else []
     return {
-        "id": item.id,
-        "computePickleUploadId": of.id,
-        "roundId": str(item.round.number) if item.round else None,
-        "submissionId": item.submission_id,
-        "type": item.kind,
-        "status": steps[-1].status if steps else None,
+        "id": trigger.id,
+        "computePickleUploadId": pickle.id,
+        "roundId": str(trigger.round.number) if trigger.round else None,
+        "submissionId": trigger.submission_id,
+        "type": trigger.kind,
+        "status": statuses[-1].status if statuses else None,
         "statuses": [
             {
-                "id": each.id,
-                "computePickleTriggerId": item.id,
-                "status": each.status,
-                "description": each.description,
-                "insertedAt": time(each.at),
-                "updatedAt": time(each.at),
+                "id": status.id,
+                "computePickleTriggerId": trigger.id,
+                "status": status.status,
+                "description": status.description,
+                "insertedAt": format_time(status.at),
+                "updatedAt": format_time(status.at),
             }
-            for each in steps
+            for status in statuses
         ],
-        "insertedAt": time(item.statuses[0].at),
-        "updatedAt": time(item.statuses[-1].at),
+        "insertedAt": format_time(trigger.statuses[0].at),
+        "updatedAt": format_time(trigger.statuses[-1].at),
     }
 
 
-def image(item: sandbox_state.Image) -> dict[str, Any]:
-    """Show a runtime."""
+def serialize_image(image: sandbox_state.Image) -> dict[str, Any]:
+    """Serialize a runner image."""
     return {
-        "id": item.id,
-        "name": item.name,
-        "image": item.image,
-        "tag": item.tag,
-        "insertedAt": time(item.inserted_at),
-        "default": item.default,
-        "deprecated": item.deprecated,
-        "experimental": item.experimental,
+        "id": image.id,
+        "name": image.name,
+        "image": image.image,
+        "tag": image.tag,
+        "insertedAt": format_time(image.inserted_at),
+        "default": image.default,
+        "deprecated": image.deprecated,
+        "experimental": image.experimental,
     }
 
 
-def data_version(item: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
-    """Show a version of the data."""
+def serialize_data_version(version: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
+    """Serialize a data version."""
     return {
-        "id": item.id,
-        "name": item.name,
-        "version": item.name,
+        "id": version.id,
+        "name": version.name,
+        "version": version.name,
         "type": "classic",
-        "default": item.default,
-        "deprecated": item.deprecated,
-        "experimental": item.experimental,
+        "default": version.default,
+        "deprecated": version.deprecated,
+        "experimental": version.experimental,
     }
 
 
-def logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
-    """Show what a run printed."""
-    return [{"timestamp": item.timestamp, "message": item.message} for item in lines]
+def serialize_logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
+    """Serialize the lines of a log."""
+    return [{"timestamp": line.timestamp, "message": line.message} for line in lines]
 
 
-def round_(item: sandbox_state.SandboxRound) -> dict[str, Any]:
-    """Show a round; stakes close with it here, and it resolves when its time has long passed."""
+def serialize_round(round_: sandbox_state.SandboxRound) -> dict[str, Any]:
+    """Serialize a round; staking closes with it, and it never resolves."""
     return {
-        "number": item.number,
-        "tournament": item.tournament,
-        "openTime": time(item.open_time),
-        "closeTime": time(item.close_time),
-        "closeStakingTime": time(item.close_time),
+        "number": round_.number,
+        "tournament": round_.tournament,
+        "openTime": format_time(round_.open_time),
+        "closeTime": format_time(round_.close_time),
+        "closeStakingTime": format_time(round_.close_time),
         "resolveTime": None,
     }

@@ -1,4 +1,4 @@
-"""``why``: a pickle that failed at the sandbox is run again here, in its image; takes the engine."""
+"""``why``: a pickle that failed at the sandbox is run again locally, in its image; needs an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 
 from builder.cli import engine_session
-from builder.sandbox import live, runner, runs, server
+from builder.sandbox import live, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import command, runner_logs, words
 
@@ -22,26 +22,30 @@ NEWER = "numerai_predict_py_3_13"
 
 
 @pytest.fixture(scope="module")
-def data() -> Iterator[live.Live]:
-    with live.Live(rows=300) as built:
-        yield built
+def data() -> Iterator[live.LiveData]:
+    with live.LiveData(rows=300) as live_data:
+        yield live_data
 
 
 @pytest.fixture
-def judge(look_alikes: str, data: live.Live) -> runner.Runner:
-    return runner.Runner(registry=look_alikes, data=data)
+def judge(stand_in_registry: str, data: live.LiveData) -> run_in_container.ContainerRunner:
+    return run_in_container.ContainerRunner(registry=stand_in_registry, data=data)
 
 
 @pytest.fixture
 def why(
     sandbox: server.Sandbox,
-    look_alikes: str,
+    stand_in_registry: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, Any]]:
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    settings = {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    settings = {
+        **sandbox.create_environment(),
+        "NUMERAI_REGISTRY": stand_in_registry,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -49,7 +53,7 @@ def why(
     def run(*arguments: str) -> tuple[int, Any]:
         code = command.call("why", *arguments, "--json")
         out, err = capsys.readouterr()
-        assert "Traceback" not in err  # in the output, the model's own may be shown
+        assert "Traceback" not in err  # standard output may show the model's traceback
         assert out, err
         return code, json.loads(out)
 
@@ -57,33 +61,33 @@ def why(
 
 
 def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> str:
-    """Upload, register for an image and wait; returns the pickle's id."""
+    """Upload a pickle, register it for an image and wait; return its id."""
     ask = client.Client(sandbox)
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
-    selected, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
-    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=selected)
+    image_id, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=image_id)
     sandbox.runs.wait()
     return str(created["id"])
 
 
-def test_a_pickle_for_another_python_is_seen_to_die_here_too(
+def test_a_pickle_for_another_python_crashes_locally_too(
     why: Callable[..., Any],
     sandbox: server.Sandbox,
     example_pickle: bytes,
-    judge: runner.Runner,
+    judge: run_in_container.ContainerRunner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sandbox.runs.judge = judge
+    sandbox.runs.runner = judge
     identity = upload(sandbox, example_pickle, NEWER)
-    code, actual = why("fresh")
-    assert (code, actual["failed"], actual["pickle"]) == (1, True, identity)
-    assert actual["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
-    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in actual["there"]["log"])
-    assert (actual["here"]["ran"], actual["here"]["good"], actual["here"]["image"]["kind"]) == (True, False, "exact")
-    assert "another Python or numpy, but the image has Python 3.13" in actual["cause"]
-    assert "reproduced here" in actual["cause"]
-    assert "builder pickle CONFIG`" in actual["fix"]
+    code, answer = why("fresh")
+    assert (code, answer["failed"], answer["pickle"]) == (1, True, identity)
+    assert answer["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in answer["there"]["log"])
+    assert (answer["here"]["ran"], answer["here"]["good"], answer["here"]["image"]["kind"]) == (True, False, "exact")
+    assert "another Python or numpy, but the image has Python 3.13" in answer["cause"]
+    assert "reproduced here" in answer["cause"]
+    assert "builder pickle CONFIG`" in answer["fix"]
     assert command.call("why", identity) == 1
     out, _ = command.read_output(capsys)
     assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]
@@ -93,72 +97,70 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     "debug", ["", runner_logs.make_traceback("TypeError: unsupported operand")], ids=["plain", "debug"]
 )
 @pytest.mark.parametrize("description", ["Model failed", "-" * 80, "exit code 1"])
-def test_the_reason_is_read_from_the_log_of_the_tournament(
+def test_the_cause_is_read_from_the_tournaments_log(
     why: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str], description: str, debug: str
 ) -> None:
     log = runner_logs.make_refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
-    sandbox.runs.judge = runs.Scripted.failing(description, *log.splitlines())
+    sandbox.runs.runner = runs.ScriptedRunner.failing(description, *log.splitlines())
     upload(sandbox, b"never loaded")
-    code, actual = why("fresh", "--no-run")
+    code, answer = why("fresh", "--no-run")
     assert code == 1
-    assert actual["cause"].endswith("unsupported operand")
-    assert actual["fix"]
+    assert answer["cause"].endswith("unsupported operand")
+    assert answer["fix"]
     assert command.call("why", "fresh", "--no-run") == 1
     out = capsys.readouterr().out  # a traceback of the model's is shown
     assert "log: ERROR:root:Pickle function is invalid" in out
     assert "this line is help too" not in out
 
 
-def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
-    why: Callable[..., Any], sandbox: server.Sandbox, judge: runner.Runner
+def test_a_pickle_that_fails_there_fails_locally_for_the_same_reason(
+    why: Callable[..., Any], sandbox: server.Sandbox, judge: run_in_container.ContainerRunner
 ) -> None:
-    sandbox.runs.judge = judge
+    sandbox.runs.runner = judge
     space: dict[str, Any] = {"__name__": "__main__"}
     exec("def predict(f):\n    return f.iloc[:, 2:3] * float('nan')\n", space)
     upload(sandbox, cloudpickle.dumps(space["predict"]))
-    code, actual = why("fresh")
-    assert (code, actual["here"]["ran"], actual["here"]["good"]) == (1, True, False)
-    assert actual["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
-    assert actual["cause"] == "the function returned NaN in its predictions (reproduced here)"
-    assert "fill missing values" in actual["fix"]
+    code, answer = why("fresh")
+    assert (code, answer["here"]["ran"], answer["here"]["good"]) == (1, True, False)
+    assert answer["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
+    assert answer["cause"] == "the function returned NaN in its predictions (reproduced here)"
+    assert "fill missing values" in answer["fix"]
 
 
-def test_a_pickle_that_runs_here_is_reported_with_the_tournaments_message(
+def test_a_pickle_that_runs_locally_is_reported_with_the_tournaments_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     upload(sandbox, example_pickle)
-    code, actual = why("fresh")
-    assert (code, actual["here"]["good"]) == (1, True)
-    assert {check["good"] for check in actual["here"]["checks"]} == {True}
-    assert "something strange" in actual["cause"]
-    assert "here it runs in its image" in actual["cause"]
-    assert "trigger" in actual["fix"]
+    code, answer = why("fresh")
+    assert (code, answer["here"]["good"]) == (1, True)
+    assert {check["good"] for check in answer["here"]["checks"]} == {True}
+    assert "something strange" in answer["cause"]
+    assert "here it runs in its image" in answer["cause"]
+    assert "trigger" in answer["fix"]
 
 
-def test_the_live_data_may_be_named(why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+def test_live_data_can_be_passed(why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes) -> None:
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     upload(sandbox, example_pickle)
-    _, actual = why("fresh", "--live", str(sandbox.datasets()["v5.2/live.parquet"]))
-    assert (actual["here"]["ran"], actual["here"]["good"]) == (True, True)
+    _, answer = why("fresh", "--live", str(sandbox.publish_datasets()["v5.2/live.parquet"]))
+    assert (answer["here"]["ran"], answer["here"]["good"]) == (True, True)
     assert sandbox.requests.count("dataset") == 0
 
 
-def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
+def test_an_unavailable_image_leaves_the_tournaments_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     upload(sandbox, example_pickle, "numerai_predict_py_3_12")
-    code, actual = why("fresh")
-    assert (code, actual["here"]["ran"]) == (1, False)
-    assert "numerai_predict_py_3_12:a78dedd" in actual["here"]["reason"]
-    assert "another Python or numpy" in actual["cause"]
+    code, answer = why("fresh")
+    assert (code, answer["here"]["ran"]) == (1, False)
+    assert "numerai_predict_py_3_12:a78dedd" in answer["here"]["reason"]
+    assert "another Python or numpy" in answer["cause"]
 
 
 @words.each_vocabulary
-def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
-    why: Callable[..., Any], sandbox: server.Sandbox
-) -> None:
+def test_a_failure_older_than_the_slots_pickle_is_ignored(why: Callable[..., Any], sandbox: server.Sandbox) -> None:
     old, slot = sandbox.state.pickles[upload(sandbox, b"never loaded")], sandbox.state.get_slot("fresh")
     old.status = sandbox.state.words.bad
     new = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "newer.pkl")
@@ -166,20 +168,20 @@ def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     new.inserted_at = old.inserted_at - dt.timedelta(hours=1)
     assert why("fresh", "--no-run")[1]["pickle"] == old.id
     new.inserted_at = old.inserted_at + dt.timedelta(hours=1)
-    code, actual = why("fresh", "--no-run")
-    assert (code, actual["failed"]) == (0, False)
+    code, answer = why("fresh", "--no-run")
+    assert (code, answer["failed"]) == (0, False)
 
 
 @words.each_vocabulary
-def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
+def test_nothing_is_run_with_no_run_or_without_a_failure(
     why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    built = sandbox.state.pickles[upload(sandbox, b"never loaded")]
-    reason = f"no pickle; a validated pickle is waiting: {built.filename}"
+    record = sandbox.state.pickles[upload(sandbox, b"never loaded")]
+    reason = f"no pickle; a validated pickle is waiting: {record.filename}"
     assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": reason})
-    sandbox.runs.judge = runs.Scripted.failing("The model ran out of memory")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("The model ran out of memory")
     upload(sandbox, b"never loaded")
-    code, actual = why("fresh", "--no-run")
-    assert (code, actual["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)
-    assert "out of memory" in actual["cause"]
+    code, answer = why("fresh", "--no-run")
+    assert (code, answer["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)
+    assert "out of memory" in answer["cause"]

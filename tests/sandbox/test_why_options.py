@@ -1,4 +1,4 @@
-"""``why`` refuses what it cannot run with before it asks anybody; takes no engine."""
+"""``why`` rejects invalid options before it makes a request; needs no engine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of live data; ``fresh`` has a pickle for Python 3.11 that failed, and no engine may be asked for."""
+    """Live data; ``fresh`` has a failed pickle for Python 3.11, and connecting to an engine fails the test."""
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    for name, value in sandbox.environment().items():
+    for name, value in sandbox.create_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     ask.upload("fresh", b"never loaded")
-    return sandbox.datasets()["v5.2/live.parquet"]
+    return sandbox.publish_datasets()["v5.2/live.parquet"]
 
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -34,7 +34,7 @@ def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return code, command.read_output(capsys)[1]
 
 
-def test_files_that_are_not_there_or_no_parquet(
+def test_files_that_are_missing_or_not_parquet(
     live: Path, sandbox: server.Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")
@@ -53,7 +53,7 @@ def test_files_that_are_not_there_or_no_parquet(
     assert len(list(sandbox.requests)) == before
 
 
-def test_a_look_alike_of_another_python_is_refused(
+def test_a_stand_in_of_another_python_is_refused(
     live: Path, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for python in ("3.13", "newest"):

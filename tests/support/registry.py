@@ -1,4 +1,4 @@
-"""The loopback registry of ``builder.sandbox``, with the stand-in image that the tests publish in it."""
+"""Publish a stand-in image in the registry of ``builder.sandbox``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ __all__ = ["publish", "push", "start"]
 
 
 def publish(engine: protocol.Engine, reference: str, *, release: int) -> str:
-    """Push the 3.11 stand-in image as if it were the runner, without its labels; return its reference by digest."""
+    """Push the stand-in image of Python 3.11 as if it were the runner image; return the reference by digest.
+
+    ``release`` is added as a label, so that two releases have different digests.
+    """
     image = stand_in.find_or_build(engine, "3.11", progress.Silent())
     return registry.publish(image.tag, reference, release=str(release))

@@ -1,4 +1,4 @@
-"""A proxy in front of a real registry that asks for a token, as public registries do: 401, a realm, a bearer token."""
+"""Run a proxy that requires a token in front of a registry, as public registries do: 401, a realm, a bearer token."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 
 class TokenProxy:
-    """A proxy in front of a registry that requires a token, and the requests that it received.
+    """A running proxy, its settings and its requests.
 
     Attributes:
         address: Host and port.
-        realm: The URL of the token server in the challenge; empty: the proxy's own.
-        login: ``user:password`` that the token server requires; empty: no login.
-        token_key: The key of the token in the token server's response.
-        requests: Path and Authorization header of each request.
-        extra_challenge: A challenge that is sent before the proxy's own.
-        joins_challenges: Whether both are in one header.
-        busy_responses: How many requests are answered with 429 first.
-        retry_after: The Retry-After header of these.
+        realm: The URL that issues tokens; empty for the proxy's own.
+        login: ``user:password`` that the realm requires; empty for no login.
+        token_key: The JSON key of the token in the realm's response.
+        token: The token that the proxy accepts.
+        requests: The path and the Authorization header of each request.
+        extra_challenge: A challenge to send before the proxy's own.
+        joins_challenges: Whether to send both challenges in one header.
+        busy_responses: How many requests get a 429 first.
+        retry_after: The Retry-After header of a 429.
     """
 
     def __init__(self, port: int) -> None:
@@ -45,14 +46,14 @@ class TokenProxy:
         self.retry_after = "1"
 
     def list_challenges(self, challenge: str) -> list[str]:
-        """Return the headers that ask for a token or a login."""
-        offered = [self.extra_challenge, challenge] if self.extra_challenge else [challenge]
-        return [", ".join(offered)] if self.joins_challenges else offered
+        """Return the values of the WWW-Authenticate headers."""
+        challenges = [self.extra_challenge, challenge] if self.extra_challenge else [challenge]
+        return [", ".join(challenges)] if self.joins_challenges else challenges
 
 
 @contextlib.contextmanager
 def start(registry: str) -> Iterator[TokenProxy]:
-    """Stand in front of a registry (its host and port)."""
+    """Run a proxy for ``registry`` (host and port)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -60,40 +61,38 @@ def start(registry: str) -> Iterator[TokenProxy]:
             proxy.requests.append((self.path, authorization))
             if proxy.busy_responses:
                 proxy.busy_responses -= 1
-                self._answer(429, {"Retry-After": proxy.retry_after}, b"")
+                self._respond(429, {"Retry-After": proxy.retry_after}, b"")
             elif self.path.startswith("/token?"):
-                self._token(authorization)
+                self._send_token(authorization)
             elif authorization != f"Bearer {proxy.token}":
                 repository = self.path.removeprefix("/v2/").partition("/manifests/")[0]
                 realm = proxy.realm or f"http://{proxy.address}/token"
                 challenge = f'Bearer realm="{realm}",service="the proxy",scope="repository:{repository}:pull"'
-                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', proxy.list_challenges(challenge))
+                self._respond(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', proxy.list_challenges(challenge))
             else:
-                self._pass_on()
+                self._forward()
 
-        def _token(self, authorization: str) -> None:
-            requests = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        def _send_token(self, authorization: str) -> None:
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
             expected = f"Basic {base64.b64encode(proxy.login.encode()).decode()}" if proxy.login else ""
             good = (
-                authorization == expected
-                and requests["service"] == ["the proxy"]
-                and requests["scope"][0].endswith(":pull")
+                authorization == expected and query["service"] == ["the proxy"] and query["scope"][0].endswith(":pull")
             )
-            self._answer(200 if good else 401, {}, json.dumps({proxy.token_key: proxy.token} if good else {}).encode())
+            self._respond(200 if good else 401, {}, json.dumps({proxy.token_key: proxy.token} if good else {}).encode())
 
-        def _pass_on(self) -> None:
+        def _forward(self) -> None:
             connection = http.client.HTTPConnection(registry, timeout=30)
             connection.request("GET", self.path, headers={"Accept": self.headers.get("Accept", "")})
-            answer = connection.getresponse()
-            kept = {name: value for name, value in answer.getheaders() if name.lower() == "docker-content-digest"}
-            self._answer(answer.status, kept, answer.read())
+            response = connection.getresponse()
+            headers = {name: value for name, value in response.getheaders() if name.lower() == "docker-content-digest"}
+            self._respond(response.status, headers, response.read())
             connection.close()
 
-        def _answer(self, code: int, headers: Mapping[str, str], body: bytes, challenges: Sequence[str] = ()) -> None:
+        def _respond(self, code: int, headers: Mapping[str, str], body: bytes, challenges: Sequence[str] = ()) -> None:
             self.send_response(code)
             for name, value in [
                 *headers.items(),
-                *(("WWW-Authenticate", item) for item in challenges),
+                *(("WWW-Authenticate", challenge) for challenge in challenges),
                 ("Content-Length", str(len(body))),
             ]:
                 self.send_header(name, value)
