@@ -29,6 +29,7 @@ def create() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="numerai-tryout-", ignore_cleanup_errors=True) as name:
         config = Path(name).resolve() / "configs" / "tryout.yaml"
         shutil.copytree(EXAMPLE.parent / "bundles" / "mlp", config.parent / "bundles" / "mlp")
+        # Edited as text, because loading and dumping the YAML would lose its comments.
         text = re.sub(r"^name: .*", "name: tryout", EXAMPLE.read_text(), flags=re.MULTILINE)
         text = re.sub(r"^  ref: .*(\n  #.*)*\n  stand_in: .*", "  ref: default", text, flags=re.MULTILINE)
         text = re.sub(r"^upload:\n(  .*\n?)*", "", text, flags=re.MULTILINE)

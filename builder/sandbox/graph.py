@@ -35,7 +35,10 @@ class GraphQLRequest:
 
 
 class StringsForIds(positions.VariablesInAllowedPositionRule):
-    """Checks that variables match their arguments' types, but allows a ``String`` for an ``ID``."""
+    """Checks that variables match their arguments' types, but allows a ``String`` for an ``ID``.
+
+    The rule without that exception: https://spec.graphql.org/draft/#sec-All-Variable-Usages-are-Allowed
+    """
 
     def leave_operation_definition(self, operation: graphql.OperationDefinitionNode, *_args: Any) -> None:
         """Check the variables of an operation.
@@ -104,7 +107,10 @@ def parse_request(body: Any) -> GraphQLRequest:
 def execute(
     schema: graphql.GraphQLSchema, request: GraphQLRequest, context: resolvers.Context
 ) -> tuple[int, dict[str, Any]]:
-    """Execute a request; return the HTTP status and the JSON of the response."""
+    """Execute a request; return the HTTP status and the JSON of the response.
+
+    An error of a resolver that is not a refusal is an internal error of the sandbox, and is raised.
+    """
     try:
         document = graphql.parse(request.text)
     except graphql.GraphQLSyntaxError as syntax_error:
@@ -123,7 +129,7 @@ def execute(
         return context.state.refusal_status, format_detail(_NOT_AUTHENTICATED)
     for error in result.errors or ():
         if error.original_error is not None and not isinstance(error.original_error, resolvers.RefusedError):
-            raise error.original_error  # an internal error of the sandbox, not the client's
+            raise error.original_error
     if result.errors:
         return 200, {"data": result.data, "errors": [_format_error(error) for error in result.errors]}
     return 200, {"data": result.data}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
 _DEFAULT_BENCHMARK = "v52_lgbm_ender20"
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
-_UNAVAILABLE_EVERY = 50  # every 50th feature is constantly 2
+_UNAVAILABLE_EVERY = 50  # every 50th feature is constantly 2, as one that is not available in a live round
 
 
 class LiveData:

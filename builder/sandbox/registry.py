@@ -4,8 +4,8 @@ Pushing a stand-in image takes the engine half a minute, most of it for compress
 all registries share their layers in the user's cache folder; tags and manifests belong to one registry and are removed
 with it. The cache folder ``numerai-sandbox-registry`` can be removed while no registry runs.
 
-with registry.start() as address:
-    by_digest = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
+    with registry.start() as address:
+        ref = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true
 http: {{addr: "127.0.0.1:{port}"}}
 """
 _START_SECONDS = 30
+# The registry's storage: blobs/ has the bytes of all layers, repositories/ says which repository has which of them.
 _REPOSITORIES = ("docker", "registry", "v2", "repositories")
 _running: dict[str, Path] = {}
 """The repositories folder of each registry that this process started, by address."""
@@ -212,6 +213,7 @@ def _copy_links(source: Path, target: Path) -> None:
         path = target / link.relative_to(source)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Written to the side and renamed, because a registry may be reading this folder.
             part = path.with_name(f"{secrets.token_hex(4)}.part")
             part.write_bytes(link.read_bytes())
             part.replace(path)

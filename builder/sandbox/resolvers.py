@@ -37,7 +37,7 @@ class UnauthenticatedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The token of a context, and everything that resolvers use."""
+    """The token of a request, and everything that resolvers use."""
 
     state: sandbox_state.State
     storage: Storage
@@ -195,7 +195,7 @@ def resolve_rounds(
     context: Context, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
 ) -> Any:
     tournament = tournament or sandbox_state.CLASSIC
-    if number == 0:
+    if number == 0:  # the API's number for the current round
         current = context.state.get_current_round(tournament)
         return [views.serialize_round(current)] if current else []
     matching = [
@@ -253,6 +253,7 @@ def create_upload(
     )
     context.state.pickles[pickle.id] = pickle
     context.runs.start(pickle, kind="upload", validates=True)
+    # A scripted run has ended here, but the response must be that of an API which is still validating.
     return views.serialize_pickle(context.state, pickle, status=context.state.words.pending)
 
 

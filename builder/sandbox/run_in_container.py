@@ -111,7 +111,8 @@ class ContainerRunner:
             try:
                 api.wait(container, timeout=self._limits.seconds)
             except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
-                timed_out = True  # the SDK raises either of them, depending on where the timeout happens
+                # The SDK does not wrap the errors of a timeout: https://github.com/docker/docker-py/issues/933
+                timed_out = True
                 api.kill(container)
             state = api.inspect_container(container)["State"]
             log = api.logs(container, tail=400).decode("utf-8", "replace").splitlines()
@@ -163,7 +164,8 @@ def _to_outcome(result: _ContainerResult, limits: RunLimits) -> runs.Outcome:
     lines = result.log[: result.log.index(_HELP_RULE)] if _HELP_RULE in result.log else result.log
     reason = next((line for line in reversed(lines) if _ERROR.search(line)), "")
     has_csv = any(name.endswith(".csv") for name in result.files)
-    # A thread of pyarrow sometimes aborts the process at exit, after the predictions were written.
+    # A thread of pyarrow sometimes aborts the process at exit, after the predictions were written:
+    # https://github.com/apache/arrow/issues/34314
     if has_csv and (result.code == 0 or (result.code in _ABORTED and not reason)):
         return runs.Outcome(succeeded=True, logs=result.log)
     if result.code == 0:
@@ -212,4 +214,4 @@ def _create_tar(files: dict[str, Path]) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK):
                 yield chunk
         yield b"\0" * (-entry.size % tarfile.BLOCKSIZE)
-    yield b"\0" * 2 * tarfile.BLOCKSIZE
+    yield b"\0" * 2 * tarfile.BLOCKSIZE  # the end of a tar archive

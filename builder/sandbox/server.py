@@ -128,6 +128,7 @@ def start(
         try:
             yield sandbox
         finally:
+            # Stalled requests and runs have to end first: shutting down the server waits for their threads.
             sandbox.faults.close()
             sandbox.runs.close()
             listener.shutdown()
@@ -144,7 +145,7 @@ class _ConnectionReset(Exception):  # noqa: N818 - not an error: it only leaves 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = False  # so that server_close() waits for the handlers
-    request_queue_size = 64
+    request_queue_size = 64  # the default, 5, is too small for tests with many clients
 
     def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -347,7 +348,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 sent_md5.update(chunk)
                 if received < stored_length:
                     file.write(chunk[: stored_length - received])
-                    if stored_length != length:
+                    if stored_length != length:  # if they are equal, so are the MD5s, and one is enough
                         stored_md5.update(chunk[: stored_length - received])
                 received += count
                 self.sandbox.requests.update(self.record, bytes_read=received)

@@ -31,7 +31,8 @@ def create_words_of_public_logs() -> StatusWords:
 
 
 def create_words_of_other_clients() -> StatusWords:
-    """Return the words used by other projects' code and by the documentation, in upper and lower case."""
+    """Return the words used by other projects' code and by the documentation."""
+    # Upper and lower case are mixed on purpose: nothing says which one the API uses, so clients must accept both.
     return StatusWords(
         pending="PENDING",
         running="running",

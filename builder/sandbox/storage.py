@@ -1,7 +1,8 @@
 """Imitate S3's presigned URLs: a URL allows one method on one key until it expires.
 
 The signature covers the method, the key, the expiry and an empty content type, so a client that sends a Content-Type
-is refused, as by the real storage. Refusals are XML with S3's error codes.
+is refused, as by the real storage. Refusals are XML with S3's error codes:
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Storage:
 
     def get_path(self, key: str) -> Path:
         """Return the path of an object, whether or not it exists."""
+        # Hashed, because a key may contain slashes and characters that a file name cannot have.
         name = hashlib.sha256(key.encode()).hexdigest()
         return self._published.get(key) or Path(self._folder.name) / name
 

@@ -104,7 +104,7 @@ def write_artifact(project: Path, engine: FakeEngine) -> artifact.Artifact:
     folder = project / "dist" / "small"
     resolved = image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent())
     base = manifests.create_manifest(b"pickle")
-    written = dataclasses.replace(
+    data = dataclasses.replace(
         base,
         name="small",
         tool=manifest.Tool(version="0", inside=render.hash_entries(render.list_inside_files())),
@@ -123,7 +123,7 @@ def write_artifact(project: Path, engine: FakeEngine) -> artifact.Artifact:
         ),
     )
     (folder / artifact.PICKLE).write_bytes(b"pickle")
-    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(written))
+    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(data))
     artifact.write_fingerprint(folder)
     return artifact.load(folder)
 

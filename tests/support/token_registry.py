@@ -1,4 +1,7 @@
-"""Run a proxy that requires a token in front of a registry, as public registries do: 401, a realm, a bearer token."""
+"""Run a proxy that requires a token in front of a registry, as public registries do: 401, a realm, a bearer token.
+
+The protocol: https://distribution.github.io/distribution/spec/auth/token
+"""
 
 from __future__ import annotations
 
