@@ -66,4 +66,4 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     )
     findings.print_findings(result)
     if said.image.kind != "exact":
-        print(image_kinds.warning(said.image.kind, result.folder))
+        print(image_kinds.format_warning(said.image.kind, result.folder))

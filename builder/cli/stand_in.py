@@ -27,5 +27,5 @@ def run(
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:
         print(f"{made.tag}  (spec {made.spec}, {filesize.decimal(made.image.size)})")
-        print(image_kinds.warning("stand_in"))
+        print(image_kinds.format_warning("stand_in"))
     return 0

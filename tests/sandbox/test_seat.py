@@ -680,11 +680,11 @@ def test_download_compares_the_hash_with_the_name_and_the_manifests(seat: Seat, 
     assert (tmp_path / "got.pkl").read_bytes() == CONTENT
     assert f"the digits in its name: {DIGITS}" in out
     assert "DIFFERS" not in out
-    assert "made here: dist/mlp/manifest.json" in out
+    assert "built here: dist/mlp/manifest.json" in out
     record = list(seat.sandbox.requests)[-1]
     assert (record.method, record.had_token) == ("GET", False)
     code, _, err = seat("download", uploaded, "--to", "got.pkl")
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_download_of_other_bytes_than_are_on_record_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
@@ -702,8 +702,11 @@ def test_twelve_digits_of_somebody_elses_are_no_finding(seat: Seat, failed: str)
     pickle.filename = "model-202401011234.pkl"
     seat.sandbox.storage.path(runs.key(pickle.filename)).write_bytes(CONTENT)
     out = seat.good("download", "staked", "--to", "got.pkl")
-    assert "note    202401011234 in its name is not of this hash, and nothing here says that it should be" in out
-    assert "nothing is on record here to compare it with" in out
+    assert (
+        "note    202401011234 in its name is not the start of this hash, and may be something else, such as a date"
+        in out
+    )
+    assert "no recorded hash to compare it with" in out
     assert seat.data("download", "staked", "--to", "again.pkl")["compared"][0]["equal"] is None
 
 
