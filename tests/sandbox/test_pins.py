@@ -101,7 +101,7 @@ def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
     registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_13", digest)
     lines = look()
     assert (lines["image"]["good"], lines["pin"]["good"]) == (False, False)
-    assert "no longer has what is pinned" in lines["image"]["text"]
+    assert "no longer has the pinned digest" in lines["image"]["text"]
 
 
 def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone(
