@@ -1,4 +1,4 @@
-"""Connects a command to the tournament: asks for a token where none is set."""
+"""Connects a command to the tournament: asks for a token if none is set."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def connect(
     progress: Progress, *, root: Path | None = None
 ) -> contextlib.AbstractContextManager[tournament.Tournament]:
-    """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
+    """Connect to the tournament's API with a token: the configured one, or one typed at the terminal.
 
     Args:
-        progress: Receives a note when a request is repeated.
-        root: The folder that holds ``configs/`` and may hold ``.env``.
+        progress: Shows each retry of a request.
+        root: The folder of ``configs/`` and of ``.env``, if there is one.
 
     Raises:
-        errors.TokenError: No token is set, and none was typed.
+        errors.TokenError: No token is configured, and none was typed.
         errors.UsageError: A setting is invalid.
     """
     return session.connect(progress, root=root, ask_token=_ask_for_token)

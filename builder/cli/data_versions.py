@@ -15,28 +15,19 @@ if TYPE_CHECKING:
 
 
 def run(*, json_wanted: Json = False) -> int:
-    """List the data versions; takes no token."""
+    """List the data versions; works without a token."""
     with terminal.progress() as progress, session.connect(progress) as api:
         versions = api.list_data_versions()
     if json_wanted:
-        print(
-            json.dumps({"format": 1, "data_versions": [dataclasses.asdict(data_version) for data_version in versions]})
-        )
+        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(version) for version in versions]}))
     elif versions:
-        rows = [
-            (data_version.version, data_version.name, _marks(data_version), data_version.id)
-            for data_version in versions
-        ]
+        rows = [(version.version, version.name, _format_marks(version), version.id) for version in versions]
         terminal.print_list(("version", "name", "", "id"), rows)
     else:
-        print("the API names no data version; run it again later")
+        print("the API listed no data versions; try again later")
     return 0
 
 
-def _marks(data_version: tournament.DataVersion) -> str:
-    marks = {
-        "default": data_version.default,
-        "deprecated": data_version.deprecated,
-        "experimental": data_version.experimental,
-    }
+def _format_marks(version: tournament.DataVersion) -> str:
+    marks = {"default": version.default, "deprecated": version.deprecated, "experimental": version.experimental}
     return ", ".join(name for name, is_so in marks.items() if is_so)

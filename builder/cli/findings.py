@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from builder.build import artifact
 
 
-def print_findings(built: artifact.Artifact) -> None:
-    """Print the findings of a build; nothing where there are none."""
-    findings = built.manifest.pickle.findings
+def print_findings(build: artifact.Artifact) -> None:
+    """Print the findings of a build, if there are any."""
+    findings = build.manifest.pickle.findings
     if findings:
-        again = commands.suggest("verify", built.folder)
+        again = commands.suggest("verify", build.folder)
         print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
     for finding in findings:
         print(f"  {finding.file}:{finding.line}: {finding.text}")

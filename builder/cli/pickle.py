@@ -67,4 +67,4 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     )
     findings.print_findings(result)
     if manifest.image.kind != "exact":
-        print(image_kinds.warning(manifest.image.kind, result.folder))
+        print(image_kinds.format_warning(manifest.image.kind, result.folder))

@@ -27,5 +27,5 @@ def run(
         print(json.dumps({"format": 1, "tag": image.tag, "spec": image.spec, "python": image.python}))
     else:
         print(f"{image.tag}  (spec {image.spec}, {filesize.decimal(image.image.size)})")
-        print(image_kinds.warning("stand_in"))
+        print(image_kinds.format_warning("stand_in"))
     return 0

@@ -185,7 +185,7 @@ def _agree(
 ) -> _Follows:
     """Have a run confirmed, again if more follows from it by the time of the answer; return what was agreed to."""
     while True:
-        stakes = confirmation.about_stakes(follows.slots, confirmation.about_a_run(follows.open_round))
+        stakes = confirmation.format_stakes(follows.slots, confirmation.format_run(follows.open_round))
         question = f"Run {listing.pickle_line(follows.pickle)} now?"
         confirmation.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
         now = follows if yes else _look_ahead(api, follows.pickle, slot)

@@ -179,10 +179,10 @@ def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
     if yes:
         return
     webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
-    a_run = confirmation.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
+    a_run = confirmation.format_run(plan.round.number if plan.runs_now and plan.round else None)
     own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
-    stakes = confirmation.about_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
-    confirmation.ask_in_full([*webhook, *stakes, *confirmation.about_stakes(others, a_run)])
+    stakes = confirmation.format_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
+    confirmation.ask_in_full([*webhook, *stakes, *confirmation.format_stakes(others, a_run)])
 
 
 def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:

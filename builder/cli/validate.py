@@ -87,4 +87,4 @@ def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
         print("last output of the entry point:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
-        print(image_kinds.warning("stand_in", task.artifact.folder))
+        print(image_kinds.format_warning("stand_in", task.artifact.folder))

@@ -705,11 +705,11 @@ def test_download_compares_the_hash_with_the_name_and_the_manifests(
     assert (tmp_path / "got.pkl").read_bytes() == CONTENT
     assert f"the digits in its name: {DIGITS}" in out
     assert "DIFFERS" not in out
-    assert "made here: dist/mlp/manifest.json" in out
+    assert "built here: dist/mlp/manifest.json" in out
     record = list(cli.sandbox.requests)[-1]
     assert (record.method, record.had_token) == ("GET", False)
     code, _, err = cli("download", uploaded, "--to", "got.pkl")
-    assert (code, "is there already" in err) == (2, True)
+    assert (code, "already exists" in err) == (2, True)
 
 
 def test_download_of_bytes_that_differ_from_the_records_is_a_finding(
@@ -729,14 +729,17 @@ def test_twelve_digits_in_a_name_of_another_tool_are_not_a_finding(cli: CommandL
     pickle.filename = "model-202401011234.pkl"
     cli.sandbox.storage.get_path(runs.get_key(pickle.filename)).write_bytes(CONTENT)
     out = cli.good("download", "staked", "--to", "got.pkl")
-    assert "note    202401011234 in its name is not of this hash, and nothing here says that it should be" in out
-    assert "nothing is on record here to compare it with" in out
+    assert (
+        "note    202401011234 in its name is not the start of this hash, and may be something else, such as a date"
+        in out
+    )
+    assert "no recorded hash to compare it with" in out
     assert cli.data("download", "staked", "--to", "again.pkl")["compared"][0]["equal"] is None
 
 
 def test_a_target_that_cannot_be_written_is_reported(cli: CommandLine, uploaded: str) -> None:
     code, _, err = cli("download", uploaded, "--to", "/proc/x.pkl")
-    assert (code, "/proc/x.pkl: cannot be written (" in err, "--to" in err) == (2, True, True)
+    assert (code, "/proc/x.pkl: cannot be written: " in err, "--to" in err) == (2, True, True)
 
 
 def test_download_without_the_scope_or_the_bytes_leaves_no_file(

@@ -105,7 +105,7 @@ def test_doctor_reports_whether_the_pinned_image_is_still_available(
     registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_13", digest)
     lines = look()
     assert (lines["image"]["good"], lines["pin"]["good"]) == (False, False)
-    assert "no longer has what is pinned" in lines["image"]["text"]
+    assert "no longer has the pinned digest" in lines["image"]["text"]
 
 
 def test_the_commands_that_make_sandbox_suggests_do_not_change_the_lock_file(

@@ -124,7 +124,7 @@ def test_a_build_that_fails_leaves_the_old_pickle_and_nothing_else(
 
 def test_an_engine_is_asked_in_json_too(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("engine") == 0
-    assert read_output(capsys)[0] == "an engine answers: version 0, API 1.41, linux/amd64\n"
+    assert read_output(capsys)[0] == "the engine is running: version 0, API 1.41, linux/amd64\n"
     assert call("engine", "--json") == 0
     assert json.loads(read_output(capsys)[0]) == {"format": 1, "version": "0", "api": "1.41", "platform": "linux/amd64"}
 

@@ -326,7 +326,7 @@ def test_an_empty_bundle_option_is_refused(root: Path, monkeypatch: pytest.Monke
     write.write(root / "here", bundles.make_bundle())
     monkeypatch.chdir(root / "here")
     assert call("init", "--from", "", "--root", str(root)) == 2
-    assert "no bundle is named; name one with --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
+    assert "no bundle given; pass --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
     assert not (root / "configs").exists()
 
 
