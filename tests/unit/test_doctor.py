@@ -131,7 +131,7 @@ def test_a_token_is_judged_by_its_scopes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "good", "said"),
+    ("ahead", "good", "message"),
     [(0.4, True, "within"), (-59.0, True, "within"), (900.0, False, "900 s ahead of"), (-900.0, False, "900 s behind")],
 )
 def test_the_clock(ahead: float, good: bool, message: str) -> None:  # noqa: FBT001

@@ -20,22 +20,26 @@ PLAIN = st.recursive(
 
 
 @pytest.mark.parametrize(
-    ("text", "path", "said"),
+    ("text", "path", "message"),
     [
         (b'{"a": {"b": 1, "b": 2}}', ("a", "b"), "duplicate key; leave one of them"),
         (b'{"a": [0, NaN]}', ("a", 1), "NaN is not a finite number; expected a number"),
         (b'{"a": -Infinity}', ("a",), "-Infinity is not a finite number; expected a number"),
         (b'{"a": 1e999}', ("a",), "1e999 is not a finite number; expected a number"),
         (b'{"a": ' + b"1" * 9_000 + b"}", ("a",), "11111111111111111... is not a finite number; expected a number"),
-        (b'{"a": "\\ud800"}', ("a",), "the text has half a surrogate pair; expected text"),
-        (b'{"\\ud800": 1}', (), 'the key "\\ud800" is invalid: the text has half a surrogate pair; expected text'),
+        (b'{"a": "\\ud800"}', ("a",), "the text contains a lone surrogate; expected valid Unicode"),
+        (
+            b'{"\\ud800": 1}',
+            (),
+            'the key "\\ud800" is invalid: the text contains a lone surrogate; expected valid Unicode',
+        ),
         (b"[1]", (), "the file does not hold an object; expected {...}"),
         (b"", (), "line 1, column 1: not valid JSON (Expecting value); write the file again"),
         (b'{"a": 1,\n"b"}', (), "line 2, column 4: not valid JSON (Expecting ':' delimiter); write the file again"),
         (b'{"a": "\xff"}', (), "byte 8 is not UTF-8; expected JSON in UTF-8"),
         (b"\xef\xbb\xbf{}", (), "starts with a byte order mark; expected plain UTF-8"),
-        (b"[" * 100_000, (), "lists and objects nest deeper than 64; this is not a file of this tool"),
-        (b'{"a":' * 100_000, (), "lists and objects nest deeper than 64; this is not a file of this tool"),
+        (b"[" * 100_000, (), "lists and objects nest deeper than 64; this file was not written by this tool"),
+        (b'{"a":' * 100_000, (), "lists and objects nest deeper than 64; this file was not written by this tool"),
     ],
 )
 def test_refused_with_its_key_path(text: bytes, path: schema.KeyPath, message: str) -> None:

@@ -19,7 +19,7 @@ FOLDERS = [
     (paths.cache_folder, "XDG_CACHE_HOME", ".cache", "Library/Caches"),
     (paths.state_folder, "XDG_STATE_HOME", ".local/state", "Library/Application Support"),
 ]
-each = pytest.mark.parametrize("place", FOLDERS)
+each_folder = pytest.mark.parametrize("case", FOLDERS)
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@each
+@each_folder
 def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
-    home: Path, monkeypatch: pytest.MonkeyPatch, index: tuple[Callable[[], Path], str, str, str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
-    folder, variable, linux, mac = index
+    folder, variable, linux, mac = case
     monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     assert folder() == home / linux / "numerai-builder"
     monkeypatch.setenv(variable, str(home / "set"))
@@ -45,11 +45,11 @@ def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
     assert not (home / mac).exists()
 
 
-@each
+@each_folder
 def test_what_was_kept_elsewhere_on_macos_is_moved_once(
-    home: Path, monkeypatch: pytest.MonkeyPatch, index: tuple[Callable[[], Path], str, str, str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
-    folder, variable, linux, mac = index
+    folder, variable, linux, mac = case
     monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     (folder() / "kept").write_text("before")
     monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)

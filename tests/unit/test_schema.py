@@ -99,7 +99,7 @@ def test_good_data_of_every_sort() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("data", "message"),
     [
         ({"title": 3}, "title: 3 is invalid; expected text of letters a-z"),
         ({"title": "A"}, 'title: "A" is invalid; expected text of letters a-z'),
@@ -145,8 +145,8 @@ def test_good_data_of_every_sort() -> None:
         ),
     ],
 )
-def test_bad_data_is_refused_in_these_words(given_: dict[str, object], message: str) -> None:
-    assert texts_of({"title": "abc", **given_}) == [message]
+def test_bad_data_is_refused_in_these_words(data: dict[str, object], message: str) -> None:
+    assert texts_of({"title": "abc", **data}) == [message]
 
 
 def test_all_faults_come_at_once() -> None:
@@ -170,11 +170,11 @@ def test_long_text_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"sizes": {"a": b"x"}}, "sizes/a: the type builtins.bytes is invalid"),
         ({"extra": [10**500]}, "extra/0: a huge number is invalid"),
-        ({"title": "a\ud800"}, "title: the text has half a surrogate pair"),
+        ({"title": "a\ud800"}, "title: the text contains a lone surrogate"),
         ({"extra": {"\ud800": 1}}, 'extra: the key "\\ud800" is invalid'),
         ({3: 1}, ": the key 3 is invalid"),
     ],

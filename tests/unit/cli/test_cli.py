@@ -574,7 +574,7 @@ os.execv(sys.executable, [sys.executable, "-m", "builder", *sys.argv[2:]])
 
 
 @pytest.mark.parametrize(
-    ("number", "arguments", "code", "said"),
+    ("number", "arguments", "code", "message"),
     [
         (0, ("query", "-"), 2, "error: the query: line 1, column 1"),
         (1, ("render", "configs/small.yaml"), 0, ""),
