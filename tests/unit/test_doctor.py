@@ -1,4 +1,4 @@
-"""What ``make doctor`` says of each thing, and that it says how to mend it."""
+"""The checks of ``make doctor``: their verdicts, and a fix for each that fails."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
 FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
 ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
-ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-PIN = lockfile.create_pin(ONE, day="2026-03-01")
+DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+PIN = lockfile.create_pin(DIGEST, day="2026-03-01")
 CONFIG = clones.ROOT / "configs" / "other.yaml"
-IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None, config=CONFIG)
+IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=DIGEST, silence="", stand_in=None, config=CONFIG)
 TOKEN = tournament.TokenInfo(
     username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
 )
 OFFER = accounts.make_image("1")
 
 
-def verdicts(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
+def get_verdicts(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
     for line in lines:
         assert bool(line.fix) is (line.good is False), line
     return {line.name: line.good for line in lines}
 
 
-def engine_with(**changes: Any) -> list[doctor.DoctorCheck]:
+def judge_engine_with(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_engine(dataclasses.replace(ENGINE, **changes))
 
 
-def image_with(**changes: Any) -> list[doctor.DoctorCheck]:
+def judge_image_with(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_image(dataclasses.replace(IMAGE, **changes), TODAY)
 
 
-def test_an_engine_with_room_is_good() -> None:
-    assert verdicts(engine_with()) == {"engine": True, "disk": True, "memory": True, "platform": True}
+def test_an_engine_with_enough_resources_is_good() -> None:
+    assert get_verdicts(judge_engine_with()) == {"engine": True, "disk": True, "memory": True, "platform": True}
 
 
 def test_no_engine_is_one_line() -> None:
@@ -55,76 +55,76 @@ def test_no_engine_is_one_line() -> None:
     assert (line.good, line.text, line.fix) == (False, "DOCKER_HOST=x: one; two", "choose another")
 
 
-def test_what_an_engine_is_missing_is_reported() -> None:
-    assert verdicts(engine_with(free=10**9))["disk"] is False
-    assert verdicts(engine_with(free=None))["disk"] is None
-    assert verdicts(engine_with(memory=2 << 30))["memory"] is False
+def test_missing_resources_of_an_engine_are_reported() -> None:
+    assert get_verdicts(judge_engine_with(free=10**9))["disk"] is False
+    assert get_verdicts(judge_engine_with(free=None))["disk"] is None
+    assert get_verdicts(judge_engine_with(memory=2 << 30))["memory"] is False
     arm = dataclasses.replace(FACTS, platform="linux/arm64")
-    assert verdicts(engine_with(facts=arm))["platform"] is None
+    assert get_verdicts(judge_engine_with(facts=arm))["platform"] is None
 
 
 def test_the_age_of_a_pin_is_printed() -> None:
-    lines = image_with()
-    assert verdicts(lines) == {"image": True, "pin": True}
+    lines = judge_image_with()
+    assert get_verdicts(lines) == {"image": True, "pin": True}
     assert "pinned 9 days ago" in lines[1].text
-    assert "pinned today" in image_with(pin=lockfile.create_pin(ONE, day="2026-03-10"))[1].text
-    assert "long ago" in image_with(pin=lockfile.create_pin(ONE, day="2025-03-10"))[1].text
+    assert "pinned today" in judge_image_with(pin=lockfile.create_pin(DIGEST, day="2026-03-10"))[1].text
+    assert "long ago" in judge_image_with(pin=lockfile.create_pin(DIGEST, day="2025-03-10"))[1].text
 
 
-def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:
-    assert verdicts(image_with(at_registry=TWO)) == {"image": True, "pin": False}
-    assert verdicts(image_with(at_registry=None, silence="no route")) == {"image": True, "pin": True}
+def test_a_moved_tag_must_be_pinned_again() -> None:
+    assert get_verdicts(judge_image_with(at_registry=MOVED)) == {"image": True, "pin": False}
+    assert get_verdicts(judge_image_with(at_registry=None, silence="no route")) == {"image": True, "pin": True}
 
 
-def test_what_is_pinned_is_what_is_to_be_had() -> None:
-    moved: dict[str, Any] = {"here": False, "at_registry": TWO}
-    lines = image_with(**moved, pinned_there=False)
-    assert verdicts(lines) == {"image": False, "pin": False}
+def test_the_pinned_image_must_be_available() -> None:
+    moved: dict[str, Any] = {"here": False, "at_registry": MOVED}
+    lines = judge_image_with(**moved, pinned_there=False)
+    assert get_verdicts(lines) == {"image": False, "pin": False}
     assert ("no longer has what is pinned" in lines[0].text, lines[0].fix) == (
         True,
         "make pin, then make pickle CONFIG=configs/other.yaml",
     )
-    assert verdicts(image_with(**moved, pinned_there=False, stand_in="3.11"))["image"] is None
-    assert verdicts(image_with(**moved, pinned_there=True))["image"] is True
-    assert verdicts(image_with(**moved, pinned_there=None, silence="no route"))["image"] is False
+    assert get_verdicts(judge_image_with(**moved, pinned_there=False, stand_in="3.11"))["image"] is None
+    assert get_verdicts(judge_image_with(**moved, pinned_there=True))["image"] is True
+    assert get_verdicts(judge_image_with(**moved, pinned_there=None, silence="no route"))["image"] is False
     no_tag: dict[str, Any] = {"here": False, "at_registry": None, "silence": "no such tag"}
-    assert verdicts(image_with(**no_tag, pinned_there=True))["image"] is True
-    assert verdicts(image_with(**no_tag, pinned_there=False))["image"] is False
+    assert get_verdicts(judge_image_with(**no_tag, pinned_there=True))["image"] is True
+    assert get_verdicts(judge_image_with(**no_tag, pinned_there=False))["image"] is False
 
 
-def test_an_image_without_a_pin_asks_for_nothing() -> None:
-    assert verdicts(image_with(pin=None))["pin"] is None
-    assert verdicts(image_with(pin=None, ref=f"{REF}@{ONE}"))["pin"] is True
+def test_an_image_without_a_pin_is_not_a_problem() -> None:
+    assert get_verdicts(judge_image_with(pin=None))["pin"] is None
+    assert get_verdicts(judge_image_with(pin=None, ref=f"{REF}@{DIGEST}"))["pin"] is True
 
 
-def test_an_image_that_is_not_to_be_had() -> None:
+def test_an_image_that_is_not_available() -> None:
     gone = {"here": False, "at_registry": None, "silence": "no such tag"}
-    assert verdicts(image_with(**gone))["image"] is False
-    assert verdicts(image_with(**gone, stand_in="3.11"))["image"] is None
-    assert verdicts(image_with(here=False))["image"] is True
-    assert "no such tag" in image_with(**gone)[0].text
+    assert get_verdicts(judge_image_with(**gone))["image"] is False
+    assert get_verdicts(judge_image_with(**gone, stand_in="3.11"))["image"] is None
+    assert get_verdicts(judge_image_with(here=False))["image"] is True
+    assert "no such tag" in judge_image_with(**gone)[0].text
 
 
-def test_what_the_tournament_offers() -> None:
+def test_an_image_is_judged_by_the_tournaments_list() -> None:
     other = dataclasses.replace(OFFER, id="2", tag="def")
     old = dataclasses.replace(OFFER, default=False)
 
-    def offered(*images: tournament.DockerImage) -> bool | None:
+    def judge(*images: tournament.DockerImage) -> bool | None:
         line = doctor.judge_offer(REF, images, "ghcr.io/numerai")
         assert bool(line.fix) is (line.good is False), line
         return line.good
 
-    assert offered(OFFER) is True
-    assert offered(old, other) is None
-    assert offered(dataclasses.replace(old, deprecated=True), other) is False
-    assert offered(other) is False
+    assert judge(OFFER) is True
+    assert judge(old, other) is None
+    assert judge(dataclasses.replace(old, deprecated=True), other) is False
+    assert judge(other) is False
 
 
 def test_a_token_is_judged_by_its_scopes() -> None:
     assert doctor.judge_token(TOKEN, "the environment").good is True
-    reads = dataclasses.replace(TOKEN, scopes=())
-    assert tournament.UPLOAD_SCOPE in doctor.judge_token(reads, "").text
-    assert doctor.judge_token(reads, "").good is False
+    token = dataclasses.replace(TOKEN, scopes=())
+    assert tournament.UPLOAD_SCOPE in doctor.judge_token(token, "").text
+    assert doctor.judge_token(token, "").good is False
     uploads = doctor.judge_token(dataclasses.replace(TOKEN, scopes=(tournament.UPLOAD_SCOPE,)), "")
     assert (uploads.good, tournament.DOWNLOAD_SCOPE in uploads.text) == (True, True)
     assert doctor.judge_token(None, "").good is False

@@ -1,4 +1,4 @@
-"""Where the cache and the state lie, and that what an earlier version kept elsewhere is found."""
+"""The cache and state folders, and the migration of those of an earlier version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @each_folder
-def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
+def test_a_folder_follows_the_system_and_its_variable(
     home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
     folder, variable, linux, mac = case
@@ -46,7 +46,7 @@ def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
 
 
 @each_folder
-def test_what_was_kept_elsewhere_on_macos_is_moved_once(
+def test_an_earlier_folder_on_macos_is_moved_once(
     home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
     folder, variable, linux, mac = case
@@ -63,5 +63,5 @@ def test_what_was_kept_elsewhere_on_macos_is_moved_once(
     assert (folder() / "kept").read_text() == "before"
 
 
-def test_the_state_is_private() -> None:
+def test_the_state_folder_is_private() -> None:
     assert paths.state_folder().stat().st_mode & 0o777 == 0o700
