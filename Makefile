@@ -44,19 +44,19 @@ help: ## list the targets, and the variables that they take
 setup: .venv/.run ## make .venv with what the tool needs
 
 pickle: .venv/.run ## build the pickle of CONFIG in its image: dist/NAME/model.pkl
-render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
+render: .venv/.run ## write the Dockerfile of CONFIG and its build context, without an engine
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
 verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
-rollback: .venv/.run ## have a slot run again what it ran before
-pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
+rollback: .venv/.run ## assign to a slot the pickle that it ran before
+pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
-engine: .venv/.run ## find a container engine; install and start one where that is possible
+engine: .venv/.run ## find a container engine; install and start one if possible
 stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)
-sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try the tool without an account
-doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
-models: .venv/.run ## list the slots and what runs in each
-status: .venv/.run ## show all slots, what needs attention first, or one slot
+sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C, to try the tool without an account
+doctor: .venv/.run ## check the engine, the image, the API, the token and the slot, without changes
+models: .venv/.run ## list the slots and the pickle of each
+status: .venv/.run ## show the state of all slots, those that need attention first, or of one slot
 
 $(COMMANDS):
 	@sh requirements/run.sh $@ $(TAKES.$@)
@@ -75,9 +75,10 @@ fmt: .venv/.test ## format the code
 	@$(VENV)ruff format .
 	@$(VENV)ruff check --fix-only .
 
-lint: .venv/.test ## check style and the import contracts
+lint: .venv/.test ## check style, words and the import contracts
 	@$(VENV)ruff check .
 	@$(VENV)ruff format --check .
+	@$(VENV)python .ci/check_words.py
 	@$(VENV)lint-imports
 
 type: .venv/.test ## check types

@@ -48,7 +48,12 @@ def main() -> int:
     count = 0
     for name in listed.stdout.split("\0"):
         path = HERE.parent / name
-        if path.parent == HERE or not (path.suffix in _TEXT or path.name == "Makefile") or not path.is_file():
+        if (
+            path.parent == HERE
+            or path.name == "test_words.py"
+            or not (path.suffix in _TEXT or path.name == "Makefile")
+            or not path.is_file()
+        ):
             continue
         text = path.read_text(encoding="utf-8")
         for line, problem in sorted(find_problems(text, rules, python=path.suffix == ".py")):

@@ -34,7 +34,7 @@ def connect(
 def _ask_for_token() -> settings.ApiToken:
     if not terminal.is_interactive():
         raise errors.TokenError(f"the API token is missing; {settings.CREDENTIALS_HINT}")
-    terminal.tell(f"The API token is missing: {settings.CREDENTIALS_HINT}; or enter one for this command only.")
+    terminal.show(f"The API token is missing: {settings.CREDENTIALS_HINT}; or enter one for this command only.")
     public_id, secret = terminal.ask("public id:"), ""
     with contextlib.suppress(EOFError):
         secret = terminal.ask_hidden("secret key (not shown):") if public_id else ""

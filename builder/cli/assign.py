@@ -17,15 +17,15 @@ def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: 
         slots.check_usable(slot)
         pickle = slots.find_pickle(api, pickle_name)
         if slot.pickle and slot.pickle.id == pickle.id:
-            return slot_change.tell(slot, slot, json_wanted=json_wanted)
+            return slot_change.print_change(slot, slot, json_wanted=json_wanted)
         slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{listing.pickle_line(pickle)}: its validation says {sanitize(pickle.validation) or 'nothing'!r},"
                 f" and only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
-        question = f"Have {sanitize(slot.name)} run {listing.pickle_line(pickle)}?"
-        facts = slot_change.follows(slot, pickle)
+        question = f"Assign {listing.pickle_line(pickle)} to {sanitize(slot.name)}?"
+        facts = slot_change.format_effects(slot, pickle)
         confirmation.ask_about_slot(api, slot, question, facts, confirmation.NEXT_ROUNDS, yes=yes)
         now = slot_change.change(api, slot, pickle.id, progress)
-    return slot_change.tell(slot, now, json_wanted=json_wanted)
+    return slot_change.print_change(slot, now, json_wanted=json_wanted)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from builder.tournament import Slot, Tournament
 
 _NOT_CONFIRMED = "not confirmed; nothing was changed"
-NEXT_ROUNDS, NO_PICKLE = "have its next rounds run by this", "have it submit nothing by itself"
+NEXT_ROUNDS, NO_PICKLE = "run its next rounds with this pickle", "submit nothing for it"
 
 
 def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str] = ()) -> None:
@@ -31,7 +31,7 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
         errors.RefusedError: The user declined, or there is no terminal to ask at.
     """
     for line in facts:
-        terminal.tell(f"  {line}")
+        terminal.show(f"  {line}")
     if yes:
         return
     if not terminal.is_interactive():
@@ -82,7 +82,7 @@ def format_stakes(slots: Iterable[Slot], action: str) -> list[str]:
         slots: All slots that change.
         action: What each slot is asked to do, such as :data:`NEXT_ROUNDS`.
     """
-    return [f"{sanitize(slot.name)} has a stake of {sanitize(slot.stake)}, {action}?" for slot in slots if slot.stake]
+    return [f"{sanitize(slot.name)} has a stake of {sanitize(slot.stake)}: {action}?" for slot in slots if slot.stake]
 
 
 def format_run(open_round: int | None) -> str:
@@ -91,4 +91,4 @@ def format_run(open_round: int | None) -> str:
     Args:
         open_round: The number of the open round, or None.
     """
-    return f"and round {open_round} is open: have it run for that" if open_round else "have its pickle run now"
+    return f"run its pickle for round {open_round}, which is open" if open_round else "run its pickle now"

@@ -26,13 +26,13 @@ def run(
         slots.check_new_slot(api, account, name)
         facts = [
             f"account  {sanitize(account.username)}, {account.slots_summary}",
-            "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
+            "effects  creates a slot of the Classic tournament; it can be archived, not deleted",
         ]
-        confirmation.ask(f"Make the slot {name}?", facts, yes=yes)
+        confirmation.ask(f"Create the slot {name}?", facts, yes=yes)
         slot = slots.create_slot(api, name)
     if json_wanted:
         print(json.dumps({"format": 1, "slot": listing.slot_data(slot)}))
     else:
         name = sanitize(slot.name)
-        print(f"made the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
+        print(f"created the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
     return 0

@@ -14,10 +14,10 @@ def run(*, slot_name: Slot, yes: Yes = False, json_wanted: Json = False) -> int:
         slot = slots.find_slot(api.get_account(), slot_name)
         slots.check_usable(slot)
         if slot.pickle is None:
-            return slot_change.tell(slot, slot, json_wanted=json_wanted)
-        question = f"Have {sanitize(slot.name)} run no pickle?"
+            return slot_change.print_change(slot, slot, json_wanted=json_wanted)
+        question = f"Disable the pickle of {sanitize(slot.name)}?"
         confirmation.ask_about_slot(
-            api, slot, question, slot_change.follows(slot, None), confirmation.NO_PICKLE, yes=yes
+            api, slot, question, slot_change.format_effects(slot, None), confirmation.NO_PICKLE, yes=yes
         )
         now = slot_change.change(api, slot, None, progress)
-    return slot_change.tell(slot, now, json_wanted=json_wanted)
+    return slot_change.print_change(slot, now, json_wanted=json_wanted)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _REMINDER_SECONDS = 3.0
-INTERRUPTED, BUG = 130, 70
+INTERRUPTED, INTERNAL_ERROR = 130, 70
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it; 0 would mean success
 # Errors of the disk or its permissions in any folder (the cache, the temporary folder): not internal errors.
 _ENVIRONMENT_ERRORS = (
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where an error becomes a message
         failure = _describe(error, interrupted=bool(interrupts))
-    _say(failure.text)
+    _print_error(failure.text)
     if json_wanted:
         message, fix = (_hide(text) for text in (failure.text.removeprefix("error: "), failure.fix))
         report = {"format": 1, "error": {"code": failure.code, "message": message, "fix": fix}}
@@ -104,7 +104,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _listen() -> list[int]:
-    """Have Ctrl-C, SIGTERM and a closed terminal end the work; return the list that receives them.
+    """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and a closed terminal; return the list that receives the signals.
 
     Python discards an exception that is raised in a finalizer, so a timer raises it again until it arrives.
     """
@@ -134,7 +134,7 @@ def _describe(error: BaseException, *, interrupted: bool) -> _Failure:
         error = requirements.create_error([error.name])
     if isinstance(error, errors.BuilderError):
         return _Failure(code=error.exit_code, text=f"error: {error}", fix=error.fix)
-    return _report_bug(error)
+    return _report_internal_error(error)
 
 
 def _describe_interrupt(error: BaseException) -> _Failure:
@@ -154,7 +154,7 @@ def _notes(error: BaseException) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     terminal.put_error(escape_lines(_hide(text)))
 
 
@@ -170,12 +170,12 @@ def _describe_os_error(error: OSError) -> str:
     return f"{path}: {error.strerror}; free some space or fix the permissions, then run it again"
 
 
-def _report_bug(error: BaseException) -> _Failure:
+def _report_internal_error(error: BaseException) -> _Failure:
     details = "".join(traceback.format_exception(error))
     with tempfile.NamedTemporaryFile(
         "w", prefix="numerai-builder-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
         file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{_hide(details)}")
     last = (details.strip().splitlines() or [""])[-1]
-    text = f"error: this is a bug of numerai-builder ({last:.200}); the details are in {file.name}: please report it"
-    return _Failure(code=BUG, text=text, fix=f"report it, with {file.name}")
+    text = f"error: internal error ({last:.200}); report it with the details in {file.name}"
+    return _Failure(code=INTERNAL_ERROR, text=text, fix=f"report it with the details in {file.name}")

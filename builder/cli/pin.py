@@ -1,4 +1,4 @@
-"""``pin``: pin the images of the configs by their digests, and say what changed."""
+"""``pin``: pins the images of the configs by digest in ``builder.lock.yaml``, and prints what changed."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 _STATES = {
     "new": "pinned",
     "moved": "moved",
-    "same": "as it was",
+    "same": "unchanged",
     "gone": "GONE",
-    "by itself": "names its digest",
-    "unknown": "NOT KNOWN",
+    "by itself": "has a digest",
+    "unknown": "UNKNOWN",
 }
 _CHECKED = {**_STATES, "new": "NOT PINNED", "moved": "MOVED"}
 
 
 def run(
     *,
-    what: Configs = None,
-    check: Annotated[bool, Option("--check", help="change nothing; exit 1 where something moved")] = False,
+    named: Configs = None,
+    check: Annotated[bool, Option("--check", help="change nothing; exit 1 if a pin is missing or outdated")] = False,
     json_wanted: Json = False,
 ) -> int:
-    """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
+    """Pin images; exit 1 if one cannot be pinned or, with ``--check``, if a pin is missing or outdated.
 
     If one reference cannot be resolved, the others are still pinned; its error sets the exit code.
     """
     with terminal.progress() as progress:
-        root, users = _find_users(what or ())
+        root, users = _find_users(named or ())
         lock = lockfile.read(root)
         registry = session.read_registry(root)
         images = _list_offered(root, progress)
         with connections.connect(progress) as registries:
-            answers = [
+            results = [
                 _pin_reference(key, lock, images=images, registry=registry, registries=registries, progress=progress)
                 for key in sorted(users)
             ]
-        outcomes = [result for result, _ in answers]
+        outcomes = [result for result, _ in results]
         if not check:
             changes = {result.key: result.pin for result in outcomes if result.pin}
             lockfile.update(
@@ -65,38 +65,37 @@ def run(
                 lambda lock: _replace_pins(lock, changes),
                 on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
-    silent = isinstance(images, errors.NetworkError)
-    notes = [f"could not list the tournament's images: {images}"] if silent else []
+    notes = [f"could not list the tournament's images: {images}"] if isinstance(images, errors.NetworkError) else []
     if json_wanted:
-        print(json.dumps(_report(root, outcomes, notes, users, check=check)))
+        print(json.dumps(_build_report(root, outcomes, notes, users, check=check)))
     else:
-        _tell(root, outcomes, notes, users, check=check)
-    failed = next((error for _, error in answers if error), None)
-    if failed:
-        return failed.exit_code
+        _print(root, outcomes, notes, users, check=check)
+    failure = next((error for _, error in results if error), None)
+    if failure:
+        return failure.exit_code
     bad = {"gone", "new", "moved"} if check else {"gone"}
     return 1 if any(result.state in bad or (check and result.pin) for result in outcomes) else 0
 
 
 def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
-    """Return the folder of the lock file, and who uses each key of it."""
-    paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _all_configs()
-    problems_found: list[str] = []
-    loaded: list[config.Config] = []
+    """Return the folder of the lock file, and the names of the configs that use each reference."""
+    paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _list_configs()
+    problems: list[str] = []
+    configs: list[config.Config] = []
     for path in paths:
         try:
-            loaded.append(config.load(path))
+            configs.append(config.load(path))
         except errors.ConfigError as error:
-            problems_found += error.problems
-    if problems_found:
-        raise errors.ConfigError(problems_found)
-    roots = {loaded_config.root for loaded_config in loaded} or {Path.cwd()}
+            problems += error.problems
+    if problems:
+        raise errors.ConfigError(problems)
+    roots = {loaded_config.root for loaded_config in configs} or {Path.cwd()}
     if len(roots) > 1:
         raise errors.UsageError(
-            f"the configs lie below {' and '.join(map(str, sorted(roots)))}, with a lock file each: pin them apart"
+            f"the configs belong to several projects ({', '.join(map(str, sorted(roots)))}); pin each separately"
         )
     users: dict[str, list[str]] = {}
-    for loaded_config in loaded:
+    for loaded_config in configs:
         key = config.normalize_reference(loaded_config.image.ref)
         users.setdefault(key, []).append(loaded_config.name)
     for text in named:
@@ -105,26 +104,26 @@ def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
     return roots.pop(), users
 
 
-def _all_configs() -> list[Path]:
-    remote_image = project.list_configs()
-    if not remote_image:
-        raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
-    return remote_image
+def _list_configs() -> list[Path]:
+    paths = project.list_configs()
+    if not paths:
+        raise errors.UsageError(f"{Path.cwd() / 'configs'}: no configs found; pass a config or an image reference")
+    return paths
 
 
 def _read_key(text: str) -> str:
     try:
         return config.normalize_reference(config_values.parse_reference(text))
     except ValueError as error:
-        raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
+        raise errors.UsageError(f"{error}; pass an image reference, a config (configs/NAME.yaml) or default") from error
 
 
 def _list_offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
-    """Return the tournament's images, or why it does not say."""
-    progress.step("asking the tournament for its images")
+    """Return the tournament's images, or the error that prevented listing them."""
+    progress.step("listing the tournament's images")
     try:
-        with session.connect(progress, root=root) as registries:
-            return registries.list_images()
+        with session.connect(progress, root=root) as api:
+            return api.list_images()
     except errors.NetworkError as error:
         return error
 
@@ -138,49 +137,49 @@ def _pin_reference(
     registries: connections.Registries,
     progress: Progress,
 ) -> tuple[pinning.PinResult, errors.BuilderError | None]:
-    """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
-    was, ref = lock.images.get(key), key
+    """Return the result for one reference, with the error if it is unknown: the other references are still pinned."""
+    old_pin, ref = lock.images.get(key), key
     try:
         if key == config_values.DEFAULT_IMAGE:
-            ref = (was and was.ref) or key
-            ref = _default(images)
+            ref = (old_pin and old_pin.ref) or key  # for the message, if the next line fails
+            ref = _get_default(images)
         source = settings.to_pull_reference(ref, registry)
-        progress.step(f"asking the registry for {source}")
+        progress.step(f"resolving {source}")
         remote_image = registries.resolve(source)
     except errors.ImageNotFoundError:
         remote_image = None
     except (errors.NetworkError, errors.ImageError) as error:
-        return pinning.create_unknown_result(key, ref, old_pin=was, reason=str(error)), error
-    was_there: bool | str | None = None
-    if was is not None and (remote_image is None or remote_image.digest != was.digest):
-        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, registries)
-    tournament_notes = (
-        () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
-    )
+        return pinning.create_unknown_result(key, ref, old_pin=old_pin, reason=str(error)), error
+    old_digest_exists: bool | str | None = None
+    if old_pin is not None and (remote_image is None or remote_image.digest != old_pin.digest):
+        old_ref = settings.to_pull_reference(old_pin.ref or ref, registry)
+        old_digest_exists = _check_old_digest(old_ref, old_pin.digest, registries)
     stand_in_note = pinning.format_stand_in_note(key, registry)
-    tournament_notes = (*tournament_notes, *([stand_in_note] if stand_in_note else []))
+    notes = [stand_in_note] if stand_in_note else []
+    if not isinstance(images, errors.NetworkError):
+        notes = [*tournament_images.find_image_notes(ref, images, registry), *notes]
     outcome = pinning.compare_pin(
         key,
         ref,
-        old_pin=was,
+        old_pin=old_pin,
         remote_image=remote_image,
-        old_digest_exists=was_there,
-        tournament_notes=tournament_notes,
+        old_digest_exists=old_digest_exists,
+        tournament_notes=tuple(notes),
         day=choose.today(),
     )
     return outcome, None
 
 
-def _default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
+def _get_default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
     if isinstance(images, errors.NetworkError):
         raise images
     return tournament_images.get_default_reference(images)
 
 
-def _ask_for_old(ref: str, digest: str, registries: connections.Registries) -> bool | str:
-    """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
+def _check_old_digest(ref: str, digest: str, registries: connections.Registries) -> bool | str:
+    """Return whether the registry still has the pinned digest, or why that is unknown; only a note depends on it.
 
-    The registry may be another than today's, and gone.
+    The registry may be an earlier one that no longer exists.
     """
     try:
         return registries.has_digest(ref, digest)
@@ -189,12 +188,12 @@ def _ask_for_old(ref: str, digest: str, registries: connections.Registries) -> b
 
 
 def _replace_pins(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
-    for key, result in changes.items():
-        lock = lock.with_pin(key, result)
+    for key, pin in changes.items():
+        lock = lock.with_pin(key, pin)
     return lock
 
 
-def _tell(
+def _print(
     root: Path,
     outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
@@ -203,30 +202,30 @@ def _tell(
     check: bool,
 ) -> None:
     for result in outcomes:
-        print(f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_of(users[result.key])}")
-        terminal.print_table(_lines(result))
+        print(f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_format_users(users[result.key])}")
+        terminal.print_table(_format_rows(result))
     for text in notes:
         print(f"note: {text}")
     changed = [result for result in outcomes if result.pin]
     file = root / lockfile.NAME
     if check and changed:
-        print(f"{file} differs: `make pin` updates it")
+        print(f"{file} is outdated; run `make pin` to update it")
     elif changed:
-        print(f"{file} is changed: keep it under version control")
+        print(f"{file} was updated; commit it")
     elif file.exists():
         print(f"{file}: nothing to change")
     else:
         is_unsaved = any(result.state != "by itself" for result in outcomes)
         print(
-            "no lock file yet: nothing to write in it"
+            "no lock file was written: there is nothing to pin"
             if is_unsaved
-            else "no lock file, and none needed: nothing to change"
+            else "no lock file required: every reference has a digest"
         )
 
 
-def _lines(result: pinning.PinResult) -> list[tuple[str, str]]:
-    """Return the lines to print below a reference."""
-    lines = [("stands for", result.ref)] if result.key != result.ref else []
+def _format_rows(result: pinning.PinResult) -> list[tuple[str, str]]:
+    """Return the rows to print below a reference."""
+    lines = [("resolves to", result.ref)] if result.key != result.ref else []
     if result.old_pin and (result.state in {"moved", "gone"}):
         lines.append(("was", f"{result.old_pin.digest} ({result.old_pin.pinned})"))
     now = result.pin or (result.old_pin if result.state == "same" else None)
@@ -235,14 +234,14 @@ def _lines(result: pinning.PinResult) -> list[tuple[str, str]]:
         python = [f"Python {now.python}"] if now.python else []
         lines.append(("", ", ".join([*python, f"{filesize.decimal(result.size)} to pull"])))
     lines += [("note", text) for text in result.notes]
-    return lines or [("", "is there")]
+    return lines or [("", "exists at the registry")]
 
 
-def _of(names: Sequence[str]) -> str:
-    return f"  (of {', '.join(names)})" if names else ""
+def _format_users(names: Sequence[str]) -> str:
+    return f"  (used by {', '.join(names)})" if names else ""
 
 
-def _report(
+def _build_report(
     root: Path,
     outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
@@ -255,12 +254,12 @@ def _report(
         "lock": str(root / lockfile.NAME),
         "checked": check,
         "changed": not check and any(result.pin for result in outcomes),
-        "images": [_entry(result, users[result.key]) for result in outcomes],
+        "images": [_build_entry(result, users[result.key]) for result in outcomes],
         "notes": list(notes),
     }
 
 
-def _entry(result: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
+def _build_entry(result: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
     now = result.pin or result.old_pin
     return {
         "key": result.key,

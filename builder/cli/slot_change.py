@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder import tournament
     from builder.progress import Progress
 
-NO_WEBHOOK = "take it away at the tournament's site first, or upload with --clear-webhook"
+NO_WEBHOOK = "remove it on the tournament's website first, or upload with --clear-webhook"
 
 
 def change(
@@ -30,7 +30,7 @@ def change(
         return assign.assign_and_read_back(api, slot, pickle, progress)
 
 
-def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, source: str = "") -> list[str]:
+def format_effects(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, source: str = "") -> list[str]:
     """Return lines that describe what is replaced and the consequences.
 
     Args:
@@ -45,25 +45,28 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
     if pickle is None:
         if by:
             lines.append(f"then     no pickle{by}")
-        lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
+        lines.append(
+            "effects  the tournament no longer runs a pickle for it, and it accepts submissions over the API again"
+        )
     else:
         lines.append(
             f"then     {listing.pickle_line(pickle)} ({pickle.id}), {sanitize(pickle.image_name or pickle.image)},"
             f" data {sanitize(pickle.data_version)}{by}"
         )
         lines.append(
-            "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")
+            "effects  the tournament runs this pickle in every round, starting with the next run"
+            + (", with the stake" if slot.stake else "")
         )
         if before is None:
-            lines.append("         the slot takes no submissions over the API until the pickle is disabled")
+            lines.append("         the slot no longer accepts submissions over the API until the pickle is disabled")
     if before is not None and status.judge_validation(before) is True:
-        lines.append(f"back     python -m builder rollback {name}")
+        lines.append(f"undo     python -m builder rollback {name}")
     elif before is not None:
-        lines.append("back     nothing: what it runs now is not valid, and is not assigned again")
+        lines.append("undo     not possible: the pickle it runs now is not valid, so it cannot be assigned again")
     return lines
 
 
-def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, json_wanted: bool) -> int:
+def print_change(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, json_wanted: bool) -> int:
     """Print the pickle of a slot, and whether it changed; return the exit code.
 
     Args:
@@ -77,6 +80,6 @@ def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, jso
         print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
         return 0
     pickle = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
-    read = "nothing was to be changed" if was == now else "read back from the slot"
+    read = "nothing to change" if was == now else "read back from the slot"
     print(f"{sanitize(after.name)} runs {runs or pickle}  ({read})")
     return 0

@@ -204,7 +204,7 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PLAIN_WIDTH
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     """Write a line that belongs to a question."""
     _prompt(f"{text}\n")
 
@@ -266,6 +266,6 @@ def put(stream: TextIO, text: str) -> None:
 
 
 def drop(stream: TextIO) -> None:
-    """Have a stream write to nowhere from now on: its reader has gone, and Python would complain when it closes it."""
+    """Discard all further output to a stream whose reader is gone: Python would report an error when closing it."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

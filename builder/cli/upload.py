@@ -1,4 +1,4 @@
-"""``upload``: from a validated pickle to a slot that runs it."""
+"""``upload``: uploads a validated pickle and assigns it to a slot."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def run(
         Option("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model"),
     ] = None,
     create: Annotated[bool, Option("--create", help="create the slot if it does not exist")] = False,
-    clear_webhook: Annotated[bool, Option("--clear-webhook", help="take the slot's webhook away")] = False,
-    trigger: Annotated[bool, Option("--trigger", help="have the tournament run it once it is assigned")] = False,
-    again: Annotated[bool, Option("--again", help="send it again though an upload of it failed there")] = False,
-    no_compare: Annotated[bool, Option("--no-compare", help="do not compare with what the slot runs now")] = False,
+    clear_webhook: Annotated[bool, Option("--clear-webhook", help="remove the slot's webhook")] = False,
+    trigger: Annotated[bool, Option("--trigger", help="start a run once it is assigned")] = False,
+    again: Annotated[bool, Option("--again", help="upload it again although an earlier upload of it failed")] = False,
+    no_compare: Annotated[bool, Option("--no-compare", help="do not compare with the slot's current pickle")] = False,
     dry_run: Annotated[bool, Option("--dry-run", help="read and check everything, change nothing")] = False,
     wait: Wait = 3600.0,
     locked: Locked = False,
-    yes: Annotated[bool, Option("--yes", help="yes to every question, a staked submission's too")] = False,
+    yes: Annotated[bool, Option("--yes", help="answer yes to every question, also about stakes")] = False,
     json_wanted: Json = False,
 ) -> int:
-    """Deploy; exit 1 when the tournament finds the pickle bad."""
+    """Upload and assign a pickle; exit 1 if the tournament's validation rejects it."""
     source = target.find_target(project.choose_config(config))
     root, configured = (source.config.root, source.config.upload) if source.config else (Path.cwd(), None)
     with terminal.progress() as progress, contextlib.ExitStack() as stack:
         artifact = target.load_artifact(source, progress, locked=locked)
         proof = local_checks.check_artifact(artifact, wanted=source.config.data_version if source.config else None)
-        reserve = None if dry_run else stack.enter_context(slot_log.reserve_space())
+        reservation = None if dry_run else stack.enter_context(slot_log.reserve_space())
         api = stack.enter_context(api_session.connect(progress, root=root))
-        asked = stack.enter_context(connections.connect(progress))
+        registries = stack.enter_context(connections.connect(progress))
         remote_checks.check_token(api)
         account = api.get_account()
         name, origin = model, ""
@@ -76,14 +76,14 @@ def run(
             again=again,
             compare=not no_compare,
         )
-        host = session.read_registry(root)
+        registry = session.read_registry(root)
 
         def compare(plan: UploadPlan) -> UploadPlan:
             return _add_similarity(plan, source, api, root, progress)
 
-        if reserve is None:
-            _tell_plan(
-                compare(remote_checks.make_plan(api, account, request, asked, host)),
+        if reservation is None:
+            _print_plan(
+                compare(remote_checks.make_plan(api, account, request, registries, registry)),
                 proof.notes,
                 json_wanted=json_wanted,
             )
@@ -93,12 +93,12 @@ def run(
         stack.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
         stack.enter_context(slot_log.lock_slot(name))
         old_records.migrate(root, account.slots)
-        plan = _get_agreement(
-            api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes
+        plan = _confirm_current(
+            api, remote_checks.make_plan(api, account, request, registries, registry), proof.notes, compare, yes=yes
         )
-        result = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
+        result = deploy.deploy(plan, api, progress, reserve=reservation, policy=waiting.PollPolicy(total=wait))
         plan = _refresh_round(api, plan, result)
-    _tell(result, plan, json_wanted=json_wanted)
+    _print(result, plan, json_wanted=json_wanted)
     return 1 if result.failure else 0
 
 
@@ -106,7 +106,7 @@ def _refresh_round(api: tournament.Tournament, plan: UploadPlan, result: deploy.
     """Return the plan with the current round if its times are printed: it may have closed in the meantime."""
     run = _last_run(result)
     if run and status.had_no_round(run):
-        with contextlib.suppress(errors.NetworkError):  # what is done is done
+        with contextlib.suppress(errors.NetworkError):  # the upload is complete: a failure to refresh the round must not fail it
             return remote_checks.refresh_round(api, plan)
     return plan
 
@@ -122,33 +122,33 @@ def _add_similarity(
     root: Path,
     progress: Progress,
 ) -> UploadPlan:
-    """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
+    """Return the plan with the correlation between the pickle and the slot's current one, for the confirmation."""
     if not plan.request.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
         return plan
-    from builder.cli import compare as comparing  # noqa: PLC0415 - numpy, pyarrow
+    from builder.cli import compare  # noqa: PLC0415 - numpy, pyarrow
 
-    similarity = comparing.compare(plan.request, plan.slot.pickle, source, api, root, progress=progress)
+    similarity = compare.compare(plan.request, plan.slot.pickle, source, api, root, progress=progress)
     return dataclasses.replace(plan, similarity=similarity)
 
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
-    """Ask for the slot; an unknown name is that of a new slot, which the plan shows before the question."""
+    """Ask for the slot's name; return it, and whether to create the slot, which the plan shows for confirmation."""
     usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.is_interactive():
-        names = ", ".join(slot.name for slot in usable) or "none yet"
+        names = ", ".join(slot.name for slot in usable) or "none"
         raise errors.UsageError(
-            f"which slot? name it with --model (make: MODEL=name), or as upload.model in the config; there are: {names}"
+            f"no slot given; pass --model (make: MODEL=name), or set upload.model in the config; slots: {names}"
         )
     for slot in usable:
         runs = slot.pickle.filename if slot.pickle else "nothing"
-        terminal.tell(f"  {slot.name}: runs {runs}")
-    name = terminal.ask("Deploy to which model? An existing one's name, or a new one:")
+        terminal.show(f"  {slot.name}: runs {runs}")
+    name = terminal.ask("Name of an existing or a new slot to deploy to:")
     if not name:
-        raise errors.RefusedError("no model was named; nothing was changed")
+        raise errors.RefusedError("no slot was given; nothing was changed")
     return name, create or slots.match_slot(account, name) is None
 
 
-def _get_agreement(
+def _confirm_current(
     api: tournament.Tournament,
     plan: UploadPlan,
     notes: tuple[str, ...],
@@ -156,36 +156,36 @@ def _get_agreement(
     *,
     yes: bool,
 ) -> UploadPlan:
-    """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
+    """Ask the user to confirm the plan; return it with the round and the stakes as of the answer."""
     if not yes and not terminal.is_interactive():
-        _agree(plan, notes, yes=False)  # raises without a terminal, before the slow comparison
+        _confirm(plan, notes, yes=False)  # raises without a terminal, before the slow comparison
     plan = remote_checks.refresh_plan(api, compare(plan))
     while True:
-        _agree(plan, notes, yes=yes)
+        _confirm(plan, notes, yes=yes)
         now = plan if yes or plan.changes_nothing else remote_checks.refresh_plan(api, plan)
         if not now.exceeds(plan):
             return now
-        terminal.tell("a round has opened meanwhile or a stake has come, so that more follows than before:")
+        terminal.show("in the meantime a round opened or a stake was added; the effects are now:")
         plan = now
 
 
-def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
-    """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
+def _confirm(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
+    """Show the plan and ask the user to confirm it; stakes and webhooks are confirmed separately."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
     if plan.changes_nothing:
         return
     kind = "existing" if plan.slot else "NEW"
-    confirmation.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
+    confirmation.ask(f"Deploy to the {kind} slot {plan.name}?", facts, yes=yes)
     if yes:
         return
-    webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
-    a_run = confirmation.format_run(plan.round.number if plan.runs_now and plan.round else None)
+    webhook = [f"Remove the webhook of {plan.name}?"] if plan.clears_webhook else []
+    run_action = confirmation.format_run(plan.round.number if plan.runs_now and plan.round else None)
     own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
-    stakes = confirmation.format_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
-    confirmation.ask_in_full([*webhook, *stakes, *confirmation.format_stakes(others, a_run)])
+    stakes = confirmation.format_stakes(own, run_action if plan.runs_now else confirmation.NEXT_ROUNDS)
+    confirmation.ask_in_full([*webhook, *stakes, *confirmation.format_stakes(others, run_action)])
 
 
-def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
+def _print_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
     if json_wanted:
         print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
         return
@@ -193,7 +193,7 @@ def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -
     print("nothing was changed (--dry-run)")
 
 
-def _tell(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
+def _print(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
         failure = result.failure
         data = {
@@ -207,41 +207,46 @@ def _tell(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -
         }
         print(json.dumps(data))
     elif result.failure:
-        _tell_failure(result, plan)
+        _print_failure(result, plan)
     else:
-        _tell_good(result, plan)
+        _print_success(result, plan)
 
 
-def _tell_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
+def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     failure = result.failure
     if failure is None:
         return
     print(f"FAILED: {sanitize(result.pickle.filename)} ({result.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
-        print(f"  it says  {sanitize(text)}")
+        print(f"  status   {sanitize(text)}")
     print(f"  cause    {failure.cause}")
     if failure.log:
-        print("  it printed last:")
+        print("  last lines of its log:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
     if assign.get_pickle_id(result.slot) == result.pickle.id:
-        print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+        print(
+            f"  {plan.name} RUNS IT nevertheless; `python -m builder rollback {plan.name}` restores its previous pickle"
+        )
     elif result.changed_elsewhere:
-        print(f"  {plan.name} runs {assign.describe_pickle(result.slot)}, which someone else assigned meanwhile: kept")
+        print(f"  {plan.name} runs {assign.describe_pickle(result.slot)}, which was assigned elsewhere in the meantime")
     else:
-        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(result.slot)}")
-    print("  if the model did not cause that: --again (make: AGAIN=1) sends it again")
+        print(f"  {plan.name} still runs its previous pickle: {assign.describe_pickle(result.slot)}")
+    print("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
 
 
-def _tell_good(result: deploy.UploadResult, plan: UploadPlan) -> None:
+def _print_success(result: deploy.UploadResult, plan: UploadPlan) -> None:
     name = sanitize(result.slot.name)
-    read = "as it did already" if plan.is_done else "read back from the slot"
-    print(f"{name} runs {planning.describe_pickle(result.pickle)}  ({read})")
+    source = "unchanged" if plan.is_done else "read back from the slot"
+    print(f"{name} runs {planning.describe_pickle(result.pickle)}  ({source})")
     run = _last_run(result)
     if result.run:
         print(f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
     if run and status.had_no_round(run):
-        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.describe_round(plan.round, plan.now)}')
+        round_text = times.describe_round(plan.round, plan.now)
+        print(f'"{tournament.NO_ROUND}" means success: the model is valid, and {round_text}')
     if result.receipt and result.receipt["previous"]:
-        print(f"before: {sanitize(result.receipt['previous'])}; back: python -m builder rollback {name}")
+        print(
+            f"previous pickle: {sanitize(result.receipt['previous'])}; to restore it: python -m builder rollback {name}"
+        )
     print(f"{plan.request.artifact.folder / 'receipt.json'}")

@@ -253,17 +253,19 @@ class Faults:
     def take(self, record: Record) -> Action | None:
         """Return the action for a request and use up one time of its fault; None without a matching fault."""
         with self._lock:
-            for fault in self._planned:
-                if not record.matches(fault.match) or (fault.condition is not None and not fault.condition(record)):
+            for planned in self._planned:
+                if not record.matches(planned.match) or (
+                    planned.condition is not None and not planned.condition(record)
+                ):
                     continue
-                if fault.after > 0:
-                    fault.after -= 1
+                if planned.after > 0:
+                    planned.after -= 1
                     continue
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times == 0:
-                        self._planned.remove(fault)
-                return fault.action
+                if planned.times is not None:
+                    planned.times -= 1
+                    if planned.times == 0:
+                        self._planned.remove(planned)
+                return planned.action
         return None
 
     def wait_for_release(self) -> None:

@@ -84,12 +84,12 @@ def assign_or_restore(
             late = isinstance(error, errors.UnavailableError) and error.sent
             restore_pickle(api, slot, progress, log, because=str(error), late=late)
         raise replace_message(
-            error, f"{error}\n{slot.name} runs what it ran before: {describe_pickle(slot)}"
+            error, f"{error}\n{slot.name} still runs its previous pickle: {describe_pickle(slot)}"
         ) from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.defer():
             restore_pickle(api, slot, progress, log, because="it was interrupted", late=True)
-        error.add_note(f"{slot.name} runs what it ran before: {describe_pickle(slot)}")
+        error.add_note(f"{slot.name} still runs its previous pickle: {describe_pickle(slot)}")
         raise
 
 

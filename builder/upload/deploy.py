@@ -273,10 +273,10 @@ def _restore(task: UploadTask, assignment: _Assignment, because: str) -> Slot:
 
 def _describe_slot(now: Slot, assignment: _Assignment) -> str:
     if assignment.is_replaced(now):
-        return f"{now.name} runs {assign.describe_pickle(now)}, which someone else assigned meanwhile: it is kept"
+        return f"{now.name} runs {assign.describe_pickle(now)}, which was assigned elsewhere in the meantime"
     if assign.get_pickle_id(now) == assignment.pickle.id:
         return f"{now.name} still runs it: its previous pickle is not known here; use `rollback {now.name}`"
-    return f"{now.name} runs what it ran before: {assign.describe_pickle(now)}"
+    return f"{now.name} runs its previous pickle again: {assign.describe_pickle(now)}"
 
 
 def _find_started_run(task: UploadTask, pickle: UploadedPickle) -> str | None:

@@ -144,7 +144,7 @@ class UploadPlan:
             lines.append(f"compared {self.similarity}")
         lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._format_steps())]
         lines += [
-            f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._format_consequences())
+            f"{'effects' if index == 0 else '':9}{text}" for index, text in enumerate(self._format_consequences())
         ]
         return [*lines, *(f"note     {note}" for note in self.notes)]
 

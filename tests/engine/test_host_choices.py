@@ -176,7 +176,7 @@ def test_a_missing_login_is_explained(
 
     code, out, _ = command.run_without_waits("pin", cwd=project, **environment)
     assert code == 4
-    assert f"{reference}  NOT KNOWN" in out
+    assert f"{reference}  UNKNOWN" in out
     assert expected in out
 
     code, out, _ = command.run_without_waits("doctor", "configs/small.yaml", "--json", cwd=project, **environment)

@@ -393,7 +393,7 @@ def test_trigger_waits_through_unknown_statuses_until_its_timeout(
     code, _, err = cli("trigger", "staked", "--yes", "--wait", "60")
     assert (code, sum(pauses)) == (4, 60)
     assert "run: invalidated" in err
-    assert "triggering it again would begin another run" in err
+    assert "triggering it again would start another run" in err
     assert cli("trigger", "staked", "--yes", "--wait", "0")[0] == 0
     assert len(cli.sandbox.state.pickles[failed].triggers) == 3
 
@@ -434,7 +434,7 @@ def test_trigger_of_an_archived_slot_is_refused(cli: CommandLine) -> None:
 def test_trigger_shows_the_result_of_a_validation(cli: CommandLine) -> None:
     record = cli.sandbox.state.add_pickle(cli.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
     code, _, err = cli("trigger", record.id)
-    assert (code, f"its validation says {cli.words.bad!r}" in err, cli.changes()) == (5, True, [])
+    assert (code, f"its validation status is {cli.words.bad!r}" in err, cli.changes()) == (5, True, [])
 
 
 @words.each_vocabulary

@@ -57,7 +57,7 @@ def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, a
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
-    assert f"stands for  {tournament_reference(reference)}" in out
+    assert f"resolves to  {tournament_reference(reference)}" in out
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest, pin.labels) == (
         tournament_reference(reference),

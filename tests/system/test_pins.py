@@ -62,7 +62,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
 
     result = clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT)
     assert result.returncode == 0, result.stderr
-    assert f"{reference}  pinned  (of mine)" in result.stdout
+    assert f"{reference}  pinned  (used by mine)" in result.stdout
     assert digest in lock.read_text()
 
     remove_images(engine, reference, first)

@@ -173,7 +173,7 @@ def test_row_27_the_same_hash_is_already_registered(project: Project, slot: str)
     assert len(project.list_records()) == 1
     assert project.sandbox.requests.count("PUT") == project.sandbox.requests.count(CREATE) == 1
     assert project.get_slot(slot).pickle_id == project.list_records()[0].id
-    assert ("as it did already" in out) == (slot == "fresh")
+    assert ("(unchanged)" in out) == (slot == "fresh")
     assert project.sandbox.requests.count(ASSIGN) == (1 if slot == "fresh" else 2)
 
 

@@ -134,7 +134,7 @@ def test_trigger_stopped_shows_what_each_slot_of_the_pickle_runs(project: Projec
     assert lines[-2:] == [
         f"{name} runs {record.filename} ({record.id})  (read back from the slot)" for name in ("fresh", "staked")
     ]
-    assert any("whether a run was begun is not known" in line for line in lines)
+    assert any("could not confirm that a run was started" in line for line in lines)
 
 
 @pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
@@ -164,7 +164,7 @@ def test_a_second_run_that_changes_nothing_rewrites_nothing(project: Project, fi
     for arguments in ((), first):
         code, out, err = project.upload("--no-compare", *arguments, slot="running")
         assert code == 0, err
-        assert "as it did already" in out
+        assert "(unchanged)" in out
         assert read_records(project) == before
 
 

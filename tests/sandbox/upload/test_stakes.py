@@ -57,8 +57,8 @@ def test_trigger_asks_about_the_stake_of_another_slot(
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "for fresh, staked" in output
     assert "STAKE    staked 12.5" in output
-    question = "have its pickle run now?" if closed else "and round 1000 is open: have it run for that?"
-    assert f"staked has a stake of 12.5, {question} [type yes]" in output
+    question = "run its pickle now?" if closed else "run its pickle for round 1000, which is open?"
+    assert f"staked has a stake of 12.5: {question} [type yes]" in output
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
@@ -114,7 +114,7 @@ def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: P
     code, output = project.run_in_terminal(*command, typed="y\n\n")
     assert (code, project.get_slot("running").pickle_id) == (5, None)
     assert "this pickle also runs in staked, which has a stake of 12.5" in output
-    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in output
+    assert "staked has a stake of 12.5: run its pickle for round 1000, which is open? [type yes]" in output
     assert project.sandbox.requests.count(TRIGGER) == 0
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 1
@@ -130,7 +130,7 @@ def test_a_stake_added_before_the_answer_is_asked_about(project: Project) -> Non
     add_stake(project, "rounds")
     code, output = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
     assert (code, project.list_records()) == (5, [])
-    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in output
+    assert "fresh has a stake of 7.25: run its pickle for round 1000, which is open?" in output
 
 
 def test_a_stake_added_before_the_run_stops_the_trigger(project: Project) -> None:
@@ -216,7 +216,7 @@ def test_a_slot_with_a_stake_is_emptied_only_after_yes_is_typed_in_full(project:
     assert project.upload(slot="staked")[0] == 0
     code, output = project.run_in_terminal(command, "staked", typed="y\n")
     assert code == 5
-    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in output
+    assert "staked has a stake of 12.5: submit nothing for it? [type yes]" in output
     assert project.get_slot("staked").pickle_id == project.list_records()[0].id
     assert project.run_in_terminal(command, "staked", typed="yes\n")[0] == 0
     assert project.get_slot("staked").pickle_id is None
@@ -231,5 +231,5 @@ def test_a_change_asks_about_a_stake_added_before_the_answer(project: Project, c
     code, output = project.run_in_terminal(command, "running", *more, typed="y\n\n")
     assert code == 5, output
     assert "[Y/n]" in output
-    assert "running has a stake of 7.25, have it" in output
+    assert "running has a stake of 7.25: " in output
     assert project.get_slot("running").pickle_id == before.id

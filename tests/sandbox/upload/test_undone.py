@@ -65,7 +65,7 @@ def test_a_run_that_fails_restores_the_webhook(project: Project) -> None:
     judge_runs_after_assignment(project, OUT_OF_MEMORY)
     code, out, err = project.upload("--clear-webhook", "--trigger", slot="hooked")
     assert code == 1
-    assert "hooked runs what it ran before: no pickle" in out
+    assert "hooked still runs its previous pickle: no pickle" in out
     assert "restored the webhook of hooked" in err
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
@@ -133,7 +133,7 @@ def test_rollback_to_no_pickle_restores_the_webhook(project: Project) -> None:
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     code, _, err = project.run("rollback", "hooked", "--yes")
     assert code == 0
-    assert "it gets the webhook again" in err
+    assert "the webhook that was removed for its current pickle is restored" in err
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
@@ -180,7 +180,7 @@ def test_a_run_that_fails_later_restores_the_slot(project: Project, slot: str) -
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger", slot=slot)
     assert code == 1
-    assert f"{slot} runs what it ran before: {'11112222-before' if before else 'no pickle'}" in out
+    assert f"{slot} still runs its previous pickle: {'11112222-before' if before else 'no pickle'}" in out
     assert project.get_slot(slot).pickle_id == before
 
 
@@ -191,7 +191,7 @@ def test_a_run_that_fails_with_the_previous_pickle_unknown_is_reported(project: 
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger")
     assert code == 1
-    assert "fresh RUNS IT all the same: `python -m builder rollback fresh`" in out
+    assert "fresh RUNS IT nevertheless; `python -m builder rollback fresh`" in out
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
@@ -201,7 +201,7 @@ def test_a_run_that_is_refused_restores_the_slot(project: Project) -> None:
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 4
     assert "no runs today" in err
-    assert f"running runs what it ran before: {before.filename}" in err
+    assert f"running runs its previous pickle again: {before.filename}" in err
     assert project.get_slot("running").pickle_id == before.id
 
 
@@ -221,7 +221,7 @@ def test_a_pickle_assigned_by_someone_else_during_the_run_is_kept(project: Proje
     project.sandbox.faults.add(TRIGGER, faults.call_after(then))
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
-    assert f"running runs {theirs.filename} ({theirs.id}), which someone else assigned meanwhile" in out + err
+    assert f"running runs {theirs.filename} ({theirs.id}), which was assigned elsewhere in the meantime" in out + err
     assert project.get_slot("running").pickle_id == theirs.id
     assert not (project.folder / "receipt.json").exists()
 
@@ -289,7 +289,7 @@ def test_a_later_run_without_a_round_does_not_override_a_failed_validation(proje
     assert project.run("trigger", record.id, "--yes")[0] == 0
     assert project.upload()[0] == 1
     code, _, err = project.run("rollback", "fresh", "--to", record.id, "--yes")
-    assert (code, "only a valid one is assigned" in err) == (5, True)
+    assert (code, "only a valid pickle can be assigned" in err) == (5, True)
     assert project.sandbox.requests.count(ASSIGN) == 0
 
 

@@ -129,7 +129,7 @@ def test_at_a_terminal_a_stake_needs_a_separate_yes(project: Project, sure: str)
     command = ("upload", "configs/small.yaml", "--model", "staked")
     code, output = project.run_in_terminal(*command, typed="y\n" + sure)
     assert code == 5, output
-    assert "has a stake of 12.5, and round 1000 is open" in output
+    assert "has a stake of 12.5: run its pickle for round 1000, which is open" in output
     assert "a staked submission, which a rollback does not undo" in " ".join(output.split())
     assert not mutations(project)
     code, output = project.run_in_terminal(*command, typed="y\nyes\n")
@@ -142,7 +142,7 @@ def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project:
     command = ("upload", "configs/small.yaml", "--model", "staked")
     code, output = project.run_in_terminal(*command, typed="y\n\n")
     assert code == 5, output
-    assert "has a stake of 12.5, have its next rounds run by this?" in output
+    assert "has a stake of 12.5: run its next rounds with this pickle?" in output
     assert not mutations(project)
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
@@ -159,8 +159,8 @@ def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about(project: Proj
         "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
     )
     assert code == 5, output
-    assert "a round has opened meanwhile" in output
-    assert "and round 1000 is open: have it run for that?" in output
+    assert "in the meantime a round opened" in output
+    assert "run its pickle for round 1000, which is open?" in output
     assert not mutations(project)
 
 
@@ -320,7 +320,7 @@ def test_no_open_round_is_a_success_that_shows_when_the_next_opens(project: Proj
     project.sandbox.state.no_round_fails = True
     code, out, err = project.upload("--trigger")
     assert code == 0, err
-    assert '"No currently open rounds!" is good' in out
+    assert '"No currently open rounds!" means success' in out
     assert f"round 1001 opens {opens:%Y-%m-%d %H:%M} UTC" in out
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
@@ -334,7 +334,9 @@ def test_a_round_that_closed_meanwhile_is_not_reported_as_open(project: Project)
     project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(close))
     code, out, err = project.upload()
     assert code == 0, err
-    assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
+    assert (
+        '"No currently open rounds!" means success: the model is valid, and no round is open; round 1001 opens' in out
+    )
 
 
 def test_a_run_is_triggered_once_and_its_log_shown(project: Project) -> None:
@@ -411,10 +413,10 @@ def test_assign_and_rollback_describe_a_change_alike(project: Project) -> None:
     assert project.upload("--no-compare", slot="staked")[0] == 0
     assigned = project.run("assign", "staked", before.id)[2].splitlines()
     rolled = project.run("rollback", "staked")[2].splitlines()
-    follows = "  follows  it runs in every round from the next run on, with the stake"
+    follows = "  effects  the tournament runs this pickle in every round, starting with the next run, with the stake"
     assert follows in assigned
     assert [line.partition(", by ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
-    assert "           what was submitted already is not taken back" in rolled
+    assert "           submissions already made are not undone" in rolled
 
 
 def test_a_slot_from_the_config_is_reported_with_the_config(project: Project) -> None:
@@ -432,7 +434,7 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
     code, out, _ = project.upload("--dry-run")
     assert code == 0
     assert "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again" in out
-    assert "follows  the slot continues to run no pickle" in out
+    assert "effects  the slot continues to run no pickle" in out
     assert "to submit for each round" not in out
     assert "to submit for each round" in project.upload("--dry-run", "--again")[1]
 
@@ -475,7 +477,7 @@ def test_a_change_that_cannot_be_recorded_is_undone(project: Project) -> None:
     (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
-    assert "runs what it ran before" in err
+    assert "still runs its previous pickle" in err
     assert project.get_slot("running").pickle_id == before.id
 
 
@@ -543,7 +545,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     project.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
-    assert "runs what it ran before" in err
+    assert "still runs its previous pickle" in err
     assert project.get_slot("running").pickle_id == ours
 
 

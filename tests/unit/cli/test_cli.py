@@ -292,10 +292,7 @@ def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
     out, err = read_output(capsys)
     (log,) = tmp_path.iterdir()
     assert out == ""
-    assert err == (
-        "error: this is a bug of numerai-builder (ZeroDivisionError: by nought); "
-        f"the details are in {log}: please report it\n"
-    )
+    assert err == (f"error: internal error (ZeroDivisionError: by nought); report it with the details in {log}\n")
     text = log.read_text(encoding="utf-8")
     assert text.startswith(f"numerai-builder {builder.__version__}, Python 3.")
     assert "Traceback (most recent call last)" in text
@@ -398,7 +395,7 @@ def test_json_prints_a_bug_and_a_full_disk_too(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for error, code, text in (
-        (ZeroDivisionError("by nought"), 70, "this is a bug of numerai-builder"),
+        (ZeroDivisionError("by nought"), 70, "internal error"),
         (OSError(errno.ENOSPC, "No space left on device", "/the/file"), 2, "/the/file: No space left on device"),
     ):
         monkeypatch.setattr(engine_session, "connect", lambda *_, error=error, **__: raise_(error))

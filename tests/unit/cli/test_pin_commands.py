@@ -87,10 +87,10 @@ def test_pin_writes_the_images_of_the_configs_and_prints_what_changed(
     assert call("pin") == 0
     out, err = read_output(capsys)
     assert err == ""
-    assert f"{REF}  pinned  (of small)" in out
+    assert f"{REF}  pinned  (used by small)" in out
     assert f"{DIGEST} (" in out
     assert "Python 3.12.8, 1.0 MB to pull" in out
-    assert f"{project / lockfile.NAME} is changed" in out
+    assert f"{project / lockfile.NAME} was updated; commit it" in out
     path = (project / lockfile.NAME).read_bytes()
     pin = lockfile.read(project).images[REF]
     assert (pin.digest, pin.python, pin.labels) == (DIGEST, "3.12.8", {"a": "b"})
@@ -103,7 +103,7 @@ def test_pin_writes_the_images_of_the_configs_and_prints_what_changed(
     registries.untagged.add(DIGEST)
     assert call("pin", "--check") == 1
     out, _ = read_output(capsys)
-    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` updates it"):
+    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "run `make pin` to update it"):
         assert text in out
     assert (project / lockfile.NAME).read_bytes() == path
     assert call("pin") == 0
@@ -180,7 +180,7 @@ def test_an_unreachable_registry_changes_nothing(
     registries.down = True
     assert call("pin") == 4
     out, _ = read_output(capsys)
-    assert f"{REF}  NOT KNOWN  (of small)" in out
+    assert f"{REF}  UNKNOWN  (used by small)" in out
     assert f"{REF}: could not connect" in out
     assert not (project / lockfile.NAME).exists()
 
@@ -199,10 +199,10 @@ def test_an_unresolved_reference_does_not_prevent_the_others(
     assert call("pin") == 4
     out, _ = read_output(capsys)
     for text in (
-        f"{REF}  NOT KNOWN",
+        f"{REF}  UNKNOWN",
         "requires a login",
         f"{MOVED[:19]}... of 2026-11-01 stays pinned",
-        "default  NOT",
+        "default  UNKNOWN",
     ):
         assert text in out
     assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: MOVED, OLDER: DIGEST}
@@ -231,7 +231,7 @@ def test_a_reference_with_a_digest_needs_no_pin(
     write(project, f"{REPOSITORY}@{DIGEST}")
     registries.untagged.add(DIGEST)
     assert call("pin") == 0
-    assert "names its digest" in read_output(capsys)[0]
+    assert "has a digest" in read_output(capsys)[0]
     assert not (project / lockfile.NAME).exists()
     registries.untagged.clear()
     assert call("pin", "--check") == 1
@@ -245,7 +245,7 @@ def test_problems_of_all_configs_are_reported_together(project: Path, capsys: py
     assert "bad.yaml" in err
     assert "worse.yaml" in err
     assert call("pin", "no_reference") == 2
-    assert "name a config (configs/NAME.yaml), or default" in read_output(capsys)[1]
+    assert "a config (configs/NAME.yaml) or default" in read_output(capsys)[1]
 
 
 def test_a_yaml_file_below_bundles_is_not_a_config(project: Path, registries: FakeRegistries) -> None:
@@ -264,7 +264,7 @@ def test_a_project_without_a_config_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert call("pin") == 2
-    assert "has no config; name one, or an image reference" in read_output(capsys)[1]
+    assert "no configs found; pass a config or an image reference" in read_output(capsys)[1]
 
 
 def test_locked_refuses_a_folder_without_a_config(
@@ -289,7 +289,7 @@ def test_default_keeps_its_image_until_it_is_pinned_again(
     registries.digests |= {REF: DIGEST, OLDER: MOVED}
     assert call("pin") == 0
     out, _ = read_output(capsys)
-    assert f"stands for  {REF}" in out
+    assert f"resolves to  {REF}" in out
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (REF, DIGEST)
     assert call("render", "configs/small.yaml") == 0
