@@ -106,7 +106,8 @@ def _refresh_round(api: tournament.Tournament, plan: UploadPlan, result: deploy.
     """Return the plan with the current round if its times are printed: it may have closed in the meantime."""
     run = _last_run(result)
     if run and status.had_no_round(run):
-        with contextlib.suppress(errors.NetworkError):  # the upload is complete: a failure to refresh the round must not fail it
+        # The upload is complete, so an error here must not make it fail.
+        with contextlib.suppress(errors.NetworkError):
             return remote_checks.refresh_round(api, plan)
     return plan
 

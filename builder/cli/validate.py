@@ -65,11 +65,11 @@ def run(
     if json_wanted:
         print(content.decode(), end="")
     else:
-        _tell(result, watch, selected.root)
+        _print_result(result, watch, selected.root)
     return 0 if result.good else 1
 
 
-def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
+def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     task = result.task
     print(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
     print(f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}")
