@@ -75,10 +75,11 @@ fmt: .venv/.test ## format the code
 	@$(VENV)ruff format .
 	@$(VENV)ruff check --fix-only .
 
-lint: .venv/.test ## check style and the import contracts
+lint: .venv/.test ## check style, the import contracts and the wording
 	@$(VENV)ruff check .
 	@$(VENV)ruff format --check .
 	@$(VENV)lint-imports
+	@$(VENV)python .ci/check_words.py
 
 type: .venv/.test ## check types
 	@$(VENV)mypy

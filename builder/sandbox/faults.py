@@ -100,7 +100,7 @@ def respond_null_data() -> Action:
 
 
 def edit_response(edit: Callable[[dict[str, Any]], Any]) -> Action:
-    """Apply the request and replace the JSON of the response by ``edit(json)``."""
+    """Apply the request and replace the JSON of the response with ``edit(json)``."""
     return Action(applies=True, edit=edit)
 
 
@@ -251,19 +251,21 @@ class Faults:
             return len(self._planned)
 
     def take(self, record: Record) -> Action | None:
-        """Return the action for a request and use up one time of its fault; None without a matching fault."""
+        """Return the action for a request and use up one time of its fault; None without a matching one."""
         with self._lock:
-            for fault in self._planned:
-                if not record.matches(fault.match) or (fault.condition is not None and not fault.condition(record)):
+            for planned in self._planned:
+                if not record.matches(planned.match) or (
+                    planned.condition is not None and not planned.condition(record)
+                ):
                     continue
-                if fault.after > 0:
-                    fault.after -= 1
+                if planned.after > 0:
+                    planned.after -= 1
                     continue
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times == 0:
-                        self._planned.remove(fault)
-                return fault.action
+                if planned.times is not None:
+                    planned.times -= 1
+                    if planned.times == 0:
+                        self._planned.remove(planned)
+                return planned.action
         return None
 
     def wait_for_release(self) -> None:
