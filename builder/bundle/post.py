@@ -190,7 +190,7 @@ def find_groups(steps: Sequence[Step]) -> dict[int, str]:
 
 
 def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    """Replace feature groups by the names of their features.
+    """Replace feature groups with the names of their features.
 
     Raises:
         KeyError: A group is not among ``names``.

@@ -165,10 +165,10 @@ def find_lock_differences(
     return differences
 
 
-def _format_new_default_note(ref: str, old_pin: str) -> str:
-    now, then = _shorten_reference(ref), _shorten_reference(old_pin)
+def _format_new_default_note(ref: str, old_ref: str) -> str:
+    now, then = _shorten_reference(ref), _shorten_reference(old_ref)
     if now == then:
-        now, then = ref, old_pin  # only the registry differs, which the short form does not contain
+        now, then = ref, old_ref  # only the registry differs, which the short form does not contain
     command = commands.suggest("pickle", None)
     return f"the default is {now} now, was {then}: `{command}` builds each model again in it"
 

@@ -138,7 +138,7 @@ def _remove(path: Path) -> None:
 
 
 def _fix_class_ids(seed: bytes) -> None:
-    """Replace the random ids that cloudpickle gives to classes by ids that depend on the bundle alone.
+    """Replace the random ids that cloudpickle gives to classes with ids that depend on the bundle alone.
 
     See https://github.com/cloudpipe/cloudpickle/issues/510. Two pickles that are loaded in one process share the
     classes with the same id. That is right for pickles of one bundle and wrong for pickles of different bundles, so the

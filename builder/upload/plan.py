@@ -130,7 +130,7 @@ class UploadPlan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text for a person."""
         artifact, pickle, slot = self.request.artifact, self.request.artifact.manifest.pickle, self.slot
-        before = describe_pickle(slot.pickle) if slot and slot.pickle else "no pickle"
+        before = describe_pickle(slot.pickle if slot else None)
         used, limit = self.slots
         kind = "existing model" if slot else f"NEW model, number {used + 1}" + (f" of {limit}" if limit else "")
         lines = [
@@ -170,7 +170,7 @@ class UploadPlan:
 
     def _format_consequences(self) -> list[str]:
         if self.is_known_bad:
-            before = describe_pickle(self.slot.pickle) if self.slot and self.slot.pickle else "no pickle"
+            before = describe_pickle(self.slot.pickle if self.slot else None)
             return [f"the slot continues to run {before}"]
         consequences = [self._format_run(), *(self._format_other_slot(slot) for slot in self.other_slots)]
         if not self.is_done:
@@ -235,6 +235,6 @@ class UploadPlan:
         }
 
 
-def describe_pickle(pickle: UploadedPickle) -> str:
-    """Return a pickle's stored name and id, for messages."""
-    return f"{sanitize(pickle.filename)} ({pickle.id})"
+def describe_pickle(pickle: UploadedPickle | None) -> str:
+    """Return the stored name and id of a pickle, or of what a slot runs, for messages."""
+    return f"{sanitize(pickle.filename)} ({pickle.id})" if pickle else "no pickle"

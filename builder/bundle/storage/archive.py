@@ -269,7 +269,7 @@ def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
         kind_text = "a link" if kind == stat.S_IFLNK else "not a regular file"
-        problems.append(f"is {kind_text}; replace it by the file itself")
+        problems.append(f"is {kind_text}; replace it with the file itself")
     if member.flag_bits & 0x1:
         problems.append("is encrypted; expected a bundle without encryption: export the model again")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:

@@ -190,9 +190,9 @@ def _list_entries(folder: Path) -> dict[str, int]:
 
 def _find_entry_problems(path: Path, mode: int) -> list[str]:
     if stat.S_ISLNK(mode):
-        return [f"{path}: is a link; replace it by the file itself"]
+        return [f"{path}: is a link; replace it with the file itself"]
     if not stat.S_ISREG(mode):
-        return [f"{path}: is not a regular file; replace it by the file itself"]
+        return [f"{path}: is not a regular file; replace it with the file itself"]
     return []
 
 

@@ -235,7 +235,7 @@ def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # PyTorch warns about its own parts
-            # An empty table: no operator is decomposed; it only replaces in-place operators by functional ones.
+            # An empty table: no operator is decomposed; it only replaces in-place operators with functional ones.
             return torch.export.export(module, (rows,)).run_decompositions({})
     except Exception as error:  # tracing runs the user's code, which may raise anything
         message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"

@@ -45,7 +45,7 @@ def _make_activation_handler(name: str) -> Callable[[Graph, Call], Value]:
 def _activate(graph: Graph, call: Call, name: str, value: Value | None = None, **constants: float) -> Value:
     value = value or call.value
     activation = activations.Activation(name=name, constants=constants)
-    problems = activations.faults(name, activation.constants)
+    problems = activations.find_constant_problems(name, activation.constants)
     if problems:
         call.refuse(f"has constants out of range ({'; '.join(problems)})")
     node = graph.nodes.add_activation(value.node, activation)
