@@ -165,17 +165,17 @@ def _run_here(
     files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
     engine = engine_session.connect(progress, yes=yes)
     runner_image = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), engine, pull=False, progress=progress)
-    with run.start(engine) as identity:
+    with run.start(engine) as run_id:
         task = stage.RerunTask(
             pickle=content,
             image=runner_image,
-            python=image.read_inventory(runner_image, engine, identity).python,
+            python=image.read_inventory(runner_image, engine, run_id).python,
             built_on=_find_build_python(content),
             live=files[0],
             benchmarks=files[1],
             limits=config.ValidateConfig().limits,
         )
-        return stage.rerun(task, engine, identity, progress)
+        return stage.rerun(task, engine, run_id, progress)
 
 
 def _fetch_live(
