@@ -89,6 +89,7 @@ class UploadPlan:
     @property
     def orders_run(self) -> bool:
         """Whether the upload starts a run: registering a pickle does, and so does a trigger."""
+        # Assigning an existing upload starts none.
         return self.existing is None or self.request.trigger
 
     @property
@@ -99,11 +100,13 @@ class UploadPlan:
     @property
     def staked(self) -> tuple[Slot, ...]:
         """The staked slots that are affected: its own, and others that the run may submit for."""
+        # Its own slot also without a run: later rounds run the pickle with that stake.
         affected = (*((self.slot,) if self.slot else ()), *(self.other_slots if self.orders_run else ()))
         return tuple(slot for slot in affected if slot.stake)
 
     def exceeds(self, agreed: UploadPlan) -> bool:
         """Return whether it has more consequences than the plan that was agreed to: a stake or an open round."""
+        # With the amounts: a stake that was raised since is another stake.
         stakes, agreed_stakes = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
         return not stakes <= agreed_stakes or (self.runs_now and not agreed.runs_now)
 
@@ -230,7 +233,7 @@ class UploadPlan:
             "runs_now": self.runs_now,
             "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.other_slots],
             "follows": self._format_consequences(),
-            "likeness": self.similarity,
+            "likeness": self.similarity,  # the key of format 1, which scripts read
             "notes": list(self.notes),
         }
 
