@@ -58,7 +58,7 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
             lines.append("         the slot takes no submissions over the API until the pickle is disabled")
     if before is not None and status.judge_validation(before) is True:
         lines.append(f"back     python -m builder rollback {name}")
-    elif before is not None:
+    elif before is not None:  # `rollback` refuses what failed its validation
         lines.append("back     nothing: what it runs now is not valid, and is not assigned again")
     return lines
 

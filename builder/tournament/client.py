@@ -180,6 +180,7 @@ class ApiClient:
             response = http.send(
                 self._http, "POST", self._url, headers, content=content, max_bytes=_MAX_BYTES, subject=location
             )
+        # Also of an error: every response shows the server's time.
         self._update_clock(http.parse_date(response.headers.get("date", "")))
         return self._parse(response, location)
 
@@ -187,7 +188,7 @@ class ApiClient:
         status = response.status_code
         try:
             body = json.loads(response.body)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # a proxy's HTML, or JSON that is nested a thousand times
             body = None
         # Hide secrets before truncating: half a secret would not be recognized.
         message = settings.hide_secrets(_extract_errors(body))[:_MAX_MESSAGE]
@@ -198,6 +199,7 @@ class ApiClient:
             raise errors.UnavailableError(
                 f"{location}: HTTP 429, too many requests", remedy=again, after=after, sent=False
             )
+        # Not certain that nothing was done: a gateway also answers 502 or 504 while the server still works on it.
         if status >= 500:
             detail = f" (it reports: {message})" if message else ""
             raise errors.UnavailableError(
