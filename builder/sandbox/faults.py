@@ -252,6 +252,7 @@ class Faults:
 
     def take(self, record: Record) -> Action | None:
         """Return the action for a request and use up one time of its fault; None without a matching one."""
+        # Requests arrive in threads of their own, and a fault for one request must not be used by two.
         with self._lock:
             for planned in self._planned:
                 if not record.matches(planned.match) or (
@@ -271,7 +272,7 @@ class Faults:
     def wait_for_release(self) -> None:
         """Block the calling thread until :meth:`release` or :meth:`close`."""
         with self._lock:
-            released = self._released
+            released = self._released  # of this stall: `release` replaces the event, so that later requests stall again
         if not self._is_closed:
             released.wait()
 
