@@ -62,7 +62,7 @@ def suggest_rebuild(folder: Path) -> str:
 
 
 def fill_in_config(text: str, config: Path | None) -> str:
-    """Replace each ``make NAME CONFIG=...`` in a text by the command that :func:`suggest` returns for the config."""
+    """Replace each ``make NAME CONFIG=...`` in a text with the command that :func:`suggest` returns for the config."""
     return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda match: suggest(match[1], config), text)
 
 

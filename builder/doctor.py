@@ -30,7 +30,7 @@ _MIN_DISK_BYTES = 5 * 10**9
 """Enough for a runner image, its layers while they are unpacked, and a build."""
 _MIN_MEMORY_BYTES = 4 << 30
 """The default of ``validate.limits.memory``."""
-_MAX_CLOCK_SECONDS = 60.0
+_MAX_CLOCK_SECONDS = 60.0  # presigned URLs are valid for minutes
 _OLD_PIN_DAYS = 90
 
 

@@ -1,6 +1,8 @@
 """File locks, for work that only one process may do at a time.
 
-The kernel releases a lock when its process ends, even after a kill, so a leftover lock file does not block anything.
+The kernel releases a lock (``flock``) when its process ends, even after a kill, so a leftover lock file does not block
+anything. The process that holds a lock writes its id and the time into the file, as text for the messages of others;
+whether the lock is held never depends on this text.
 """
 
 from __future__ import annotations
@@ -20,30 +22,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-_HOLDER_BYTES = 100
+_HOLDER_BYTES = 100  # longer than what `_write_holder` writes; the file may be anything
 # Errors of file systems without locks: NFS without its lock service, some network and FUSE file systems.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def acquire(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
+def acquire(path: Path, on_wait: Callable[[str], None]) -> Iterator[None]:
     """Hold an exclusive lock while the body runs; wait for it if another process holds it.
 
     Args:
         path: The lock file. It and its folder are created and never removed: otherwise two processes could each hold a
             lock on a file of this name. A symbolic link is not followed, since its target would be overwritten.
-        busy: Called once, with a description of the holder, if another process holds the lock; raises an error to
-            give up instead of waiting.
+        on_wait: Called once, with a description of the holder, if another process holds the lock; may raise an error
+            to give up instead of waiting.
 
     Raises:
         errors.LockError: The file cannot be created or locked.
     """
     lock = filelock.FileLock(path, mode=0o644, on_acquired=_write_holder)
     with contextlib.ExitStack() as stack:
+        # The translation ends before `on_wait` and the body, whose own OSErrors are not errors of the lock.
         with _translate_errors(path):
             holder = _try_lock(lock, stack)
         if holder is not None:
-            busy(holder)
+            on_wait(holder)
             with _translate_errors(path):
                 stack.enter_context(lock.acquire())
         yield
@@ -51,6 +54,8 @@ def acquire(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Return whether a process holds a lock; False if the lock file does not exist.
+
+    The only way to know is to acquire the lock for a moment.
 
     Raises:
         errors.LockError: The file cannot be opened or locked.
@@ -60,16 +65,14 @@ def is_held(path: Path) -> bool:
 
 
 def _try_lock(lock: filelock.BaseFileLock, stack: contextlib.ExitStack) -> str | None:
-    """Acquire a lock without waiting; return a description of the holder if another process has it."""
+    """Acquire a lock without waiting, until ``stack`` ends; return a description of the holder if another has it."""
     try:
         stack.enter_context(lock.acquire(blocking=False))
     except filelock.Timeout:
         text = ""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(lock.lock_file, "rb", opener=_open) as file,
-        ):  # removed meanwhile
+        with contextlib.suppress(FileNotFoundError), open(lock.lock_file, "rb", opener=_open) as file:
             text = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
+        # Empty if the file was removed meanwhile, or the holder has not written to it yet.
         return text if text and text.isprintable() else "another process"
     return None
 
@@ -81,6 +84,7 @@ def _open(path: str, flags: int) -> int:
 
 def _write_holder(descriptor: int) -> None:
     """Write the process id and the time into the lock file, for the messages of other processes."""
+    # A device or a FIFO of this name would take the text as input.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, "not a plain file")
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -59,7 +59,7 @@ def escape_lines(text: str) -> str:
 
 
 def replace_unprintable(text: str) -> str:
-    """Replace what is not printable in a line by spaces, and strip trailing spaces."""
+    """Replace what is not printable in a line with spaces, and strip trailing spaces."""
     return "".join(char if char.isprintable() else " " for char in text).rstrip()
 
 

@@ -2,7 +2,7 @@
 
     python requirements/alone.py COMMAND [ARGUMENT...]
 
-It locks `.venv.lock` and replaces itself by the command, which inherits the lock: it is released when the command and
+It locks `.venv.lock` and replaces itself with the command, which inherits the lock: it is released when the command and
 its child processes have ended, even if they are killed. flock(1) would do the same, but macOS does not have it. If the
 file system has no locks, the command runs without one.
 """
@@ -14,7 +14,7 @@ import sys
 
 
 def main() -> None:
-    """Acquire the lock, then replace this process by the command."""
+    """Acquire the lock, then replace this process with the command."""
     # The defaults of a shell: Ctrl-C ends the wait without a traceback, and pip does not inherit an ignored SIGPIPE.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,4 +1,14 @@
-"""Build a pickle from a config: resolve the bundle and the image, render, build, record."""
+"""Build a pickle from a config.
+
+The stages, each a frozen value made from the one before:
+
+    Config -> Source          resolve_source   the bundle in a local folder, and the hash of its files
+           -> _Inputs         build            what the pickle depends on: bundle, config, image, builder/inside
+           -> Artifact        _build           model.pkl and manifest.json in dist/NAME
+
+``build`` returns the artifact of an earlier build if its manifest records equal inputs. ``render`` stops half-way: it
+writes the Dockerfile and its context, without an engine.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +79,14 @@ class RenderResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Inputs:
-    """The inputs of a build: a pickle built from equal inputs is not built again."""
+    """The inputs of a build: a pickle built from equal inputs is not built again.
+
+    Attributes:
+        tool: Hash of ``builder/inside``, the code that runs in the image. Other changes of this tool rebuild nothing.
+        bundle: Hash of the bundle's files.
+        config: Hash of the part of the config that a build depends on.
+        image: The image to build in.
+    """
 
     tool: str
     bundle: str
@@ -166,6 +183,7 @@ def render(source: Source, progress: Progress) -> RenderResult:
     context = render_stage.render(
         name=config.name, base=base, plan=plan, bundle_files=files.list_paths(source.bundle.folder)
     )
+    # Written to a folder of its own first: if the disk is full, the earlier files stay as they are.
     with artifact.lock_folder(folder, progress), artifact.create_staging_folder(folder) as staging:
         render_stage.write(context, staging)
         artifact.commit_rendering(staging, folder)
@@ -190,8 +208,8 @@ def _build(
     with watch.stage("bundle"):
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
-    with watch.stage("build"), run.start(engine) as identity, artifact.create_staging_folder(folder) as staging:
-        recorded_image = _describe_image(inputs.image, image.read_inventory(inputs.image, engine, identity))
+    with watch.stage("build"), run.start(engine) as run_id, artifact.create_staging_folder(folder) as staging:
+        recorded_image = _describe_image(inputs.image, image.read_inventory(inputs.image, engine, run_id))
         context = render_stage.render(
             name=config.name,
             base=inputs.image.base,
@@ -203,8 +221,8 @@ def _build(
         if files.hash_bundle(staging / artifact.CONTEXT / "bundle") != inputs.bundle:
             raise errors.BundleError([f"{source.bundle.display_name}: changed while it was read; run it again"])
         # The Dockerfile in dist/NAME has the image's public name, also if the image came from another registry.
-        local = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
-        pickle = engine_build.build(local, staging / artifact.PICKLE, engine, identity, progress=progress)
+        local_context = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
+        pickle = engine_build.build(local_context, staging / artifact.PICKLE, engine, run_id, progress=progress)
         new_manifest = manifest.Manifest(
             name=config.name,
             tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
@@ -259,17 +277,21 @@ def _create_plan(config: model.Config, bundle: bundle_model.Bundle) -> render_st
 
 
 def _find_known_base(folder: Path, config: model.Config) -> str:
-    """Return the image for FROM without an engine: the pin, else the last build's, else the config's reference."""
+    """Return the image for FROM without an engine: the pin, else the last build's, else the config's reference.
+
+    Raises:
+        errors.ImageError: The config names no image but ``default``, and neither a pin nor a build says which that is.
+    """
     if pinned := choose.find_pinned_base(config):
         return pinned
-    by_default = config.image.ref == config_values.DEFAULT_IMAGE
+    is_default = config.image.ref == config_values.DEFAULT_IMAGE
     try:
         last = artifact.load(folder).manifest.image
-        if by_default or last.ref == config.image.ref:
+        if is_default or last.ref == config.image.ref:
             return last.base
     except errors.ArtifactError:
         pass
-    if by_default:
+    if is_default:
         raise errors.ImageError(
             f"{config.file}: image.ref: `default` is not pinned; run `{commands.suggest('pin', config.file)}` first"
         )

@@ -55,7 +55,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
         problem = "activation is missing" if name is None else f"invalid activation {describe(name)}"
         return [f"{problem}; {_list_valid_names()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
-    problems = faults(name, constants)
+    problems = find_constant_problems(name, constants)
     if problems:
         return problems
     return Activation(name=name, constants={key: value for key, value in constants.items() if is_number(value)})
@@ -76,11 +76,11 @@ def is_bounded(activation: Activation) -> bool:
 
 
 def _to_float(value: Any) -> Any:
-    """Return a number as float; any other value as it is, for ``faults`` to report."""
+    """Return a number as float; any other value as it is, for ``find_constant_problems`` to report."""
     return float(value) if is_number(value) else value
 
 
-def faults(name: str, constants: Mapping[str, object]) -> list[str]:
+def find_constant_problems(name: str, constants: Mapping[str, object]) -> list[str]:
     """Return all problems of an activation's name and constants, without a key path."""
     definition = ACTIVATIONS.get(name)
     if definition is None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Other columns of the live data (docs/export/custom.md); `target...` exists in training data only.
 _RESERVED = frozenset({"id", "era", "data_type"})
 
 
@@ -153,6 +154,7 @@ class BundleHeader(abc.ABC):
 
     def find_problems(self) -> list[schema.Problem]:
         """Find all problems that can be found without the arrays and the files."""
+        # One list, so that a user can fix everything at once and not one problem after each try.
         return [
             *_find_duplicates(("features",), self.features),
             *_find_duplicates(("benchmarks",), self.benchmarks),
@@ -236,6 +238,7 @@ def _find_file_name_problems(names: Iterable[str]) -> list[schema.Problem]:
             text = f"{describe(name)} is not a valid name for a file of a bundle; expected {files.NAMING}; rename it"
             problems.append(schema.Problem(path=("files",), text=text))
     all_names = set(names)
+    # A bundle may arrive as a zip, which can list `a` and `a/b`; no folder can contain both.
     for name in sorted(all_names):
         parents = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & all_names
         if parents:
@@ -246,6 +249,7 @@ def _find_file_name_problems(names: Iterable[str]) -> list[schema.Problem]:
 
 def _find_metadata_problems(names: Container[str]) -> list[schema.Problem]:
     """Find the array name that safetensors reserves for its metadata."""
+    # See the format in https://github.com/huggingface/safetensors#format.
     if "__metadata__" not in names:
         return []
     return [schema.Problem(path=("arrays", "__metadata__"), text="reserved by safetensors; rename the array")]
@@ -288,5 +292,6 @@ def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
 
 def looks_like_path(text: str) -> bool:
     """Tell whether a text looks like an absolute local path: POSIX, Windows, UNC, a home folder or a file URL."""
+    # In any position only for home folders: a `/` occurs in many harmless facts, such as "train/validate".
     drive = len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/"
     return drive or text.startswith(("/", "~/", "\\\\", "file:")) or "/home/" in text or "/Users/" in text

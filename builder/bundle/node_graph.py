@@ -1,8 +1,18 @@
 """Checks a graph of nodes in ``bundle.json`` against its arrays, and builds it.
 
-The entries of a list are the nodes of a directed graph: each takes the result of earlier nodes. How many values a row
-a node returns (its width) follows from the shapes of its arrays, so the widths are computed from the first node to the
-last, and a node whose width is unknown (unknown op, missing array) leaves only its own followers unchecked.
+The entries of a list are the nodes of a directed graph: each takes the result of earlier nodes (``nodes`` describes an
+entry). For three inputs, a residual block, whose last layer sums up both ways to one prediction, is
+
+    "layers": [{"activation": "relu"}, {"op": "sum", "from": [0, -1]}, {"activation": "identity"}]
+    "arrays": {"w0": float32 (3, 3), "b0": (3,), "w2": (3, 1), "b2": (1,)}
+
+How many values a row a node returns (its width) follows from the shapes of its arrays, here 3, 3 and 1, so the widths
+are computed from the first node to the last, and a node whose width is unknown (unknown op, missing array) leaves only
+its own followers unchecked.
+
+A bundle is checked in two steps, which are the public methods: ``find_problems`` before anything is read but
+``bundle.json``, with the arrays as it declares them (``declared``), and ``find_value_problems`` with the numbers
+(``arrays``). In a dimension of an array's shape, ``in`` and ``out`` are the node's widths; see ``definitions.Array``.
 """
 
 from __future__ import annotations
@@ -55,14 +65,14 @@ class NodeGraph:
     def find_problems(self, declared: Mapping[str, tensors.ArraySpec]) -> list[schema.Problem]:
         """Find the problems of the entries, and of the dtypes and shapes of the declared arrays."""
         problems = []
-        used: set[int] = set()
+        taken: set[int] = set()
         for index, entry in enumerate(self.entries):
             arguments = nodes.read_entry(entry, index)
             if isinstance(arguments, list):
                 problems += [schema.Problem(path=(*self.path, index), text=text) for text in arguments]
-            used |= set(_read_sources(entry, index))
-        for index in range(len(self.entries) - 1):
-            if index not in used:
+            taken |= set(_read_sources(entry, index))
+        for index in range(len(self.entries) - 1):  # the last one's result is that of the graph
+            if index not in taken:
                 text = "no other node takes its result; remove the node, or list it in the `from` of a later one"
                 problems.append(schema.Problem(path=(*self.path, index), text=text))
         return problems + self._find_shape_problems(declared)
@@ -83,6 +93,7 @@ class NodeGraph:
                     continue
                 array = arrays[name]
                 if part.is_index:
+                    # Without a width, as after another problem, an index may be any that an int32 holds.
                     width = widths[_read_sources(entry, index)[0]]
                     last_index = np.iinfo(np.int32).max if width is None else width - 1
                     fix = f"expected an index from 0 to {last_index:,} of the values that the node takes"
@@ -97,14 +108,14 @@ class NodeGraph:
         Raises:
             TypeError: An entry is invalid; ``find_problems`` was not called, or its result was ignored.
         """
-        nodes_ = []
+        built = []
         for index, entry in enumerate(self.entries):
             arguments = nodes.read_entry(entry, index)
             if isinstance(arguments, list):
                 raise TypeError(arguments[0])
             node_arrays = {array.name: arrays[name] for name, array in self._name_arrays(index).items()}
-            nodes_.append(bundle_model.Node(arrays=node_arrays, **arguments))
-        return tuple(nodes_)
+            built.append(bundle_model.Node(arrays=node_arrays, **arguments))
+        return tuple(built)
 
     def _name_arrays(self, index: int) -> dict[str, Array]:
         """Return the arrays of a node by their names in the bundle; empty if its op is unknown."""
@@ -135,6 +146,7 @@ class NodeGraph:
             sources = _read_sources(entry, index)
             if operator.arity == "same_width":
                 problems += self._find_width_conflicts(index, sources, widths, declared)
+            # Sizes by the dimension's name, each with the text of where it comes from: the first to have it decides.
             dimensions: dict[str, tuple[int, str]] = {}
             width = widths.get(sources[0])
             if width is not None:
@@ -150,11 +162,7 @@ class NodeGraph:
     def _find_array_problems(
         self, name: str, part: Array, spec: tensors.ArraySpec, dimensions: dict[str, tuple[int, str]], source: int
     ) -> list[schema.Problem]:
-        """Find the problems of one array's dtype and shape.
-
-        Adds the array's dimensions to ``dimensions`` (the size, and which array has it, by the dimension's name), to
-        which the node's later arrays are compared.
-        """
+        """Find the problems of one array's dtype and shape, and add its dimensions to ``dimensions``."""
         problems = []
         if (spec.dtype != "int32") if part.is_index else (not spec.dtype.startswith("float")):
             expected = "int32" if part.is_index else "float32 or float64"
@@ -172,6 +180,7 @@ class NodeGraph:
             if expected_count == count:
                 dimensions.setdefault(dimension, (count, f"{name} {spec.shape}"))
             elif dimension == "in" and source == -1:
+                # Either may be wrong, and users know their features better than an array: report it there.
                 text = f"{source_text}, but {name} {spec.shape} takes {count:,}; make them agree"
                 problems.append(schema.Problem(path=self.source_path, text=text))
             elif dimension == "in":
@@ -200,7 +209,7 @@ class NodeGraph:
     def _describe_output_problem(
         self, values_per_row: int, declared: Mapping[str, tensors.ArraySpec]
     ) -> schema.Problem:
-        index = len(self.entries) - 1
+        index = len(self.entries) - 1  # -1 for an empty graph, which returns its inputs
         name = f"{self.prefix}w{index}"
         expected = f"expected {self.outputs:,} from the last layer"
         if index >= 0 and "op" not in self.entries[index] and name in declared:
@@ -210,7 +219,7 @@ class NodeGraph:
         return schema.Problem(path=path, text=f"returns {values_per_row:,} values a row; {expected}")
 
     def _describe_source(self, source: int, width: int, declared: Mapping[str, tensors.ArraySpec]) -> str:
-        """Describe what a node takes its values from; for a dense layer, its weights."""
+        """Describe what a node takes its values from; for a dense layer, its weights, which users know by shape."""
         if source == -1:
             return self.source_text
         name = f"{self.prefix}w{source}"
@@ -220,10 +229,14 @@ class NodeGraph:
 
 
 def _read_sources(entry: Mapping[str, object], index: int) -> tuple[int, ...]:
-    """Return the sources of an entry that may be invalid; what is not the index of an earlier node is skipped."""
+    """Return the sources of an entry that may be invalid; what is not the index of an earlier node is skipped.
+
+    ``nodes.read_entry`` reports what is skipped here.
+    """
     sources = entry.get("from")
     if not isinstance(sources, (list, tuple)):
         return (index - 1,)
+    # bool is a subclass of int, so `isinstance` would accept true.
     return tuple(source for source in sources if type(source) is int and -1 <= source < index) or (index - 1,)
 
 

@@ -85,6 +85,7 @@ def find_name_problems(
     if missing:
         text = f"missing {format_list(missing)}; {owner} has {format_list(expected)}"
         problems.append(schema.Problem(path=("arrays",), text=text))
+    # The first ten: with another kind's arrays, all names are wrong, and a hundred messages help no more.
     for name in [name for name in names if name not in known][:10]:
         near = find_nearest(name, missing or expected)
         hint = f"did you mean {near}?" if near else fix
@@ -106,6 +107,7 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
         near = find_nearest(name, OPERATORS)
         hint = f"did you mean {near}? " if near else ""
         return [f"unknown op {describe(name)}; {hint}expected one of {', '.join(OPERATORS)}"]
+    # What is left are the keys of the activation, which names its own constants.
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
     problems = _find_source_problems(entry.get("from"), index, operator)
     options, option_problems = _read_options(entry, operator)

@@ -44,12 +44,13 @@ _TYPES: dict[str, Any] = {
 def _make_step_class(name: str, definition: Mapping[str, Any]) -> type:
     """Create the dataclass of a step; its fields are the step's options."""
     one_of = definition.get("one_of", ())
+    # Made from the definition that the pickle's own code has, so that a step is described in one place only.
     fields = []
     for option, entry in definition["options"].items():
         kind, default = _resolve_type(entry), entry.get("default", dataclasses.MISSING)
         if entry["type"] == "scope":
             default = "era"
-        elif option in one_of:
+        elif option in one_of:  # each may be missing; `_check` requires exactly one
             kind, default = kind | None, None
         fields.append((option, kind, dataclasses.field(default=default)))
     attributes = "".join(f"    {option}: {entry['text']}\n" for option, entry in definition["options"].items())
@@ -62,7 +63,7 @@ def _make_step_class(name: str, definition: Mapping[str, Any]) -> type:
 
 
 def _resolve_type(entry: Mapping[str, Any]) -> Any:
-    literal: Any = Literal
+    literal: Any = Literal  # mypy accepts no computed values in it
     match entry["type"]:
         case "choice":
             return literal[tuple(entry["choices"])]
@@ -142,6 +143,7 @@ def make_step(name: str, **options: object) -> Step:
     Raises:
         ValueError: The step or an option is unknown, or a value is invalid.
     """
+    # Parsed like a file, so that both ways check the same; files have lists where Python code may have tuples.
     data = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     parsed = schema.parse(Steps, {"post": [{name: data}]})
     if isinstance(parsed, list):
@@ -190,7 +192,7 @@ def find_groups(steps: Sequence[Step]) -> dict[int, str]:
 
 
 def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    """Replace feature groups by the names of their features.
+    """Replace feature groups with the names of their features.
 
     Raises:
         KeyError: A group is not among ``names``.

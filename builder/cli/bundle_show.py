@@ -68,7 +68,7 @@ def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str
         },
         "trained": {key: list(fact) if isinstance(fact, tuple) else fact for key, fact in bundle.trained.items()},
     }
-    members = getattr(bundle.model, "members", ())
+    members = getattr(bundle.model, "members", ())  # only ensembles have any
     if members:
         contents["members"] = [
             {

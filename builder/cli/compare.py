@@ -56,15 +56,15 @@ def _compare(
     limits = config.ValidateConfig().limits
     new_image = target.find_image(build_target, request.artifact, engine, progress)
     old_image = image.resolve(image.ImageRequest(ref=ref), engine, pull=False, progress=progress)
-    with run.start(engine) as identity:
+    with run.start(engine) as run_id:
         progress.step("running the new pickle")
         new = stage.predict(
-            request.artifact.pickle, new_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=identity
+            request.artifact.pickle, new_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=run_id
         )
         progress.step("running what the slot runs now")
         try:
             before = stage.predict(
-                content, old_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=identity
+                content, old_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=run_id
             )
         except errors.DataError as error:
             raise errors.DataError([f"what the slot runs now: {error}"]) from error

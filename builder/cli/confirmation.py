@@ -60,6 +60,7 @@ def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[s
         errors.NetworkError: The slot cannot be read again.
     """
     ask(question, facts, yes=yes, stakes=format_stakes([slot], action))
+    # A person may take minutes to answer. With --yes there is no pause, so the slot is as it was read.
     now = slot if yes else assign.read_slot(api, slot)
     if now.stake != slot.stake:
         ask_in_full(format_stakes([now], action))

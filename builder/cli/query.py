@@ -32,7 +32,7 @@ def run(
         raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")
     with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
-        data = send(text, values, what="the query")
+        data = send(text, values, subject="the query")
     print(json.dumps({"format": 1, "data": data}) if json_wanted else json.dumps(data, indent=2, ensure_ascii=False))
     return 0
 

@@ -28,6 +28,7 @@ def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, roo
     image = next((image for image in api.list_images() if image.id == pickle.image_id), None)
     if image is not None:
         return tournament_images.get_reference(image, registry)
+    # An image that is no longer offered is not listed, but the pickle still names it.
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
@@ -49,6 +50,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
         return path
     progress.step(f"fetching {sanitize(pickle.filename)}")
     downloaded = fetch_pickle(api, pickle, path, progress)
+    # Another tool's name may contain 12 digits that are not of a hash, so check only what was sent from here.
     digits = known_digits(pickle.filename, Path.cwd())
     if digits and not downloaded.sha256.startswith(digits):
         progress.note(f"note: the stored file has the sha256 {downloaded.sha256}, but its name contains {digits}")
@@ -64,6 +66,7 @@ def fetch_pickle(
         errors.TokenError: The token does not have the scope.
         errors.NetworkError: It could not be fetched.
     """
+    # The API authorises a download for a slot; an upload without an owner may still be assigned to one.
     slot = pickle.owner or next(iter(pickle.slots), "")
     auth = api.get_download_auth(slot, pickle.id)
     return download.download(auth.url, target, description=f"the pickle {pickle.id}", progress=progress)
@@ -80,6 +83,7 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     files = []
     for name in ("live", "live_benchmark_models"):
         progress.step(f"fetching {sanitize(version)}/{name}.parquet")
+        # Fetched each time: the file of a version is replaced every day under the same name.
         path = folder / download.to_file_name(f"{version}-{name}.parquet")
         url = api.get_dataset_url(f"{version}/{name}.parquet")
         download.download(url, path, description=f"{sanitize(version)}/{name}.parquet", progress=progress)

@@ -52,7 +52,7 @@ def run(
         else:
             pickle_id = _choose(slot, remote_checks.find_earlier_pickles(api, slot))
         pickle = _get_valid_pickle(api, pickle_id) if pickle_id else None
-        description = plan.describe_pickle(pickle) if pickle else "no pickle"
+        description = plan.describe_pickle(pickle)
         facts = slot_change.format_effects(slot, pickle, source=str(log.path) if change and not to else "")
         facts.append("         submissions already made are not undone")
         # A slot without a pickle may have had a webhook, which the upload of its pickle removed.

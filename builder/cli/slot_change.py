@@ -61,7 +61,7 @@ def format_effects(slot: tournament.Slot, pickle: tournament.UploadedPickle | No
             lines.append("         the slot no longer accepts submissions over the API until the pickle is disabled")
     if before is not None and status.judge_validation(before) is True:
         lines.append(f"undo     python -m builder rollback {name}")
-    elif before is not None:
+    elif before is not None:  # `rollback` refuses what failed its validation
         lines.append("undo     not possible: the pickle it runs now is not valid, so it cannot be assigned again")
     return lines
 

@@ -57,6 +57,7 @@ def _explain_failure(
     api: tournament.Tournament, status: slot_status.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.ExplainedFailure | None:
     """Explain why the pickle of a slot, or a newer upload for it, failed; sends a request for the log."""
+    # `todo` is derived from the same failure, so that the table and this explanation name the same pickle.
     for pickle in (status.slot.pickle, slot_status.find_newer_upload(status.slot, uploaded)):
         if status.todo.startswith("why ") and pickle is not None and slot_status.find_failure(pickle) is not None:
             return waiting.explain_failure(api, pickle)

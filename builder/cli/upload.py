@@ -229,9 +229,11 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
             f"  {plan.name} RUNS IT nevertheless; `python -m builder rollback {plan.name}` restores its previous pickle"
         )
     elif result.changed_elsewhere:
-        print(f"  {plan.name} runs {assign.describe_pickle(result.slot)}, which was assigned elsewhere in the meantime")
+        print(
+            f"  {plan.name} runs {planning.describe_pickle(result.slot.pickle)}, which was assigned elsewhere in the meantime"
+        )
     else:
-        print(f"  {plan.name} still runs its previous pickle: {assign.describe_pickle(result.slot)}")
+        print(f"  {plan.name} still runs its previous pickle: {planning.describe_pickle(result.slot.pickle)}")
     print("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
 
 

@@ -54,11 +54,11 @@ def run(
             selected, progress, locked=locked
         )  # problems with it are reported before anything is started
         engine = engine_session.connect(progress, yes=yes)
-        with artifact.lock_folder(selected.folder, progress), engine_run.start(engine) as identity:
+        with artifact.lock_folder(selected.folder, progress), engine_run.start(engine) as run_id:
             built = target.load_artifact(selected, progress, locked=locked)
-            task = tasks.prepare_task(built, selected, engine, identity, progress, stand_in_python=stand_in)
+            task = tasks.prepare_task(built, selected, engine, run_id, progress, stand_in_python=stand_in)
             with watch.stage("validation"):
-                result = validate.validate(task, engine, identity, progress)
+                result = validate.validate(task, engine, run_id, progress)
             content = report.to_bytes(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)

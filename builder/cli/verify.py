@@ -32,11 +32,11 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
         artifact = target.load_artifact(selected, progress, locked=locked)
         rendered = recorded_inputs.read_inputs(artifact, copy=Path(work))
         engine = engine_session.connect(progress, yes=yes)
-        with engine_run.start(engine) as identity:
+        with engine_run.start(engine) as run_id:
             runner_image = target.find_image(selected, artifact, engine, progress)
-            stage.check_image(artifact, runner_image, image.read_inventory(runner_image, engine, identity))
+            stage.check_image(artifact, runner_image, image.read_inventory(runner_image, engine, run_id))
             rendered = render.use_source(rendered, base=artifact.manifest.image.base, source=runner_image.source)
-            result = stage.verify(artifact, rendered, engine, identity, work=Path(work), progress=progress)
+            result = stage.verify(artifact, rendered, engine, run_id, work=Path(work), progress=progress)
     if json_wanted:
         print(json.dumps({"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}))
     else:

@@ -1,4 +1,9 @@
-"""``why``: run a pickle that failed at the tournament again on this machine, and report one cause and one fix."""
+"""``why``: run a pickle that failed at the tournament again on this machine, and report one cause and one fix.
+
+The cause is concluded from what the tournament reports (status, descriptions and log: a :class:`_Case`) and from how
+the same file runs here, in the image that it was registered for (``validate.rerun``). If it cannot be run here, as
+without an engine or the image, the tournament's report alone decides.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +29,24 @@ from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
     from builder.progress import Progress
-    from builder.validate import rerun as stage
+    from builder.validate import rerun
 
 _LOG_LINES = 12
-_MARKS = {True: "ok", False: "FAILED", None: "note"}
+_MARKS = {True: "ok", False: "FAILED", None: "note"}  # by the result of a check; None: neither
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """A failure at the tournament: the pickle, the status and the log."""
+    """A failure at the tournament.
+
+    Attributes:
+        name: What to pass to other commands: the slot if it runs the pickle, else the pickle's id.
+        pickle: The pickle that failed.
+        failure: Where it failed, and what the tournament reports about it.
+        log: The lines that its run printed there.
+    """
 
     name: str
     pickle: tournament.UploadedPickle
@@ -61,9 +72,9 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Explain why the pickle of a slot failed; exit 1, or 0 if none failed."""
-    from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
+    from builder.validate import rerun  # noqa: PLC0415 - pyarrow
 
-    _check_options(stage, live, benchmarks, stand_in)
+    _check_options(live, benchmarks, stand_in)
     with terminal.progress() as progress, api_session.connect(progress) as api:
         target = slots.find_slot_or_pickle(api, name)
         uploaded = api.list_uploads()
@@ -71,15 +82,15 @@ def run(
         if case is None:
             return _print_no_failure(target, uploaded, json_wanted=json_wanted)
         _check_python(case.pickle, stand_in)
-        result, reason = None, "it was not asked for (--no-run)"
+        result, reason = None, "it was not asked for (--no-run)"  # why there is no result, if there is none
         if not no_run:
             try:
                 result = _run_here(
                     api, case.pickle, progress, live=live, benchmarks=benchmarks, stand_in=stand_in, yes=yes
                 )
-            except errors.BuilderError as error:
+            except errors.BuilderError as error:  # such as a missing engine: the tournament's log still has a cause
                 reason = str(error)
-    cause = stage.conclude(case.failure, list(case.log), result, again=f"python -m builder trigger {case.name}")
+    cause = rerun.conclude(case.failure, list(case.log), result, again=f"python -m builder trigger {case.name}")
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
         print(json.dumps(_data(case, result, reason, cause)))
@@ -88,7 +99,7 @@ def run(
     return 1
 
 
-def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, python: str | None) -> None:
+def _check_options(live: str | None, benchmarks: str | None, python: str | None) -> None:
     """Check the options before any request is sent.
 
     Raises:
@@ -96,12 +107,13 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
         errors.DataError: A file does not exist, or is not a parquet file.
     """
     from builder.image import stand_in  # noqa: PLC0415
+    from builder.validate import rerun  # noqa: PLC0415 - pyarrow
 
     if benchmarks and not live:
         raise errors.UsageError("--benchmarks requires --live FILE with the same rows; pass both or neither")
     for option, text in (("--live", live), ("--benchmarks", benchmarks)):
         if text:
-            stage.count_rows(Path(text), option)
+            rerun.count_rows(Path(text), option)  # reads the file's footer, and raises what is wrong with it
     if python:
         try:
             stand_in.check_python(python)
@@ -155,27 +167,27 @@ def _run_here(
     benchmarks: str | None,
     stand_in: str | None,
     yes: bool,
-) -> stage.RerunResult:
+) -> rerun.RerunResult:
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
-    from builder.validate import rerun as stage  # noqa: PLC0415
+    from builder.validate import rerun  # noqa: PLC0415
 
     ref = remote_files.reference(api, pickle)
     content = remote_files.fetch(api, pickle, progress)
     files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
     engine = engine_session.connect(progress, yes=yes)
     runner_image = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), engine, pull=False, progress=progress)
-    with run.start(engine) as identity:
-        task = stage.RerunTask(
+    with run.start(engine) as run_id:
+        task = rerun.RerunTask(
             pickle=content,
             image=runner_image,
-            python=image.read_inventory(runner_image, engine, identity).python,
+            python=image.read_inventory(runner_image, engine, run_id).python,
             built_on=_find_build_python(content),
             live=files[0],
             benchmarks=files[1],
             limits=config.ValidateConfig().limits,
         )
-        return stage.rerun(task, engine, identity, progress)
+        return rerun.rerun(task, engine, run_id, progress)
 
 
 def _fetch_live(
@@ -212,7 +224,7 @@ def _print_no_failure(
     return 0
 
 
-def _print(case: _Case, result: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
+def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
     failure = case.failure
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("there", f"{failure.where} {sanitize(failure.status)}")]
@@ -233,7 +245,7 @@ def _print(case: _Case, result: stage.RerunResult | None, reason: str, cause: di
     print(f"fix:   {cause.fix}")
 
 
-def _data(case: _Case, result: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
+def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
     failure = case.failure
     tournament_data = {
         "where": failure.where,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 32
 """Largest file that is fetched: the tournament runs a model in 4 GB of memory."""
-_DAY = 86_400.0
+_DAY = 86_400.0  # seconds: longer than any download takes
 _FIX = "run it again, or fetch the file by hand and name its path in the config"
 _REASONS = {
     401: f"a login is required, but none is sent: put the bundle where it can be fetched without one; {_FIX}",

@@ -100,6 +100,7 @@ def describe_bundle(bundle: bundle_model.Bundle) -> list[str]:
     if isinstance(eras, tuple) and eras:
         trained.append(f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})" if len(eras) > 1 else f"on era {eras[0]}")
     if trained:
+        # Facts are any text from the training script; a line break in one would end the comment.
         lines.append(escape(f"Trained {', '.join(trained)}."[:300]))
     return lines
 
@@ -111,6 +112,7 @@ def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
     why = (problem or "").partition("; add")[0]
     head = "# Post-processing steps, in this order, instead of the bundle's own list"
     lines = [line for step in data for line in _format_step(step)]
+    # A config is committed and shown in pull requests; a secret must not get there through a name in a bundle.
     if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MAX_STEPS_LENGTH:
         note = f"post: {why}; export the model again with a rank" if problem else ""
         return PostSection(

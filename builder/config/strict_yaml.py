@@ -4,6 +4,10 @@ YAML 1.1 surprises people: the last of two equal keys wins, ``3.10`` is 3.1, ``1
 is 83, ``12:30:45`` is 45045, a few aliases fill the memory, and a tag can call Python. So this module converts PyYAML's
 nodes itself: a scalar without quotes is null, a boolean, an integer or a decimal number only if YAML 1.1 and 1.2 agree
 on it; if they disagree, it is a problem.
+
+``read`` works in two steps: ``_Loader`` composes PyYAML's tree of nodes, each with its position, and ``_Reader``
+converts the nodes to data and collects the problems of the whole file. After a syntax error, what was composed before
+it is still converted. ``write`` quotes all text that ``read``, or another YAML reader, would not read as text.
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ _ONE_MAPPING = "expected one mapping (key: value)"
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+][0-9]{1,4})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "false": False}
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,100}")
-_TAG = "tag:yaml.org,2002:"
+_UNQUOTED_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,100}")
+_TAG = "tag:yaml.org,2002:"  # PyYAML's name for what is written as !!
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,10 +69,10 @@ class Document:
         return self.positions.get(path, (1, 1))
 
 
-def read(text: bytes) -> Document:
+def read(content: bytes) -> Document:
     """Read one YAML mapping; every problem is in the result, so that this never raises."""
     reader = _Reader()
-    data = reader.read(text)
+    data = reader.read(content)
     return Document(
         data=data if isinstance(data, dict) else {},
         positions=reader.positions,
@@ -84,19 +88,24 @@ def write(data: Any) -> str:
 
 def write_flow(value: Any) -> str:
     """Return plain data as YAML on one line."""
+    # As a list, and without its brackets: after a bare scalar, PyYAML writes the end of the document (...).
     return _dump([value], flow=True)[1:-2]
 
 
-def _dump(data: Any, *, flow: bool) -> str:
-    text = yaml.dump(data, Dumper=_Dumper, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=math.inf)
-    # Unprintable characters, such as those that reverse the direction of text, are in quotes, so they can be escaped.
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
-    )
+class _ExplainedError(yaml.MarkedYAMLError):
+    """A syntax error whose problem is a complete message for people."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes of bounded depth, and an empty scalar for an alias; records disallowed syntax for each node."""
+    """Composes nodes of bounded depth, and records the disallowed syntax of each.
+
+    Anchors, tags and aliases are not resolved: a few nested aliases expand to gigabytes
+    (https://en.wikipedia.org/wiki/Billion_laughs_attack). An empty scalar stands for each alias.
+
+    Attributes:
+        top: The node of the whole file, as far as it was composed; PyYAML returns none after a syntax error.
+        disallowed: Messages by node.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -105,7 +114,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.top = self.top or parent  # also if a syntax error follows
+        self.top = self.top or parent
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             self.get_event()  # type: ignore[no-untyped-call]
@@ -115,7 +124,7 @@ class _Loader(yaml.SafeLoader):
         disallowed = _find_disallowed(event)
         event.anchor = event.tag = None  # composed as a plain node, so that the rest of the file is checked too
         self._depth += 1
-        # A scalar is not a level of its own.
+        # A scalar in the deepest mapping is not a level of its own.
         if self._depth > MAX_DEPTH + isinstance(event, yaml.ScalarEvent):
             raise _ExplainedError(
                 problem=f"lists and mappings are nested deeper than {MAX_DEPTH} levels; use fewer levels",
@@ -128,31 +137,6 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the same for all data
-        return True
-
-    def represent_str(self, text: str) -> yaml.ScalarNode:
-        tag = self.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-        is_plain = _PLAIN.fullmatch(text) and tag == f"{_TAG}str"
-        return self.represent_scalar(f"{_TAG}str", text, style=None if is_plain else '"')
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-for _class in (_Loader, _Dumper):
-    # Text for PyYAML, but a boolean in YAML 1.1 (https://yaml.org/type/bool.html) or a number in YAML 1.2.
-    _class.add_implicit_resolver(f"{_TAG}bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
-    _class.add_implicit_resolver(
-        f"{_TAG}float",
-        re.compile(r"[-+]?(?:0o[0-7]+|(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?)\Z"),
-        list("-+.0123456789"),
-    )
-
-
-class _ExplainedError(yaml.MarkedYAMLError):
-    """A syntax error whose problem is a complete message for people."""
-
-
 class _Reader:
     def __init__(self) -> None:
         self.positions: dict[schema.KeyPath, tuple[int, int]] = {}
@@ -160,37 +144,38 @@ class _Reader:
         self.problems: list[tuple[tuple[int, int], schema.Problem]] = []
         self._disallowed: dict[yaml.Node, list[str]] = {}
 
-    def read(self, text: bytes) -> Any:
+    def read(self, content: bytes) -> Any:
         """Return the mapping; None, and a problem, if there is none."""
-        if len(text) > MAX_BYTES:
+        if len(content) > MAX_BYTES:
             return self._add((1, 1), (), f"the file is larger than {MAX_BYTES:,} bytes; expected about a page of text")
-        if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
             return self._add((1, 1), (), "starts with a byte order mark; save the file as UTF-8 without it")
         try:
-            decoded = text.decode("utf-8")
+            text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            at = _get_end_position(text[: error.start].decode("utf-8"))
-            return self._add_syntax_error(at, f"byte 0x{text[error.start]:02x} is not UTF-8; save the file as UTF-8")
+            at = _get_end_position(content[: error.start].decode("utf-8"))
+            return self._add_syntax_error(at, f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8")
         try:
-            loader = _Loader(decoded)
+            loader = _Loader(text)
         except yaml.reader.ReaderError as error:
-            at = _get_end_position(decoded[: error.position])
+            at = _get_end_position(text[: error.position])
             return self._add_syntax_error(at, "a control character is not allowed; remove it")
         try:
             top = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
-            self._add_syntax_error(*_explain(error, decoded.split("\n")))
+            self._add_syntax_error(*_explain(error, text.split("\n")))
             top = loader.top
         self._disallowed = loader.disallowed
         if isinstance(top, yaml.MappingNode):
             return self._convert(top, ())
         if not self.problems:
-            content = "contains a list" if isinstance(top, yaml.SequenceNode) else "contains a single value"
-            is_empty = top is None or top.value == ""
-            self._add(_get_position(top), (), f"the file {'is empty' if is_empty else content}; {_ONE_MAPPING}")
+            kind = "a list" if isinstance(top, yaml.SequenceNode) else "a single value"
+            problem = "is empty" if top is None or top.value == "" else f"contains {kind}"
+            self._add(_get_position(top), (), f"the file {problem}; {_ONE_MAPPING}")
         return None
 
     def _add(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
+        """Record a problem. The result, None, stands for the value that could not be read."""
         self.problems.append((at, schema.Problem(path=path, text=text)))
 
     def _add_syntax_error(self, at: tuple[int, int], text: str) -> None:
@@ -222,9 +207,10 @@ class _Reader:
             for text in self._disallowed.get(key, ()):
                 self._add(_get_position(key), key_path, text)
             value, problem = _convert_scalar(key)
+            # PyYAML gives an unquoted << this tag; it would copy the keys of another mapping (a YAML 1.1 extension).
             if key.tag == f"{_TAG}merge" and key.style is None:
                 self._add(_get_position(key), key_path, "merge keys are not allowed; write the keys out")
-            elif key.value in data:
+            elif key.value in data:  # which readers resolve differently: PyYAML takes the last one
                 text = f"duplicate key, also on line {self.positions[key_path][0]}; leave one of them"
                 self._add(_get_position(key), key_path, text)
             elif problem or not isinstance(value, str):
@@ -257,11 +243,13 @@ def _convert_scalar(node: Any) -> tuple[Any, str | None]:
 
 
 def _find_disallowed(event: Any) -> list[str]:
+    """Return the messages for the anchor and the tag of a node."""
     problems = []
     if event.anchor is not None:
         problems.append("anchors (&name) are not allowed; write the value out wherever it is used")
     if event.tag is not None:
         name = event.tag.replace(_TAG, "!!", 1)
+        # A tag may contain any text, also a secret; only what looks like the name of one is shown.
         shown = f"the tag {name}" if re.fullmatch(r"!!?[a-z/]{0,40}(?::[a-zA-Z0-9_.]{0,40})?", name) else "this tag"
         problems.append(f"{shown} is not allowed; write the plain value")
     return problems
@@ -276,8 +264,28 @@ def _get_end_position(text: str) -> tuple[int, int]:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
+# Messages by a part of PyYAML's own problem or context; the first match is used.
+_SYNTAX_MESSAGES = {
+    "but found another document": f"a second document starts here; {_ONE_MAPPING}",
+    "mapping values are not allowed": "a key is not expected here; indent it like the other keys, or quote text that "
+    "contains a colon",
+    "undefined tag handle": "this tag is not allowed; write the plain value",
+    "while parsing a flow": "a [ or {{ is not closed{opened}; close it, with commas between the items",
+    "while parsing a block": "the indentation matches no block above{opened}; indent it like the lines of its block",
+    "while scanning a simple key": "the colon after this key is missing; write key: value",
+    "escape": "unknown escape sequence; write \\\\ for a backslash, or use single quotes",
+    "while scanning a quoted scalar": "a quote is not closed{opened}; close it",
+    "while scanning an a": "anchors and aliases are not allowed; write the value out, or quote text that starts so",
+    "cannot start any token": "text cannot start with this character; quote it",
+}
+
+
 def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[tuple[int, int], str]:
-    """Return position and message of a syntax error; the parser's own message may quote a secret."""
+    """Return position and message of a syntax error, without PyYAML's message, which may quote a secret.
+
+    PyYAML has two marks: ``problem_mark``, where it cannot continue, and often ``context_mark``, where the list,
+    mapping or quoted text that it was reading begins.
+    """
     problem, context = str(error.problem), str(error.context)
     mark, opening = error.problem_mark or error.context_mark, error.context_mark
     if mark is None:
@@ -296,23 +304,39 @@ def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[tuple[int, 
         return at, problem
     if "\t" in line[: len(line) - len(line.lstrip())] or line[mark.column : mark.column + 1] == "\t":
         return at, "a tab is used for indentation; indent with spaces"
-    for words, message in _SYNTAX.items():
+    for words, message in _SYNTAX_MESSAGES.items():
         if words in problem or words in context:
             return at, message.format(opened=opened)
     return at, "invalid YAML; quote text that contains special characters"
 
 
-# Messages by a part of PyYAML's own problem or context; the first match is used.
-_SYNTAX = {
-    "but found another document": f"a second document starts here; {_ONE_MAPPING}",
-    "mapping values are not allowed": "a key is not expected here; indent it like the other keys, or quote text that "
-    "contains a colon",
-    "undefined tag handle": "this tag is not allowed; write the plain value",
-    "while parsing a flow": "a [ or {{ is not closed{opened}; close it, with commas between the items",
-    "while parsing a block": "the indentation matches no block above{opened}; indent it like the lines of its block",
-    "while scanning a simple key": "the colon after this key is missing; write key: value",
-    "escape": "unknown escape sequence; write \\\\ for a backslash, or use single quotes",
-    "while scanning a quoted scalar": "a quote is not closed{opened}; close it",
-    "while scanning an a": "anchors and aliases are not allowed; write the value out, or quote text that starts so",
-    "cannot start any token": "text cannot start with this character; quote it",
-}
+def _dump(data: Any, *, flow: bool) -> str:
+    text = yaml.dump(data, Dumper=_Dumper, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=math.inf)
+    # Unprintable characters, such as those that reverse the direction of text, are in quotes, so they can be escaped.
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    # PyYAML would write an object that occurs twice as an alias, which `read` refuses.
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the same for all data
+        return True
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        tag = self.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+        is_plain = _UNQUOTED_TEXT.fullmatch(text) and tag == f"{_TAG}str"
+        return self.represent_scalar(f"{_TAG}str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+for _class in (_Loader, _Dumper):
+    # What PyYAML takes for text, but other readers for a boolean (y and n, https://yaml.org/type/bool.html) or a number
+    # (0o17 and 1e3 in YAML 1.2, https://yaml.org/spec/1.2.2/#1032-tag-resolution): the loader refuses it without
+    # quotes, and the dumper quotes it.
+    _class.add_implicit_resolver(f"{_TAG}bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
+    _class.add_implicit_resolver(
+        f"{_TAG}float",
+        re.compile(r"[-+]?(?:0o[0-7]+|(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?)\Z"),
+        list("-+.0123456789"),
+    )

@@ -19,9 +19,12 @@ PathKind = Literal["bundle", "archive", "parquet"]
 DEFAULT_IMAGE = "default"
 """Instead of a reference: the image that the tournament runs pickles in by default."""
 
+# As `docker run --memory`, in powers of 1024:
+# https://docs.docker.com/engine/containers/resource_constraints/#limit-a-containers-access-to-memory
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
 _MIN_MEMORY, _MAX_MEMORY = 64 << 20, 1 << 40
+# Wider than what a new slot may be named, because the account is searched ignoring case.
 _SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _DATA_EXPECTED = '"shaped", or a mapping with the keys live, benchmarks'

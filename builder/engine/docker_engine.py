@@ -1,7 +1,11 @@
 """The interface to a Docker Engine, or another engine with its API; the only module that imports the ``docker`` SDK.
 
-All errors of the SDK become :class:`builder.errors.EngineError`. ``DOCKER_HOST`` or a docker context selects the engine
-(:mod:`builder.engine.docker_config`).
+:func:`connect` finds the engine that ``DOCKER_HOST`` or a docker context selects (:mod:`builder.engine.docker_config`)
+and returns a :class:`DockerEngine`, whose methods send one or a few requests each.
+
+The SDK, requests and urllib3 raise errors of many classes, so every request is made in one of two context managers,
+which convert them to :class:`builder.errors.EngineError`: ``_translate_errors`` around any code, and
+``_translate_answer_errors`` around code that only reads an answer, where a ``KeyError`` also is the engine's fault.
 """
 
 from __future__ import annotations
@@ -183,9 +187,9 @@ class DockerEngine:
 
     def find_images_by_label(self, key: str, value: str, /) -> list[protocol.ImageFacts]:
         with _translate_answer_errors(f"list images with the label {key}"):
-            handles = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
+            ids = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
         # Another run may have removed some in the meantime.
-        images = [self.find_image(handle) for handle in handles]
+        images = [self.find_image(image_id) for image_id in ids]
         return [image for image in images if image is not None]
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> protocol.ImageFacts:
@@ -196,9 +200,9 @@ class DockerEngine:
             if login := docker_config.find_login(registry, os.environ):
                 headers = {"X-Registry-Auth": _encode_login(login, registry)}
         except errors.LoginError as error:
-            login_problem = str(error)  # not raised: most images require no login
+            login_problem = str(error)  # reported only if the pull fails: most images require no login
         parameters = {"fromImage": name, "tag": tag or "latest", "platform": platform}
-        layers: dict[str, tuple[int, int]] = {}
+        layers: dict[str, tuple[int, int]] = {}  # bytes downloaded and in total, by the layer's id
         try:
             for event in self._stream_create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
                 with _translate_answer_errors(f"pull {reference}"):
@@ -311,13 +315,14 @@ class DockerEngine:
                     command=[],
                     labels=labels,
                     working_dir=protocol.WORKDIR,
+                    # The volume belongs to root; the image may name another user, who could not write to it.
                     user="0:0",
                     use_config_proxy=network,  # not without need: a proxy's URL may contain a password
                     host_config=self._create_host_config(volume, limits, network=network),
                 )
-                created = str(answer["Id"])
-            undo.callback(self.remove, protocol.Leftover(kind="container", id=created, labels=labels))
-            yield DockerContainer(self._api, created)
+                container_id = str(answer["Id"])
+            undo.callback(self.remove, protocol.Leftover(kind="container", id=container_id, labels=labels))
+            yield DockerContainer(self._api, container_id)
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
@@ -325,16 +330,18 @@ class DockerEngine:
         action = f"copy {path} out of {image}"
         with _translate_errors(action):
             with _translate_answer_errors(action):
+                # The API reads files from containers, not from images (https://github.com/moby/moby/issues/34592). The
+                # container is never started, but an engine creates none without a command.
                 answer = self._api.create_container(
                     image, command=["never-started"], labels=labels, use_config_proxy=False
                 )
-                created = str(answer["Id"])
+                container_id = str(answer["Id"])
             try:
                 with _translate_answer_errors(action):
-                    content = self._api.get_archive(created, path)[0]
+                    content = self._api.get_archive(container_id, path)[0]
                 yield content
             finally:
-                self.remove(protocol.Leftover(kind="container", id=created, labels=labels))
+                self.remove(protocol.Leftover(kind="container", id=container_id, labels=labels))
 
     def tag_image(self, image: str, tag: str, /) -> None:
         repository, _, name = tag.rpartition(":")
@@ -366,7 +373,7 @@ class DockerEngine:
 
     def remove(self, leftover: protocol.Leftover, /) -> None:
         calls: dict[str, Callable[..., Any]] = {
-            "container": lambda name: self._api.remove_container(name, force=True, v=True),
+            "container": lambda name: self._api.remove_container(name, force=True, v=True),  # and its volumes
             "image": lambda name: self._api.remove_image(name, force=True),
             "volume": lambda name: self._api.remove_volume(name, force=True),
         }
@@ -386,7 +393,9 @@ class DockerEngine:
             binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}},
             network_mode="bridge" if network else "none",
             mem_limit=limits.memory,
-            memswap_limit=limits.memory,  # memory plus swap; the same value as the memory means no swap
+            # Memory plus swap: the same value as the memory means no swap
+            # (https://docs.docker.com/engine/containers/resource_constraints/#prevent-a-container-from-using-swap).
+            memswap_limit=limits.memory,
             nano_cpus=int(limits.cpus * 1e9),
             # Threads count too. numpy and scipy each start one per core, so 64 fails on large hosts:
             # https://github.com/OpenMathLib/OpenBLAS/issues/4762
@@ -396,7 +405,7 @@ class DockerEngine:
             read_only=True,
             tmpfs={"/tmp": "rw,nosuid,nodev"},  # noqa: S108 - the container's own
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
-            init=True,
+            init=True,  # Python as process 1 would not reap orphans, which count towards pids_limit
         )
 
 
@@ -473,6 +482,7 @@ def _format_build_error(log: list[str], error: str) -> str:
 
 @contextlib.contextmanager
 def _translate_errors(action: str) -> Iterator[None]:
+    """Convert the libraries' errors; ``action`` completes the message ``could not ...``."""
     try:
         yield
     except _LIBRARY_ERRORS as error:
@@ -525,7 +535,11 @@ def list_causes(error: BaseException) -> list[BaseException]:
     causes = [error]
     while True:
         last = causes[-1]
-        inner = last.__cause__ or last.__context__ or next((x for x in last.args if isinstance(x, Exception)), None)
+        inner = (
+            last.__cause__
+            or last.__context__
+            or next((item for item in last.args if isinstance(item, Exception)), None)
+        )
         if inner is None:
             return causes
         causes.append(inner)

@@ -1,8 +1,12 @@
 """Label everything that one run of this tool creates on an engine, and remove it when the run ends.
 
-Each run holds a lock file while it lives. What a killed run left is found by its label and removed by the next run
-of the same user on the same machine. Things of a run that is still alive, or of another user or machine that shares the
-engine, are never touched.
+A run is one command from :func:`start` to its end. Its id, such as ``1f2e3d4c-0a1b2c3d4e5f``, is the owner (a cache
+folder, :func:`get_owner_id`) and a random number, and it is the value of a label on every container, image and volume
+that the run creates. While it lives, it holds a lock on a file of that name in ``runs/`` of the cache folder.
+
+The kernel releases the lock even if the run is killed. So a label of the same owner whose lock is free belongs to a run
+that has ended, and the next run removes what it left. Things of a run that is still alive, or of another user or
+machine that shares the engine, are never touched.
 """
 
 from __future__ import annotations
@@ -35,22 +39,22 @@ def start(engine: protocol.Engine) -> Iterator[str]:
     """
     owner, folder = get_owner_id(), paths.cache_folder() / "runs"
     folder.mkdir(exist_ok=True)
-    identity = f"{owner}-{secrets.token_hex(6)}"
-    lock = folder / identity
+    run_id = f"{owner}-{secrets.token_hex(6)}"
+    lock = folder / run_id
     with locks.acquire(lock, _ignore_wait):
         quiet = 0.0
         try:
             remove_leftovers(
-                engine, lambda run: run.startswith(f"{owner}-") and run != identity and _has_ended(folder / run)
+                engine, lambda run: run.startswith(f"{owner}-") and run != run_id and _has_ended(folder / run)
             )
-            yield identity
+            yield run_id
         except KeyboardInterrupt:
             quiet = _QUIET_SECONDS
             raise
         finally:
-            with interrupts.defer():
+            with interrupts.defer():  # a second Ctrl-C must not end the removal half-way
                 with contextlib.suppress(errors.EngineError):  # it would hide the error that ended the run
-                    remove_leftovers(engine, lambda run: run == identity, quiet=quiet)
+                    remove_leftovers(engine, lambda run: run == run_id, quiet=quiet)
                 lock.unlink(missing_ok=True)
 
 
@@ -66,14 +70,14 @@ def remove_leftovers(engine: protocol.Engine, matches: Callable[[str], bool], *,
         errors.EngineError: The engine does not answer, or refuses to remove something for too long.
     """
     last_found = time.monotonic()
-    deadline = last_found + _REMOVE_TIMEOUT
+    deadline = last_found + _REMOVE_TIMEOUT  # not forever: somebody else may use a volume or an image of this run
     while True:
         failure: errors.EngineError | None = None
         leftovers = [item for item in engine.list_leftovers() if matches(item.labels.get(protocol.RUN_LABEL, ""))]
         for leftover in leftovers:
             try:
                 engine.remove(leftover)
-            except errors.EngineError as error:
+            except errors.EngineError as error:  # a step that is still being stopped: the next round tries again
                 failure = error
         now = time.monotonic()
         last_found = now if leftovers else last_found
@@ -84,27 +88,28 @@ def remove_leftovers(engine: protocol.Engine, matches: Callable[[str], bool], *,
         time.sleep(0.2)
 
 
+def get_owner_id() -> str:
+    """Return the random id of this cache folder; it is created and stored at the first call.
+
+    Only who can see the lock files of a run can judge whether it has ended, so the owner is the folder that holds them.
+    A user name or host name is not enough: two machines or containers may share both, and an engine, but not a cache
+    folder.
+    """
+    path = paths.cache_folder() / "owner"
+    with locks.acquire(path.with_suffix(".lock"), _ignore_wait):
+        owner = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if not re.fullmatch("[0-9a-f]{8}", owner):
+            owner = secrets.token_hex(4)
+            paths.write_atomically(path, owner.encode())
+    return owner
+
+
 def _has_ended(lock: Path) -> bool:
     """Tell whether no process holds the lock of a run, and remove its lock file then; a missing file means ended."""
     if locks.is_held(lock):
         return False
     lock.unlink(missing_ok=True)
     return True
-
-
-def get_owner_id() -> str:
-    """Return the random id of this cache folder; it is created and stored at the first call.
-
-    Whoever reads the id from the cache folder also sees the lock files of all its runs there. A user name or host name
-    would not do: two machines or containers may share both, and an engine, but not a cache folder.
-    """
-    path = paths.cache_folder() / "owner"
-    with locks.acquire(path.with_suffix(".lock"), _ignore_wait):
-        identity = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        if not re.fullmatch("[0-9a-f]{8}", identity):
-            identity = secrets.token_hex(4)
-            paths.write_atomically(path, identity.encode())
-    return identity
 
 
 def _ignore_wait(_holder: str) -> None:

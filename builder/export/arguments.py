@@ -29,6 +29,7 @@ def parse_path(path: Any) -> Path:
 
 def parse_names(option: str, value: Any) -> tuple[str, ...]:
     """Return a list of column names."""
+    # A string is iterable, but its letters are not the names that were meant.
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
         raise invalid_value(value, option, "a list of column names")
     names = list(value)
@@ -37,7 +38,7 @@ def parse_names(option: str, value: Any) -> tuple[str, ...]:
         raise errors.ExportError(
             f"export: invalid column name {_format_value(invalid[0])} in {option}; expected a string"
         )
-    return tuple(map(str, names))
+    return tuple(map(str, names))  # numpy's strings, as in an array of names, are a subclass of str
 
 
 def parse_benchmarks(value: Any) -> tuple[str, ...]:
@@ -53,6 +54,7 @@ def parse_eras(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, (str, bytes, Mapping)) or not _is_iterable(value):
         raise invalid_value(value, "eras", "a list of the eras of the training data, such as frame['era']")
+    # A set has another order in each process, and the same export must give the same bytes.
     names = map(str, value)
     return tuple(sorted(names) if isinstance(value, (set, frozenset)) else dict.fromkeys(names))
 

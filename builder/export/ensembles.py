@@ -148,6 +148,7 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
     for name, (_, member), columns in zip(names, pairs, explicit_columns, strict=True):
         if isinstance(member, (list, tuple, dict)):
             raise errors.ExportError(f"export: member {name} is itself an ensemble; put its members into the outer one")
+        # The code of a custom model runs when the pickle is built, and a bundle has room for one `code/model.py`.
         if isinstance(member, types.FunctionType):
             raise errors.ExportError(
                 f"export: member {name} is a function, which an ensemble cannot contain; export one function that "
@@ -155,6 +156,7 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
             )
         framework = _call_for_member(name, frameworks.find_framework, member)
         model_names = _call_for_member(name, framework.feature_names, member, framework.OPTIONS())
+        # Another set of names is allowed: the data may have renamed columns. Another order is a mistake.
         if columns and model_names is not None and set(model_names) == set(columns) and model_names != columns:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order than the model; leave "

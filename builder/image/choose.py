@@ -60,7 +60,7 @@ def choose_image(
     stand_in = None if locked else config.image.stand_in
     try:
         ref = _find_reference(config, lock, progress)
-    except errors.NetworkError as error:
+    except errors.NetworkError as error:  # only for `default`; examples must build without the tournament's API
         if stand_in is None:
             raise
         progress.note(f"note: {error}")
@@ -72,6 +72,7 @@ def choose_image(
     )
     with connections.connect(progress) as registries:
         resolved = image.resolve(request, engine, pull=pull, progress=progress, look_up=registries.resolve)
+        # With `pull` the registry is asked anyway; without, a build of a pinned image needs no network.
         if pull and key in lock.images:
             _report_moved_tag(source, lock.images[key], registries, progress)
     return ChosenImage(image=resolved, key=key, lock=lock)
@@ -101,7 +102,7 @@ def _report_moved_tag(ref: str, pin: lockfile.Pin, registries: connections.Regis
     """Show a note if the tag stands for another image than the pin: only ``make pin`` changes a pin."""
     try:
         now = registries.resolve(ref).digest
-    except errors.BuilderError as error:
+    except errors.BuilderError as error:  # the pinned image is here, so the build can continue
         progress.note(f"note: could not check whether {ref} has moved: {error}")
         return
     if now != pin.digest:

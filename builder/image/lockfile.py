@@ -30,12 +30,12 @@ _HEAD = """\
 """
 _UPDATE_LOCK = "dist/.builder.lock"
 """File lock for updates; in ``dist``, because that is not under version control."""
-_MAX_LABELS, _MAX_LABEL_LENGTH = 20, 200
+_MAX_LABELS, _MAX_LABEL_LENGTH = 20, 200  # anybody can label an image; the file is for people to read
 
 
 def _is_day(text: str) -> bool:
     try:
-        return dt.date.fromisoformat(text).isoformat() == text
+        return dt.date.fromisoformat(text).isoformat() == text  # since Python 3.11 it also accepts 20261124
     except ValueError:
         return False
 

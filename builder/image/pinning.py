@@ -83,12 +83,13 @@ def compare_pin(
         pin_note = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
         notes.append(f"image not found in the registry{pin_note}: name another in the config; {tournament_images.LIST}")
         state: State = "gone"
-    elif digest_from_key(key):
+    elif digest_from_key(key):  # a digest cannot move
         state = "by itself"
     elif old_pin is None:
         state = "new"
     elif old_pin.digest != remote_image.digest:
         state = "moved"
+        # If `default` stands for another reference now, its tag has not moved; the first note describes it.
         if old_pin.ref in {None, ref}:
             notes.append(
                 f"the tag has moved since {old_pin.pinned}: once the new image is pinned, "
@@ -102,6 +103,7 @@ def compare_pin(
         )
     elif isinstance(old_digest_exists, str):
         notes.append(f"could not check whether the registry still has the pinned image: {old_digest_exists}")
+    # Also with the same digest if `default` has another reference: the lock file names it.
     pin = None
     if remote_image is not None and (
         state in {"new", "moved"} or (state == "same" and old_pin and old_pin.ref not in {None, ref})
@@ -148,7 +150,7 @@ def find_lock_differences(
     differences = []
     if digest is None:
         differences.append(f"the image ({key} is not pinned)")
-    elif image and image != ("exact", digest):
+    elif image and image != ("exact", digest):  # with LOCKED=1, no stand-in and no local image is used
         differences.append(f"the image ({image[0]} {image[1][:19]}... here, {digest[:19]}... pinned for {key})")
     elif recorded and recorded.image != digest:
         differences.append(
@@ -165,10 +167,10 @@ def find_lock_differences(
     return differences
 
 
-def _format_new_default_note(ref: str, old_pin: str) -> str:
-    now, then = _shorten_reference(ref), _shorten_reference(old_pin)
+def _format_new_default_note(ref: str, old_ref: str) -> str:
+    now, then = _shorten_reference(ref), _shorten_reference(old_ref)
     if now == then:
-        now, then = ref, old_pin  # only the registry differs, which the short form does not contain
+        now, then = ref, old_ref  # only the registry differs, which the short form does not contain
     command = commands.suggest("pickle", None)
     return f"the default is {now} now, was {then}: `{command}` builds each model again in it"
 

@@ -1,9 +1,13 @@
 """Build the pickle of a custom model, and check that building it again gives the same bytes.
 
-``build_pickle`` calls :func:`build_and_compare`. Each build is a new process (``python -B -m inside.build_custom
-OUT.pkl``) with a fixed hash seed and one thread. The first pickle is loaded in another process without the user's
-modules. The second build behaves like an older CPU. If its bytes differ, a third build, like the first, shows whether
-the CPU or chance is the reason; the finding contains the first opcode that differs.
+The user's ``load`` runs during the build, and what it computes goes into the pickle, so it may differ by chance or by
+CPU. ``build_pickle`` calls :func:`build_and_compare`, which starts these processes one after another:
+
+1. build ``first.pkl``: ``python -B -m inside.build_custom OUT.pkl`` with a fixed hash seed and one thread;
+2. load it without the user's modules, as the tournament does;
+3. build ``second.pkl`` in the same way, but with numpy and OpenBLAS limited to what an old CPU has;
+4. only if the bytes differ, build ``third.pkl`` like the first: if it equals the first, the CPU is the reason, else
+   chance. The finding contains the first opcode that differs.
 
 A build also writes ``OUT.pkl.json``, ``{"parameters": [names]}``. Exit code 3: the user's code is wrong, and stderr has
 the message.
@@ -40,7 +44,7 @@ _LOAD_SCRIPT = """
 import os, pickle, sys
 with open(sys.argv[1], "rb") as file:
     pickle.load(file)
-os._exit(0)
+os._exit(0)  # for the reason at the end of build_custom.py
 """
 
 
@@ -57,16 +61,16 @@ def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, An
         for path in paths:
             cleanup.callback(_remove, path)
         first, second, third = paths
-        facts = _build_in_process(folder, first, {})
+        report = _build_in_process(folder, first, {})
         _check_loads(first)
         _build_in_process(folder, second, get_old_cpu_environment())
         findings = []
         if not filecmp.cmp(first, second, shallow=False):
             _build_in_process(folder, third, {})
-            random = not filecmp.cmp(first, third, shallow=False)
-            text = _describe_difference(first, third if random else second, random=random)
+            is_random = not filecmp.cmp(first, third, shallow=False)
+            text = _describe_difference(first, third if is_random else second, is_random=is_random)
             findings = [{"file": custom.MAIN_FILE, "line": 1, "text": text}]
-        return first.read_bytes(), facts["parameters"], findings
+        return first.read_bytes(), report["parameters"], findings
 
 
 def get_old_cpu_environment() -> dict[str, str]:
@@ -101,22 +105,28 @@ def build_once(folder: Path, target: Path) -> None:
 
 
 def _build_in_process(folder: Path, target: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """Build the pickle in a new process; return what it reports besides."""
+    """Build the pickle in a new process; return the content of its ``OUT.pkl.json``."""
     command = [sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)]
     environment = {**os.environ, **_FIXED_ENVIRONMENT, **environment}
     result = subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE, check=False)
     stderr = result.stderr.decode(errors="replace")
     if result.returncode == REFUSED:
         raise custom.CustomCodeError(stderr.strip())
-    sys.stderr.write(stderr)
+    sys.stderr.write(stderr)  # what the user's code printed, such as warnings
     if result.returncode:
+        # Signal 9 is what the kernel sends when memory runs out.
         reason = "ran out of memory" if result.returncode == -9 else f"ended with exit {result.returncode}"
         raise custom.CustomCodeError(f"{custom.MAIN_FILE}: building the pickle {reason}; see its output above")
-    facts: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
-    return facts
+    report: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
+    return report
 
 
 def _check_loads(path: Path) -> None:
+    """Load a pickle in a new process, as the tournament does.
+
+    Raises:
+        custom.CustomCodeError: It cannot be loaded.
+    """
     result = subprocess.run(
         [sys.executable, "-B", "-c", _LOAD_SCRIPT, path.name],
         cwd=path.parent,  # not the build folder: the user's modules must not be found here
@@ -138,7 +148,7 @@ def _remove(path: Path) -> None:
 
 
 def _fix_class_ids(seed: bytes) -> None:
-    """Replace the random ids that cloudpickle gives to classes by ids that depend on the bundle alone.
+    """Replace the random ids that cloudpickle gives to classes with ids that depend on the bundle alone.
 
     See https://github.com/cloudpipe/cloudpickle/issues/510. Two pickles that are loaded in one process share the
     classes with the same id. That is right for pickles of one bundle and wrong for pickles of different bundles, so the
@@ -149,16 +159,16 @@ def _fix_class_ids(seed: bytes) -> None:
     def uuid4() -> uuid.UUID:
         return uuid.UUID(bytes=hashlib.sha256(seed + next(counter).to_bytes(8, "big")).digest()[:16], version=4)
 
-    uuid.uuid4 = uuid4
+    uuid.uuid4 = uuid4  # cloudpickle calls it as `uuid.uuid4().hex`
 
 
-def _describe_difference(left_path: Path, right_path: Path, *, random: bool) -> str:
+def _describe_difference(left_path: Path, right_path: Path, *, is_random: bool) -> str:
     with left_path.open("rb") as left, right_path.open("rb") as right:
         difference = pickle_diff.find_first_difference(left, right)
     details = "one ends before the other"
     if difference:
         details = f"first at byte {difference[0]}: {difference[1]} and {difference[2]}"
-    if random:
+    if is_random:
         return (
             f"two builds of the pickle differ ({details}); seed random numbers and sort sets in load, or save what it "
             "computes to files/"

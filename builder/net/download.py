@@ -102,7 +102,7 @@ def download(
                 response, out, subject=subject, max_bytes=max_bytes, deadline=deadline, progress=progress, fix=fix
             )
             check(sha256)
-            os.fchmod(out.fileno(), 0o644)
+            os.fchmod(out.fileno(), 0o644)  # mkstemp creates a file for the owner only
         return DownloadedFile(path=target, sha256=sha256, size=size)
 
     return retry.retry(
@@ -122,6 +122,7 @@ def find_hash_prefix(filename: str) -> str | None:
 
 def to_file_name(filename: str) -> str:
     """Convert any name from the API to a safe file name without a folder."""
+    # Without leading dots: no hidden file, and neither `.` nor `..`.
     name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(filename.replace("\\", "/")).name).lstrip(".")
     return name[-150:] or "model.pkl"
 
@@ -134,6 +135,7 @@ def _replace_atomically(target: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as out:
             yield out
+            # Before the rename, so that after a power failure no empty file has the final name.
             out.flush()
             os.fsync(out.fileno())
         path.replace(target)

@@ -1,8 +1,12 @@
 """Send HTTP requests; the only module that imports ``httpx``.
 
-All errors of httpx become :class:`builder.errors.NetworkError`, or :class:`builder.errors.UnavailableError` if the
-request may succeed later. URLs may contain a token or a signature, so messages show only the host and the last part of
-the path. Certificates are always checked. A proxy of the environment is used, except for this computer itself.
+A caller combines three things: a client (:func:`create_client`), a request (:func:`send` for an answer of bounded size,
+:func:`put` for an upload, ``client.stream`` for a download), and :func:`translate_errors` around both, which converts
+the errors of httpx to :class:`builder.errors.NetworkError`, or to :class:`builder.errors.UnavailableError` if the
+request may succeed later. httpx never follows a redirect by itself; :func:`follow_redirects` checks each one.
+
+URLs may contain a token or a signature, so messages show only the host and the last part of the path. Certificates are
+always checked. A proxy of the environment is used, except for this computer itself.
 """
 
 from __future__ import annotations
@@ -39,13 +43,13 @@ MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses with which the same request may succeed a little later."""
-_MAX_ERROR_BODY = 1 << 16
+_MAX_ERROR_BODY = 1 << 16  # a storage explains an error in a few hundred bytes of XML
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
 class AnyResponse(Protocol):
-    """A response of httpx or of this module, before its body is read."""
+    """What ``follow_redirects`` reads of a response: one of httpx, or a :class:`HttpResponse`."""
 
     @property
     def status_code(self) -> int: ...  # noqa: D102
@@ -54,7 +58,7 @@ class AnyResponse(Protocol):
     def headers(self) -> Mapping[str, str]: ...  # noqa: D102
 
 
-A = TypeVar("A", bound=AnyResponse)
+ResponseT = TypeVar("ResponseT", bound=AnyResponse)
 
 
 class TooLargeError(errors.NetworkError):
@@ -119,6 +123,8 @@ def put(
     Returns:
         The response, with the beginning of its body only.
     """
+    # Without it, httpx would send the chunks with `Transfer-Encoding: chunked`, which S3 refuses (MissingContentLength,
+    # NotImplemented: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
     headers = {"Content-Length": str(length)}
     with (
         create_client(url, seconds=seconds) as http_client,
@@ -131,6 +137,41 @@ def put(
             if len(body) >= _MAX_ERROR_BODY or time.monotonic() > deadline:
                 break
         return _to_response(response, body[:_MAX_ERROR_BODY])
+
+
+@contextlib.contextmanager
+def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Close a request's connection at a deadline.
+
+    httpx only limits the time between two bytes: a server that sends one now and then could keep a request open for
+    hours.
+
+    Yields:
+        The function for httpcore's ``trace`` extension, through which it reports its connections.
+    """
+    sockets: list[socket.socket] = []
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        # With TLS, the first socket is replaced by an SSL socket and cannot be closed any more.
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            sockets.append(info["return_value"].get_extra_info("socket"))
+
+    def close() -> None:
+        for connection in sockets:
+            with contextlib.suppress(OSError):
+                # Not `SSLSocket.shutdown`: it drops the TLS state first, and the thread that sends the request would
+                # continue without encryption.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    # A thread, because the thread of the request is blocked in a system call: shutting down the socket ends that.
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield trace
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def send(
@@ -148,6 +189,7 @@ def send(
     Raises:
         TooLargeError: The body has more than ``max_bytes`` bytes; the message starts with ``subject``.
     """
+    # Streamed, because httpx would otherwise read a body of any size into memory.
     with client.stream(method, url, headers=headers, content=content) as response:
         body = bytearray()
         for chunk in response.iter_bytes():
@@ -163,13 +205,13 @@ def _to_response(response: Response, body: bytearray) -> HttpResponse:
 
 def follow_redirects(
     url: str,
-    send: Callable[[str], A],
+    send: Callable[[str], ResponseT],
     *,
     refuse: Callable[[str, str], str],
     fix: str,
     subject: str = "",
     statuses: Collection[int] = REDIRECT_STATUSES,
-) -> A:
+) -> ResponseT:
     """Send a request and follow its redirects; return the final response.
 
     Args:
@@ -197,68 +239,6 @@ def follow_redirects(
     raise errors.NetworkError(f"{subject or redact_url(url)}: redirects more than {MAX_REDIRECTS} times; {fix}")
 
 
-def find_redirect_problem(url: str, location: str) -> str:
-    """Return why a download from one URL must not be redirected to another, or an empty string.
-
-    A redirect must go to https, or from this computer to this computer.
-    """
-    is_https = urllib.parse.urlsplit(url).scheme == "https"
-    is_allowed = address.is_safe(location) and not (is_https and urllib.parse.urlsplit(location).scheme != "https")
-    return "" if is_allowed else "redirects are followed to https only"
-
-
-@contextlib.contextmanager
-def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """Close a request's connection at a deadline.
-
-    httpx only limits the time between two bytes: a server that sends one now and then could keep a request open for
-    hours.
-
-    Yields:
-        The function for httpcore's ``trace`` extension, through which it reports its connections.
-    """
-    sockets: list[socket.socket] = []
-
-    def trace(event: str, info: Mapping[str, Any]) -> None:
-        # With TLS, the first socket is replaced by an SSL socket and cannot be closed any more.
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            sockets.append(info["return_value"].get_extra_info("socket"))
-
-    def close() -> None:
-        for connection in sockets:
-            with contextlib.suppress(OSError):
-                # Not `SSLSocket.shutdown`: it drops the TLS state first, and the thread that sends the request would
-                # continue without encryption.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), close)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield trace
-    finally:
-        timer.cancel()
-        timer.join()
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a Retry-After header, a number or a date by the server's clock; 0 if there is none."""
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        return float(text)
-    then, now = parse_date(text), parse_date(headers.get("date", ""))
-    return max(0.0, (then - (now or dt.datetime.now(dt.UTC))).total_seconds()) if then else 0.0
-
-
-def parse_date(text: str) -> dt.datetime | None:
-    """Parse the date of a header, in UTC if it has no time zone (``-0000``); return None if it is invalid."""
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
-
-
 def _read_location(url: str, headers: Mapping[str, str]) -> str:
     """Return the absolute URL of a redirect; an empty string if it is invalid or missing."""
     with contextlib.suppress(ValueError):
@@ -266,22 +246,15 @@ def _read_location(url: str, headers: Mapping[str, str]) -> str:
     return ""
 
 
-def is_local(url: str) -> bool:
-    """Tell whether a URL is of this computer itself."""
-    return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
+def find_redirect_problem(url: str, location: str) -> str:
+    """Return why a download from one URL must not be redirected to another, or an empty string.
 
-
-def redact_url(url: str) -> str:
-    """Return a URL for a message: with the host and the file's name, without user, folders and query."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        host = parts.hostname or ""
-    except ValueError:
-        return "an invalid URL"
-    folder, _, name = parts.path.rpartition("/")
-    text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
-    return escape(text)[:200]
+    A redirect must go to https, or from this computer to this computer.
+    """
+    # `is_safe` also allows http on this computer, to which a server of somebody else must not redirect.
+    is_https = urllib.parse.urlsplit(url).scheme == "https"
+    is_allowed = address.is_safe(location) and not (is_https and urllib.parse.urlsplit(location).scheme != "https")
+    return "" if is_allowed else "redirects are followed to https only"
 
 
 @contextlib.contextmanager
@@ -294,7 +267,8 @@ def translate_errors(subject: str, *, remedy: str = "run it again", seconds: flo
         seconds: The timeout that was used, for messages.
 
     Raises:
-        errors.UnavailableError: There is no complete response; ``sent`` tells whether the request may have arrived.
+        errors.UnavailableError: There is no complete response. ``sent`` is False if the request certainly did not
+            arrive, so that even one that changes something may be repeated.
         errors.NetworkError: A retry cannot help, because of the certificate or the URL.
     """
     import httpx  # noqa: PLC0415
@@ -349,3 +323,40 @@ def _has_cause(error: BaseException, kind: type[BaseException], text: str | None
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of a Retry-After header, a number or a date by the server's clock; 0 if there is none."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    then, now = parse_date(text), parse_date(headers.get("date", ""))
+    return max(0.0, (then - (now or dt.datetime.now(dt.UTC))).total_seconds()) if then else 0.0
+
+
+def parse_date(text: str) -> dt.datetime | None:
+    """Parse the date of a header, in UTC if it has no time zone (``-0000``); return None if it is invalid."""
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a URL is of this computer itself."""
+    return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
+
+
+def redact_url(url: str) -> str:
+    """Return a URL for a message: with the host and the file's name, without user, folders and query."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        host = parts.hostname or ""
+    except ValueError:
+        return "an invalid URL"
+    # Folders may name a bucket or a user; the query may have the signature.
+    folder, _, name = parts.path.rpartition("/")
+    text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
+    return escape(text)[:200]

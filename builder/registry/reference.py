@@ -56,6 +56,7 @@ def parse(text: str) -> ImageRef:
     shown = text if text.isprintable() and len(text) <= 200 else f"this text of {len(text)} characters"
     if not text:
         raise ValueError(f"empty; {_EXPECTED}")
+    # Before anything else: an id would also be valid as a repository of Docker Hub.
     if _ID.fullmatch(text):
         raise ValueError(
             f"{shown} is an image id or a digest without a repository, which cannot be looked up; {_EXPECTED}, "
@@ -88,6 +89,7 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 def _split_registry(name: str) -> tuple[str, str]:
     """Split by Docker's rule: the first part is a host only if it is localhost or contains a dot, colon or capital."""
+    # splitDockerDomain in https://github.com/distribution/reference/blob/main/normalize.go
     first, slash, rest = name.partition("/")
     is_host = slash and (first == "localhost" or re.search(r"[.:A-Z]", first))
     if not is_host:

@@ -64,6 +64,8 @@ class Registry:
             errors.ImageError: It is not an image, or only for other platforms.
             errors.NetworkError: The registry does not answer, requires a login, or sends an invalid response.
         """
+        # A tag often stands for an index, a list of one manifest for each platform:
+        # https://github.com/opencontainers/image-spec/blob/main/image-index.md
         manifest_or_index = self._fetch_manifest(ref, ref.digest or ref.tag or "")
         if isinstance(manifest_or_index.data.get("manifests"), list):
             platforms = _list_platforms(manifest_or_index.data)
@@ -75,11 +77,13 @@ class Registry:
             platforms, manifest = [], manifest_or_index
         config_digest, size = _read_config_and_size(ref, manifest.data)
         config = self._fetch_config(ref, config_digest)
+        # A manifest without an index names no platform, and an index may be wrong about it: the configuration decides.
         platform = f"{config.get('os', '')}/{config.get('architecture', '')}"
         if platform != protocol.PLATFORM:
             raise _create_platform_error(ref, [platform])
         settings = config.get("config")
         settings = settings if isinstance(settings, dict) else {}
+        # The digest of the index, if there is one: an engine reports that for a pulled tag, and pulls by it.
         return RemoteImage(
             digest=manifest_or_index.digest,
             platforms=tuple(name for name, _ in platforms) or (platform,),
@@ -105,6 +109,8 @@ class Registry:
         subject = f"{ref.name}{'@' if ':' in name else ':'}{name}"
         response = self._client.get(ref.repository, f"manifests/{name}", subject)
         digest = f"sha256:{hashlib.sha256(response.body).hexdigest()}"
+        # Optional; a proxy that alters the body is found by it also when a tag was asked for:
+        # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
         claimed = response.headers.get("docker-content-digest", digest)
         if claimed.startswith("sha256:") and claimed != digest:
             raise errors.NetworkError(
@@ -114,6 +120,7 @@ class Registry:
             raise errors.NetworkError(f"{subject}: digest mismatch: the response is {digest}; run it again")
         data = registry_client.parse_object(response.body, subject)
         if not isinstance(data.get("manifests"), list) and not isinstance(data.get("layers"), list):
+            # Such as a Helm chart, or an image in Docker's old schema 1.
             kind = str(data.get("mediaType") or f"schema {data.get('schemaVersion', 'unknown')}")[:80]
             raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); name a runner image")
         return _Manifest(digest=digest, data=data)
@@ -145,6 +152,7 @@ def _read_config_and_size(ref: reference.ImageRef, manifest: Mapping[str, Any]) 
     descriptors = []
     for item in (manifest.get("config"), *(layers if isinstance(layers, list) else ())):
         digest, size = (item.get("digest"), item.get("size")) if isinstance(item, dict) else (None, None)
+        # bool is a subclass of int, and JSON's `true` is a bool.
         if not isinstance(digest, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise errors.ImageError(
                 f"{ref}: a digest or a size is missing in its manifest; it is damaged, or not an image"
@@ -176,6 +184,8 @@ def _create_platform_error(ref: reference.ImageRef, platforms: list[str]) -> err
 
 def _read_python_version(config: Mapping[str, Any]) -> str:
     """Return ``PYTHON_VERSION`` from an image's variables; images based on Docker's ``python`` set it."""
+    # See ENV in https://github.com/docker-library/python/blob/master/Dockerfile-linux.template. Of an image that is not
+    # pulled, the registry shows the configuration but not the files, so this is all that is known.
     variables = config.get("Env")
     for variable in variables if isinstance(variables, list) else ():
         name, _, value = str(variable).partition("=")

@@ -100,7 +100,7 @@ def respond_null_data() -> Action:
 
 
 def edit_response(edit: Callable[[dict[str, Any]], Any]) -> Action:
-    """Apply the request and replace the JSON of the response by ``edit(json)``."""
+    """Apply the request and replace the JSON of the response with ``edit(json)``."""
     return Action(applies=True, edit=edit)
 
 
@@ -251,7 +251,8 @@ class Faults:
             return len(self._planned)
 
     def take(self, record: Record) -> Action | None:
-        """Return the action for a request and use up one time of its fault; None without a matching fault."""
+        """Return the action for a request and use up one time of its fault; None without a matching one."""
+        # Requests arrive in threads of their own, and a fault for one request must not be used by two.
         with self._lock:
             for planned in self._planned:
                 if not record.matches(planned.match) or (
@@ -271,7 +272,7 @@ class Faults:
     def wait_for_release(self) -> None:
         """Block the calling thread until :meth:`release` or :meth:`close`."""
         with self._lock:
-            released = self._released
+            released = self._released  # of this stall: `release` replaces the event, so that later requests stall again
         if not self._is_closed:
             released.wait()
 

@@ -115,8 +115,10 @@ def execute(
         document = graphql.parse(request.text)
     except graphql.GraphQLSyntaxError as syntax_error:
         return 200, {"errors": [_format_error(syntax_error)]}
+    # An invalid query is still HTTP 200: it is the shape of the response that shows the error.
     if problems := graphql.validate(schema, document, _RULES):
         return 200, {"errors": [_format_error(error) for error in problems]}
+    # The resolvers read and change the state in several steps, while each connection has a thread of its own.
     with context.state.lock:
         result = graphql.execute_sync(
             schema,
@@ -130,6 +132,7 @@ def execute(
     for error in result.errors or ():
         if error.original_error is not None and not isinstance(error.original_error, resolvers.RefusedError):
             raise error.original_error
+    # Beside the data of the other fields: https://spec.graphql.org/October2021/#sec-Errors
     if result.errors:
         return 200, {"data": result.data, "errors": [_format_error(error) for error in result.errors]}
     return 200, {"data": result.data}

@@ -53,7 +53,7 @@ class Requests:
 
     def __iter__(self) -> Iterator[Record]:
         with self._changed:
-            return iter(list(self._records))
+            return iter(list(self._records))  # a copy: requests may arrive while a test iterates
 
     def __len__(self) -> int:
         return len(self._records)

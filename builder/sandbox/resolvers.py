@@ -201,6 +201,7 @@ def resolve_rounds(
     matching = [
         round_ for round_ in context.state.rounds if round_.tournament == tournament and number in {None, round_.number}
     ]
+    # Newest first, so that a limit keeps the newest.
     matching.sort(key=lambda round_: round_.number, reverse=True)
     return [views.serialize_round(round_) for round_ in matching[:limit]]
 

@@ -115,7 +115,7 @@ class Runs:
         pickle.updated_at = now
         if validates:
             pickle.status, pickle.passed = words.pending, False
-        elif open_round is None:
+        elif open_round is None:  # only a validation runs the model without a round
             self._add_no_round_status(trigger)
             return trigger
         path = self._storage.find(get_key(pickle.filename))
@@ -148,7 +148,7 @@ class Runs:
             if validates:
                 pickle.status = self._state.words.running
             self._add_status(trigger, self._state.words.run_running)
-        outcome = runner.run(job)
+        outcome = runner.run(job)  # without the lock: it takes minutes, and the API must answer meanwhile
         with self._state.lock:
             self._settle(pickle, trigger, outcome, validates=validates)
 

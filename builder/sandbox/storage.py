@@ -122,6 +122,7 @@ class Storage:
         return key, self._find_refusal(method, key, query, headers)
 
     def _find_refusal(self, method: str, key: str, query: Mapping[str, str], headers: Message) -> Refusal | None:
+        # As S3 does: a client that sends its API token to the storage is refused even with a valid signature.
         if headers.get("Authorization") is not None:
             return TWO_AUTH_MECHANISMS
         expires = query.get(_EXPIRES, "")
@@ -131,5 +132,6 @@ class Storage:
         return EXPIRED if int(expires) < self._state.now().timestamp() else None
 
     def _compute_signature(self, method: str, key: str, expires: str, content_type: str = "") -> str:
+        # With the Content-Type, as in S3: a client that adds one to a URL signed without it is refused.
         text = f"{method}\n{key}\n{expires}\n{content_type}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()

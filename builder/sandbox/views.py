@@ -130,6 +130,7 @@ def serialize_trigger(
     state: sandbox_state.State, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger
 ) -> dict[str, Any]:
     """Serialize a run of a pickle."""
+    # The schema allows a run without its own statuses, so that the client must use the pickle's triggerStatus.
     statuses = trigger.statuses if state.runs_have_statuses else []
     return {
         "id": trigger.id,

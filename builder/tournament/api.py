@@ -139,18 +139,14 @@ class Tournament:
         """Return the lines that a pickle's run on the validation data printed."""
         return self._query_all("diagnostics_logs", LogLine, "the diagnostics' log", pickleId=pickle)
 
-    def get_current_round(self) -> Round | None:
-        """Return the API's current round: the open round, or else the last one."""
-        # The API answers to round number 0 with the current round.
-        return next(iter(self._query_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
-
     def now(self) -> dt.datetime:
         """Return the API's time, which decides whether a round is open or an upload has expired."""
         return self.client.now()
 
     def get_round(self) -> tuple[Round | None, dt.datetime]:
         """Return the open round, else the next to open, else the last one; and the API's time."""
-        current = self.get_current_round()
+        # Number 0 stands for the round that is open, or else for the last one.
+        current = next(iter(self._query_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
         now = self.now()
         if current is not None and current.is_open(now):
             return current, now
@@ -235,19 +231,19 @@ class Tournament:
 
     def _query_one(self, query: str, kind: type[T], subject: str, **variables: Any) -> T | None:
         """Return the value of a query with one field; None for null."""
-        data = self.client.query(queries.QUERIES[query].text, variables, what=subject)
+        data = self.client.query(queries.QUERIES[query].text, variables, subject=subject)
         values: list[T | None] = self._parse(data, query, kind | None, subject)
         return values[0]
 
     def _query_all(self, query: str, kind: type[T], subject: str, **variables: Any) -> tuple[T, ...]:
         """Return the items of all lists in the response; null is an empty list."""
-        data = self.client.query(queries.QUERIES[query].text, variables, what=subject)
+        data = self.client.query(queries.QUERIES[query].text, variables, subject=subject)
         lists: list[tuple[T, ...]] = self._parse(data, query, ApiList[kind], subject)  # type: ignore[valid-type]
         return tuple(item for items in lists for item in items)
 
     def _mutate(self, query: str, kind: type[T], subject: str, **variables: Any) -> T | None:
         """Send a mutation and return the value of its one field; None for null."""
-        data = self.client.mutate(queries.QUERIES[query].text, variables, what=subject)
+        data = self.client.mutate(queries.QUERIES[query].text, variables, subject=subject)
         try:
             values: list[T | None] = self._parse(data, query, kind | None, subject)
         except errors.ApiError as error:  # the mutation may have taken effect, so this is not a refusal

@@ -119,13 +119,13 @@ class ApiClient:
             self.close()
             self._policy = before
 
-    def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+    def query(self, text: str, variables: Mapping[str, Any] | None = None, *, subject: str) -> dict[str, Any]:
         """Send a query, and retry if there is no response.
 
         Args:
             text: A GraphQL query.
             variables: The values of its variables.
-            what: Name of the result for messages, such as ``the account's slots``.
+            subject: Name of the result for messages, such as ``the account's slots``.
 
         Returns:
             The response's ``data``.
@@ -137,14 +137,14 @@ class ApiClient:
         """
 
         def show_retry(pause: float, _: object) -> None:
-            self._progress.step(f"asking {self.display_url} again for {what} in {pause:.0f} s")
+            self._progress.step(f"asking {self.display_url} again for {subject} in {pause:.0f} s")
 
         try:
-            return retry.retry(lambda: self._send(text, variables, what), self._policy, on_retry=show_retry)
+            return retry.retry(lambda: self._send(text, variables, subject), self._policy, on_retry=show_retry)
         except errors.UnavailableError as error:
             raise self._copy_error(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
 
-    def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+    def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, subject: str) -> dict[str, Any]:
         """Send a mutation once, without retrying.
 
         Returns:
@@ -157,7 +157,7 @@ class ApiClient:
             errors.ApiError: The server reports an error.
         """
         try:
-            return self._send(text, variables, what)
+            return self._send(text, variables, subject)
         except errors.UnavailableError as error:
             remedy = _CHECK_FIRST if error.sent else f"nothing was done: {error.remedy}"
             raise self._copy_error(error, error.what, remedy) from error
@@ -180,6 +180,7 @@ class ApiClient:
             response = http.send(
                 self._http, "POST", self._url, headers, content=content, max_bytes=_MAX_BYTES, subject=location
             )
+        # Also of an error: every response shows the server's time.
         self._update_clock(http.parse_date(response.headers.get("date", "")))
         return self._parse(response, location)
 
@@ -187,7 +188,7 @@ class ApiClient:
         status = response.status_code
         try:
             body = json.loads(response.body)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # a proxy's HTML, or JSON that is nested a thousand times
             body = None
         # Hide secrets before truncating: half a secret would not be recognized.
         message = settings.hide_secrets(_extract_errors(body))[:_MAX_MESSAGE]
@@ -198,6 +199,7 @@ class ApiClient:
             raise errors.UnavailableError(
                 f"{location}: HTTP 429, too many requests", remedy=again, after=after, sent=False
             )
+        # Not certain that nothing was done: a gateway also answers 502 or 504 while the server still works on it.
         if status >= 500:
             detail = f" (it reports: {message})" if message else ""
             raise errors.UnavailableError(

@@ -43,7 +43,7 @@ def match_slot(account: tournament.Account, text: str) -> tournament.Slot | None
     by_id = [slot for slot in account.slots if slot.id == text]
     exact = [slot for slot in account.slots if slot.name == text]
     ignoring_case = [slot for slot in account.slots if slot.name.lower() == text.lower()]
-    matches = by_id or exact or ignoring_case
+    matches = by_id or exact or ignoring_case  # in this order, so that a name that looks like another id finds its slot
     # Names are unique only within one tournament.
     return next((slot for slot in matches if slot.tournament == tournament.CLASSIC), matches[0] if matches else None)
 
@@ -133,6 +133,7 @@ def match_pickle(
     Raises:
         errors.UsageError: It identifies several pickles.
     """
+    # The last 12 digits of an id look like those of a hash.
     name = None if is_id(text) else re.fullmatch(r"(?:.*-)?([0-9a-f]{12})(?:\.pkl)?", text, re.IGNORECASE)
     digits = name[1].lower() if name else ""
     for matches in (

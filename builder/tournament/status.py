@@ -87,6 +87,7 @@ def judge_validation(pickle: UploadedPickle) -> bool | None:
 
 def had_no_round(run: Run) -> bool:
     """Return whether a run ended because no round was open."""
+    # The API has no status of its own for it, only this description of an error.
     return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
@@ -100,6 +101,7 @@ def find_failure(pickle: UploadedPickle) -> PickleFailure | None:
     ended = next((run for run in runs if judge_run(run) is not None), None)
     if ended is not None and judge_run(ended) is False:
         return PickleFailure(where="run", status=ended.status, descriptions=ended.descriptions, trigger=ended)
+    # The pickle has a status of its newest run even if the API lists no runs.
     if not runs and tournament.judge_status(pickle.trigger) is False:
         return PickleFailure(where="run", status=pickle.trigger, descriptions=(), trigger=None)
     if tournament.judge_status(pickle.diagnostics) is False:
@@ -138,6 +140,7 @@ def judge(slot: Slot, uploaded: Iterable[UploadedPickle] = ()) -> SlotStatus:
     newer = find_newer_upload(slot, uploaded)
     failure = find_failure(newer) if newer else None
     status = _judge_assigned(slot, None if failure else newer)
+    # A slot that needs attention itself is reported as it is; a failed upload is news only about one that does not.
     if failure is None or status.state < SlotState.EMPTY:
         return status
     upload = "a newer upload" if slot.pickle else "an upload for it"
@@ -169,6 +172,7 @@ def _judge_assigned(slot: Slot, newer: UploadedPickle | None) -> SlotStatus:
         if status.state is SlotState.GOOD and newer and _is_waiting(newer):
             return _add_waiting(status, newer, "a newer validated pickle")
         return status
+    # Such a slot works without a pickle: in each round the tournament calls the user's own machine.
     if slot.webhook:
         return SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle: its webhook runs another machine")
     empty = SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")

@@ -35,6 +35,8 @@ def _replace_surrogates(value: Any) -> Any:
 
 
 def _drop_nulls(value: Any) -> Any:
+    # GraphQL puts null for an item whose resolver failed, if the schema allows null items:
+    # https://spec.graphql.org/October2021/#sec-Handling-Field-Errors
     return tuple(item for item in value if item is not None) if isinstance(value, list) else value
 
 

@@ -16,7 +16,7 @@ from builder import errors, interrupts, tournament
 from builder.net import retry
 from builder.text import sanitize
 from builder.tournament.slots import match_slot
-from builder.upload import slot_log
+from builder.upload import plan, slot_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,12 +84,12 @@ def assign_or_restore(
             late = isinstance(error, errors.UnavailableError) and error.sent
             restore_pickle(api, slot, progress, log, because=str(error), late=late)
         raise replace_message(
-            error, f"{error}\n{slot.name} still runs its previous pickle: {describe_pickle(slot)}"
+            error, f"{error}\n{slot.name} still runs its previous pickle: {plan.describe_pickle(slot.pickle)}"
         ) from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.defer():
             restore_pickle(api, slot, progress, log, because="it was interrupted", late=True)
-        error.add_note(f"{slot.name} still runs its previous pickle: {describe_pickle(slot)}")
+        error.add_note(f"{slot.name} still runs its previous pickle: {plan.describe_pickle(slot.pickle)}")
         raise
 
 
@@ -120,7 +120,7 @@ def _describe_slots(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
     for text in slots:
         slot = match_slot(account, text) if account else None
         name = sanitize(slot.name if slot else text)
-        pickle = sanitize(describe_pickle(slot)) if slot else ""
+        pickle = plan.describe_pickle(slot.pickle) if slot else ""
         if not reason:
             yield f"{name} runs {pickle}  (read back from the slot)" if slot else f"{name}: the slot does not exist"
             continue
@@ -169,7 +169,8 @@ def restore_pickle(
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
     raise RestoreError(
-        f"{because}\nand the previous pickle of {slot.name} could NOT be restored ({describe_pickle(slot)}): {last}\n"
+        f"{because}\nand the previous pickle of {slot.name} could NOT be restored "
+        f"({plan.describe_pickle(slot.pickle)}): {last}\n"
         f"check it now: `python -m builder {by_hand}` restores it by hand, `status {slot.name}` shows it"
     ) from last
 
@@ -177,11 +178,6 @@ def restore_pickle(
 def get_pickle_id(slot: Slot) -> str | None:
     """Return the id of the pickle that a slot runs, or None."""
     return slot.pickle.id if slot.pickle else None
-
-
-def describe_pickle(slot: Slot) -> str:
-    """Return the name and id of the pickle that a slot runs, for messages."""
-    return f"{slot.pickle.filename} ({slot.pickle.id})" if slot.pickle else "no pickle"
 
 
 def read_slot(api: Tournament, slot: Slot) -> Slot:
@@ -233,5 +229,6 @@ def _read_back(api: Tournament, slot: Slot, pickle: str | None) -> Slot:
             return now
     assigned = f", which is assigned to {', '.join(now.pickle.slots) or 'no slot'}" if now.pickle else ""
     raise _MismatchError(
-        f"{slot.name}: requested {pickle or 'no pickle'}, but the slot runs {describe_pickle(now)}{assigned}"
+        f"{slot.name}: requested {pickle or 'no pickle'}, but the slot runs "
+        f"{plan.describe_pickle(now.pickle)}{assigned}"
     )

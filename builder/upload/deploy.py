@@ -14,6 +14,7 @@ from builder.text import sanitize
 from builder.tournament import slots
 from builder.tournament import status as slot_status
 from builder.upload import assign, receipt, register, remote_checks, runs, slot_log, waiting, webhook
+from builder.upload.plan import describe_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,7 +186,7 @@ def _assign(task: UploadTask, pickle: UploadedPickle) -> _Assignment:
         return _Assignment(slot=slot, before=before, pickle=pickle, receipt=data)
     if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
-            f"{slot.name}: now runs {assign.describe_pickle(slot)}, but ran {assign.describe_pickle(planned)} when "
+            f"{slot.name}: now runs {describe_pickle(slot.pickle)}, but ran {describe_pickle(planned.pickle)} when "
             "this was agreed to: someone else changed it; run it again to see what would be replaced"
         )
     task.progress.step(f"assigning it to {slot.name}")
@@ -273,10 +274,10 @@ def _restore(task: UploadTask, assignment: _Assignment, because: str) -> Slot:
 
 def _describe_slot(now: Slot, assignment: _Assignment) -> str:
     if assignment.is_replaced(now):
-        return f"{now.name} runs {assign.describe_pickle(now)}, which was assigned elsewhere in the meantime"
+        return f"{now.name} runs {describe_pickle(now.pickle)}, which was assigned elsewhere in the meantime"
     if assign.get_pickle_id(now) == assignment.pickle.id:
         return f"{now.name} still runs it: its previous pickle is not known here; use `rollback {now.name}`"
-    return f"{now.name} runs its previous pickle again: {assign.describe_pickle(now)}"
+    return f"{now.name} runs its previous pickle again: {describe_pickle(now.pickle)}"
 
 
 def _find_started_run(task: UploadTask, pickle: UploadedPickle) -> str | None:

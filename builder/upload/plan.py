@@ -89,6 +89,7 @@ class UploadPlan:
     @property
     def orders_run(self) -> bool:
         """Whether the upload starts a run: registering a pickle does, and so does a trigger."""
+        # Assigning an existing upload starts none.
         return self.existing is None or self.request.trigger
 
     @property
@@ -99,11 +100,13 @@ class UploadPlan:
     @property
     def staked(self) -> tuple[Slot, ...]:
         """The staked slots that are affected: its own, and others that the run may submit for."""
+        # Its own slot also without a run: later rounds run the pickle with that stake.
         affected = (*((self.slot,) if self.slot else ()), *(self.other_slots if self.orders_run else ()))
         return tuple(slot for slot in affected if slot.stake)
 
     def exceeds(self, agreed: UploadPlan) -> bool:
         """Return whether it has more consequences than the plan that was agreed to: a stake or an open round."""
+        # With the amounts: a stake that was raised since is another stake.
         stakes, agreed_stakes = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
         return not stakes <= agreed_stakes or (self.runs_now and not agreed.runs_now)
 
@@ -130,7 +133,7 @@ class UploadPlan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text for a person."""
         artifact, pickle, slot = self.request.artifact, self.request.artifact.manifest.pickle, self.slot
-        before = describe_pickle(slot.pickle) if slot and slot.pickle else "no pickle"
+        before = describe_pickle(slot.pickle if slot else None)
         used, limit = self.slots
         kind = "existing model" if slot else f"NEW model, number {used + 1}" + (f" of {limit}" if limit else "")
         lines = [
@@ -170,7 +173,7 @@ class UploadPlan:
 
     def _format_consequences(self) -> list[str]:
         if self.is_known_bad:
-            before = describe_pickle(self.slot.pickle) if self.slot and self.slot.pickle else "no pickle"
+            before = describe_pickle(self.slot.pickle if self.slot else None)
             return [f"the slot continues to run {before}"]
         consequences = [self._format_run(), *(self._format_other_slot(slot) for slot in self.other_slots)]
         if not self.is_done:
@@ -230,11 +233,11 @@ class UploadPlan:
             "runs_now": self.runs_now,
             "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.other_slots],
             "follows": self._format_consequences(),
-            "likeness": self.similarity,
+            "likeness": self.similarity,  # the key of format 1, which scripts read
             "notes": list(self.notes),
         }
 
 
-def describe_pickle(pickle: UploadedPickle) -> str:
-    """Return a pickle's stored name and id, for messages."""
-    return f"{sanitize(pickle.filename)} ({pickle.id})"
+def describe_pickle(pickle: UploadedPickle | None) -> str:
+    """Return the stored name and id of a pickle, or of what a slot runs, for messages."""
+    return f"{sanitize(pickle.filename)} ({pickle.id})" if pickle else "no pickle"

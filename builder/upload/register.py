@@ -1,8 +1,16 @@
 """Send a pickle and register it at the tournament exactly once, even if responses are lost.
 
-A registration has no idempotency key that would make it safe to repeat. So the stored name contains the hash, each step
-is logged before it is done, and after a registration without a response the server's list is read before it is
-repeated. Uploads of one pickle to several slots register it one at a time and share the result.
+An upload is two requests: a PUT of the file to a storage, then a mutation of the API that registers the stored file.
+The mutation has no idempotency key that would make it safe to repeat: it could register the pickle twice. So the stored
+name contains the hash, each step is logged before it is done (:mod:`builder.upload.slot_log`), and after a registration
+without a response the server's list is read before it is repeated.
+
+:func:`register` looks for the pickle in this order, and does only what is left to do:
+
+1. in the API's list, when the plan was made (``plan.existing``);
+2. in the slot's own log: an interrupted upload may have registered it since;
+3. in the logs of other slots: uploads of one pickle to several slots register it one at a time and share the result;
+4. in the storage: a file that was sent within the last hour is registered without being sent again.
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 
 SOURCE = "numerai-builder"
 _PAUSES = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each read of the list: the API may list a new registration with a delay."""
+"""Seconds before each read of the list, since the API may list a new registration with a delay; and before a retry."""
 _MAX_AGE_SECONDS = 3_600.0
 """Age up to which a stored but unregistered file is used again; an older one may have been deleted."""
 _MAX_ATTEMPTS = 3
@@ -72,7 +80,7 @@ def register(task: UploadTask) -> str:
     with locks.acquire(
         lock, lambda holder: task.progress.note(f"waiting for another upload of this pickle to register it ({holder})")
     ):
-        return _recover(task) or _find_concurrent(task) or _create(task, _store(task))
+        return _find_in_log(task) or _find_in_other_logs(task) or _create(task, _store(task))
 
 
 def check(task: UploadTask, pickle: UploadedPickle) -> None:
@@ -84,7 +92,7 @@ def check(task: UploadTask, pickle: UploadedPickle) -> None:
     planned = task.plan
     names = {entry.get_text("filename") for entry in task.log.uploads if entry.step in {slot_log.PUT, slot_log.CREATED}}
     is_same_file = task.sha256[:12] in pickle.filename or pickle.filename in names
-    if is_same_file and _is_for(task, pickle):
+    if is_same_file and _has_same_ids(task, pickle):
         return
     actual = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
@@ -93,31 +101,29 @@ def check(task: UploadTask, pickle: UploadedPickle) -> None:
     )
 
 
-def _recover(task: UploadTask) -> str | None:
+def _find_in_log(task: UploadTask) -> str | None:
     """Return the id of a registration that the log contains but the API's list did not when the plan was made."""
-    last = _find_registration(task, task.log.uploads)
+    last = _get_last_registration(task, task.log.uploads)
     if last is None:
         return None
-    if last.step == slot_log.CREATE_SENT:
-        return _find(task, last.get_text("filename"), set(last.get_text("known").split()))
-    if task.plan.request.again:
+    if last.step == slot_log.CREATE_SENT:  # without `created` after it: its response was lost
+        return _find_in_list(task, last.get_text("filename"), set(last.get_text("known").split()))
+    if task.plan.request.again:  # the person wants a new registration, not the confirmed one
         return None
     pickle = task.api.get_pickle(last.get_text("pickle"))
-    return pickle.id if pickle is not None and _is_for(task, pickle) else None
+    return pickle.id if pickle is not None and _has_same_ids(task, pickle) else None
 
 
-def _find_concurrent(task: UploadTask) -> str | None:
+def _find_in_other_logs(task: UploadTask) -> str | None:
     """Return the id of the same pickle if an upload to another slot has registered it since the plan was made."""
     for path, entries in slot_log.read_all():
-        last = (
-            _find_registration(task, slot_log.filter_by_pickle(entries, task.sha256)) if path != task.log.path else None
-        )
-        if last is None:
+        last = _get_last_registration(task, slot_log.filter_by_pickle(entries, task.sha256))
+        if last is None or path == task.log.path:
             continue
         is_unconfirmed = last.step == slot_log.CREATE_SENT
         pickles = task.api.list_pickles() if is_unconfirmed else (task.api.get_pickle(last.get_text("pickle")),)
         for pickle in pickles:
-            if pickle is None or pickle.filename != last.get_text("filename") or not _is_for(task, pickle):
+            if pickle is None or pickle.filename != last.get_text("filename") or not _has_same_ids(task, pickle):
                 continue
             if not (task.plan.request.again and status.judge_validation(pickle) is False):
                 task.progress.note(f"using {plan.describe_pickle(pickle)}, which another upload registered")
@@ -126,7 +132,7 @@ def _find_concurrent(task: UploadTask) -> str | None:
     return None
 
 
-def _find_registration(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
+def _get_last_registration(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
     """Return the newest log entry of a registration, sent or confirmed, for this image and data version."""
     return slot_log.find_last(_filter_entries(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
 
@@ -165,10 +171,11 @@ def _authorise(task: UploadTask) -> FileAuth:
 def _create(task: UploadTask, filename: str) -> str:
     """Register a stored file and return its id; after a request without a response, read the list before repeating."""
     image, data_version = _get_ids(task)
-    searches = 0
+    searches = 0  # how often the list was searched in vain
     # With --again, an earlier, failed pickle may have the same stored name.
     known = {pickle.id for pickle in (task.api.list_pickles(task.slot.id) if task.plan.request.again else ())}
     for attempt in range(1, _MAX_ATTEMPTS + 1):
+        # Before each attempt: a pause or a retry may have passed the opening of a round.
         remote_checks.check_consent(task.api, task.plan, task.slot)
         task.log.write(slot_log.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
@@ -179,7 +186,7 @@ def _create(task: UploadTask, filename: str) -> str:
         except errors.UnavailableError as error:
             # Once a request may have arrived, search after each attempt: its pickle may be listed late.
             searches += bool(error.sent or searches)
-            registered = _find(task, filename, known) if searches else None
+            registered = _find_in_list(task, filename, known) if searches else None
             if registered is not None:
                 return registered
             if error.is_last(attempt, _MAX_ATTEMPTS):
@@ -205,13 +212,13 @@ def _create_error(error: errors.UnavailableError, attempt: int, searches: int) -
     )
 
 
-def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None:
+def _find_in_list(task: UploadTask, filename: str, known: Collection[str]) -> str | None:
     """Return the id of a new pickle with this stored name, image and data version; read the list several times."""
     for pause in _PAUSES:
         time.sleep(pause)
         task.progress.step("checking whether it was registered")
         for pickle in task.api.list_pickles(task.slot.id):
-            is_new = pickle.id not in known and _is_for(task, pickle)
+            is_new = pickle.id not in known and _has_same_ids(task, pickle)
             if filename and pickle.filename == filename and is_new:
                 task.log.write(slot_log.CREATED, pickle=pickle.id, filename=filename)
                 return pickle.id
@@ -219,16 +226,19 @@ def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None
 
 
 def _get_ids(task: UploadTask) -> tuple[str, str]:
+    """Return the ids of the planned image and data version."""
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _is_for(task: UploadTask, pickle: UploadedPickle) -> bool:
+def _has_same_ids(task: UploadTask, pickle: UploadedPickle) -> bool:
+    """Tell whether a pickle is registered for the planned image and data version."""
     return (pickle.image_id, pickle.data_version_id) == _get_ids(task)
 
 
 def _filter_entries(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
     """Return the log entries for this image and data version: a pickle registered for others cannot be used."""
     matching, is_same = [], False
+    # Only `planned` names the image and the data version; it applies to the entries up to the next one.
     for entry in entries:
         if entry.step == slot_log.PLANNED:
             is_same = (entry.get_text("image_id"), entry.get_text("data_version_id")) == _get_ids(task)

@@ -163,6 +163,7 @@ def _find_other_slots(
     account: Account, request: UploadRequest, slot: Slot | None, existing: UploadedPickle | None
 ) -> tuple[Slot, ...]:
     """Return the other slots that run the same bytes, under this or another registered pickle."""
+    # Slots whose pickles have equal bytes share one registered pickle, which a run may submit for all of them.
     digits = request.artifact.manifest.pickle.sha256[:12]
     pickles = [item.pickle for item in account.slots if item.pickle and digits in item.pickle.filename]
     pickles += [existing] if existing else []
@@ -177,6 +178,7 @@ def find_upload(
 
     It may have been uploaded for another slot of the account: one registered pickle can run in several slots.
     """
+    # The API filters the list by the slot that a pickle was uploaded for, which need not be the one that runs it.
     pickles = {pickle.id: pickle for pickle in (*(api.list_pickles(slot.id) if slot else ()), *api.list_pickles())}
     if slot and slot.pickle:
         pickles[slot.pickle.id] = slot.pickle
@@ -185,7 +187,7 @@ def find_upload(
         for pickle in pickles.values()
         if sha256[:12] in pickle.filename and (pickle.image_id, pickle.data_version_id) == (image, data_version)
     ]
-    order = {True: 0, None: 1, False: 2}
+    order = {True: 0, None: 1, False: 2}  # by the verdict of its validation
     owner = slot.id if slot else ""
     return min(matching, key=lambda item: (order[status.judge_validation(item)], item.owner != owner), default=None)
 
@@ -219,6 +221,7 @@ def _check_image(
             f"{built_in.ref}, in which the pickle was built, is not among the tournament's images of {host} "
             f"({sanitize(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
         )
+    # By digest, not by tag: a tag may have moved since the pickle was built, and another Python or numpy may crash it.
     digest = ""
     for image in candidates:
         ref = tournament_images.get_reference(image, host)
@@ -256,6 +259,7 @@ def _check_image_status(image: DockerImage, images: Sequence[DockerImage], ref: 
 
 def _check_data_version(api: Tournament, request: UploadRequest) -> DataVersion:
     versions = api.list_data_versions()
+    # Which of the two has the form `v5.2` is not documented.
     version = next((item for item in versions if request.data_version in {item.version, item.name}), None)
     usable = sanitize(", ".join(item.version or item.name for item in versions if not item.deprecated)) or "none"
     if version is None:

@@ -159,12 +159,15 @@ class SlotLog:
                 raise OSError(errno.EINVAL, "not a plain file")
             # Start with a newline, because a killed writer may have left an incomplete line.
             data = b"\n" + line + b"\n"
+            # One write to a file opened with O_APPEND, so that lines of two commands are not mixed.
             if os.write(handle, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
         finally:
             os.close(handle)
-        if is_new:
+        if (
+            is_new
+        ):  # or the file itself may be gone after a power failure: https://man7.org/linux/man-pages/man2/fsync.2.html
             _sync_folder(self.path.parent)
 
 
@@ -239,7 +242,7 @@ def find_last_change(entries: Iterable[LogEntry], pickle: str | None) -> LogEntr
     for entry in entries:
         if entry.step == ASSIGNING:
             changes.append(entry)
-        elif entry.step == GIVEN_BACK and changes:
+        elif entry.step == GIVEN_BACK and changes:  # it undoes the newest change that is not undone
             changes.pop()
     return next((entry for entry in reversed(changes) if entry.get_text("pickle") == (pickle or "")), None)
 
@@ -286,6 +289,7 @@ def reserve_space() -> Iterator[BinaryIO]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(dir=logs))
+            # Written, not only sized: a file with a hole takes no space.
             file.write(bytes(_RESERVED_BYTES))
             file.flush()
             os.fsync(file.fileno())

@@ -241,9 +241,11 @@ def _watch(
             if pickle is not None:
                 now = view(pickle)
                 text = now.format(subject)
-                if text != last_text:
+                if text != last_text:  # a line for each change, not for each request
                     progress.note(text)
                 last_text = text
+                # The API's status words are not documented. An unknown one is neither good nor bad: keep waiting, and
+                # keep it for a report.
                 if tournament.is_unknown(now.status) and now.status != unknown:
                     unknown = now.status
                     record(subject, unknown)
@@ -252,6 +254,7 @@ def _watch(
             progress.step(f"waiting for the tournament: {problem or last_text}")
             remaining = deadline - time.monotonic()
             if remaining <= 0:
+                # `sent`, because the pickle is registered: this must not be reported as "nothing was done".
                 raise errors.UnavailableError(
                     f"{identity}: did not end within {policy.total:.0f} s ({problem or last_text}); it continues at "
                     f"the tournament: {resume}; `python -m builder logs {identity}` shows more",

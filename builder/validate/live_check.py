@@ -90,7 +90,7 @@ def _check_schema(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list
         names = ", ".join(map(str, index)) if index else "none"
         problems.append(f"{path}: index: is {names}; expected id: write the frame with its ids as the index, named id")
     missing = [name for name in columns if name not in types]
-    if "era" in missing:
+    if "era" in missing:  # a message of its own: another data version would not help
         missing.remove("era")
         problems.append(f"{path}: era: is missing, and the post-processing uses it; add it, or use scope: frame")
     if missing:
@@ -112,6 +112,8 @@ def _check_schema(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list
 
 
 def _get_index_names(schema: pa.Schema) -> list[object]:
+    # pandas stores the names of the index, or a description of a range, in the file's metadata:
+    # https://pandas.pydata.org/docs/development/developer.html
     metadata = schema.pandas_metadata
     columns = metadata.get("index_columns") if isinstance(metadata, dict) else None
     return [name if isinstance(name, str) else "a range of numbers" for name in columns or []]
@@ -123,6 +125,7 @@ def _is_numeric(column_type: pa.DataType) -> bool:
 
 def _check_values(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
     problems = []
+    # Only ids and eras are read: a file has thousands of features.
     names = file.schema_arrow.names
     if names.count("id") == 1:
         ids = file.read(columns=["id"], use_pandas_metadata=False).column("id")

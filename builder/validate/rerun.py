@@ -60,7 +60,7 @@ class RerunResult:
 
 
 def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress) -> RerunResult:
-    """Run the pickle and judge the result; ``run`` is the identity of this run.
+    """Run the pickle and judge the result; ``run`` is the id of this run.
 
     Raises:
         errors.DataError: The live data cannot be read.

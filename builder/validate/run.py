@@ -125,7 +125,7 @@ class ContainerResult:
 
 
 def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: Progress) -> Validation:
-    """Run the pickle and judge the result; ``run`` is the identity of this run.
+    """Run the pickle and judge the result; ``run`` is the id of this run.
 
     Raises:
         errors.EngineError: The engine failed.
@@ -172,7 +172,7 @@ def run_children(
         image: The image.
         limits: The limits of the container; its seconds are the time limit of each child.
         engine: The engine.
-        run: The identity of this run.
+        run: The id of this run.
         rows: How many rows a whole CSV has.
 
     Raises:

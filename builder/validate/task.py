@@ -22,7 +22,7 @@ def prepare_task(
     pickle: artifact.Artifact,
     build_target: target.Target,
     engine: protocol.Engine,
-    identity: str,
+    run_id: str,
     progress: Progress,
     *,
     stand_in_python: str | None,
@@ -33,7 +33,7 @@ def prepare_task(
         pickle: The built pickle.
         build_target: Its folder, and its config if there is one.
         engine: The engine.
-        identity: The identity of this run.
+        run_id: The id of this run.
         progress: Reports the steps.
         stand_in_python: Validate in the stand-in image with this Python; None for the image of the build.
 
@@ -56,7 +56,7 @@ def prepare_task(
         artifact=pickle,
         bundle=model.bundle,
         image=image,
-        python=resolve.read_inventory(image, engine, identity).python,
+        python=resolve.read_inventory(image, engine, run_id).python,
         files=files,
         source=source,
         data_version=find_data_version(pickle, build_target),

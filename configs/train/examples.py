@@ -100,7 +100,7 @@ def train(rows: pd.DataFrame, target: str) -> lightgbm.LGBMRegressor:
 
 
 def sample(rows: pd.DataFrame) -> pd.DataFrame:
-    """Draw rows from the features' ranges: golden rows are taken of them, and real rows may not be redistributed."""
+    """Draw rows from the features' ranges: golden rows come from them, since real rows may not be redistributed."""
     names = list(mlp.feature_names(rows))
     generator = np.random.default_rng(SEED)
     low, high = rows[names].min().to_numpy(), rows[names].max().to_numpy()

@@ -7,23 +7,23 @@ set -eu
 cd "$(dirname "$0")"
 unset PIP_FIND_LINKS UV_FIND_LINKS # local wheels may differ from the published ones
 
-for pins in pins/py3.*.txt; do
-    version=${pins#pins/py}
-    version=${version%.*.txt}
-    uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-        --only-binary :all: --python-version "$version" --python-platform x86_64-manylinux_2_28 \
-        --constraint "$pins" --output-file "requirements-$version.txt" requirements.in
-    echo "requirements-$version.txt: $(grep -c '==' "requirements-$version.txt") packages"
-done
-
-# Two more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has.
-edition() {
-    name=$1 version=$2
+# Usage: compile NAME PYTHON [OPTION...]
+compile() {
+    name=$1 python=$2
     shift 2
+    # Wheels only: a stand-in is built without network, and without a compiler.
     uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-        --only-binary :all: --python-version "$version" --python-platform x86_64-manylinux_2_28 \
+        --only-binary :all: --python-version "$python" --python-platform x86_64-manylinux_2_28 \
         "$@" --output-file "requirements-$name.txt" requirements.in
     echo "requirements-$name.txt: $(grep -c '==' "requirements-$name.txt") packages"
 }
-edition oldest 3.11 --constraint pins/py3.10.a78dedd.txt
-edition newest 3.13 --upgrade
+
+for pins in pins/py3.*.txt; do
+    version=${pins#pins/py}
+    version=${version%.*.txt}
+    compile "$version" "$version" --constraint "$pins"
+done
+
+# Two more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has.
+compile oldest 3.11 --constraint pins/py3.10.a78dedd.txt
+compile newest 3.13 --upgrade

@@ -146,7 +146,7 @@ def test_text_that_is_not_valid_unicode_is_not_sent(
     with pytest.raises(errors.UsageError, match="write it in UTF-8"):
         api.set_label("1", text)
     with pytest.raises(errors.UsageError, match="number is not valid in JSON"):
-        api.client.query("{ account { id } }", {"a": float("nan")}, what="the query")
+        api.client.query("{ account { id } }", {"a": float("nan")}, subject="the query")
     assert len(sandbox.requests) == 0
 
 

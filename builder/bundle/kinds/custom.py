@@ -129,6 +129,7 @@ def find_module_name_problem(name: str) -> str | None:
     top = name.partition(".")[0]
     if any(keyword.iskeyword(part) for part in name.split(".")):
         return f"{name} contains a Python keyword; rename the module"
+    # A module of this name would hide the image's own one from everything that is imported after it.
     if top in sys.stdlib_module_names:
         return f"{name} is in Python's standard library, which the image has; remove it from the list"
     if top in _TAKEN:
@@ -146,9 +147,11 @@ def _find_code_problems(file: str, content: bytes | Path, modules: tuple[str, ..
         text = f"has {len(raw):,} bytes; expected at most {MAX_CODE_BYTES:,} of code; move data to {_FILES}"
         return [f"{file}: {text}"]
     try:
-        tree = ast.parse(raw.decode("utf-8-sig"))
+        tree = ast.parse(raw.decode("utf-8-sig"))  # Python accepts a byte order mark too
     except UnicodeDecodeError as error:
         return [f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8"]
+    # ast.parse raises ValueError for null bytes, and the last two for code that is nested too deeply:
+    # https://docs.python.org/3/library/ast.html#ast.parse
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
         return [f"{file}:{line}: {getattr(error, 'msg', None) or error}; fix the error: Python cannot parse the file"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HEAD_PREFIX = "finish."
 
+# See `objective` in https://lightgbm.readthedocs.io/en/stable/Parameters.html.
 _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
 """Objectives whose outputs are probabilities, in [0, 1]."""
 
@@ -96,6 +97,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def count_parameters(cls, model: bundle_model.LightGbm) -> int:
+        # A tree of n leaves has n values and n - 1 thresholds.
         return 2 * model.leaves - model.trees + nodes.count_parameters(model.head)
 
     @classmethod
@@ -118,6 +120,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         if FILE not in contents:
             return []  # reported by find_kind_problems
+        # Read as a stream: a booster's text may have two gigabytes.
         try:
             with lightgbm_text.open_text(contents[FILE]) as stream:
                 header = lightgbm_text.read_header(stream)

@@ -95,10 +95,11 @@ class _GzipReader(io.RawIOBase):
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
-        self._inflate = zlib.decompressobj(31)
+        self._inflate = zlib.decompressobj(31)  # 16 + 15: gzip, https://docs.python.org/3/library/zlib.html
         head = source.read(8)
         if head[:2] != b"\x1f\x8b":
             raise BoosterTextError("is not a gzip file; export the model again")
+        # Method 8 (deflate), no flags, time 0: https://datatracker.ietf.org/doc/html/rfc1952#page-5
         if head[2:] != b"\x08" + bytes(5):
             raise BoosterTextError("has a file name or a time in its gzip header; export the model again")
         self._ahead = head

@@ -2,8 +2,18 @@
 
 Arrays, for m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and ``value``
 float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); ``model.Trees``
-describes them. Children come after their parents, so that the walk of a row through a tree always ends; otherwise the
-order of nodes is free. The feature and the children of a leaf are -1.
+describes them. The tree ``0.2 if x0 <= 0.5 else (0.4 if x2 <= 1 else 0.9)`` alone is:
+
+    node        0     1     2     3     4
+    feature     0    -1     2    -1    -1       -1 at a leaf
+    threshold   0.5   0     1     0     0       not used at a leaf
+    left        1    -1     3    -1    -1
+    right       2    -1     4    -1    -1
+    value       0     0.2   0     0.4   0.9     used at a leaf only
+    roots       [0]
+
+The nodes of all trees are in the same arrays. Children come after their parents, so that the walk of a row through a
+tree always ends; otherwise the order of nodes is free. ``inside.fold.trees`` turns the arrays into what a pickle holds.
 """
 
 from __future__ import annotations
@@ -30,7 +40,7 @@ if TYPE_CHECKING:
 
 _TYPES = MappingProxyType({**NODE_ARRAYS, **TREE_ARRAYS, "base": "float64"})
 
-_HEAD_PREFIX = "finish."
+_HEAD_PREFIX = "finish."  # arrays of the head: finish.w0, finish.b0, ...
 
 _BELOW_ONE = 1 - 1e-9  # a margin for rounding: the sum of many leaves depends on the order of summing
 
@@ -38,6 +48,8 @@ _BELOW_ONE = 1 - 1e-9  # a margin for rounding: the sum of many leaves depends o
 @dataclass(frozen=True, kw_only=True)
 class TreesHeader(bundle_header.BundleHeader):
     """``bundle.json`` of ``trees``.
+
+    The fields are the keys of the file; format 2 calls the preprocessing ``prepare`` and the head ``finish``.
 
     Attributes:
         rounded: Whether inputs are rounded to float32 before they are compared.
@@ -106,6 +118,7 @@ class TreesHeader(bundle_header.BundleHeader):
             bad = arrays["missing_left"] > 1
             problems += bundle_header.find_bad_values("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
         problems += self._find_range_problems(arrays)
+        # Children can be checked only if the three arrays are readable and of one length; else that is the problem.
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
             problems += _find_child_problems(arrays)
@@ -127,8 +140,8 @@ class TreesHeader(bundle_header.BundleHeader):
 
     def _list_array_names(self) -> list[str]:
         """List the names of the arrays that the model must have."""
-        first = self.prepare.list_array_names(self) if self.prepare else []
-        return [*_TYPES, *first, *self._head_graph().list_array_names()]
+        preprocessing_names = self.prepare.list_array_names(self) if self.prepare else []
+        return [*_TYPES, *preprocessing_names, *self._head_graph().list_array_names()]
 
     def _count_inputs(self) -> int:
         """Count the values a row that the trees take; the largest int32 if a problem hides it."""
@@ -168,17 +181,17 @@ class TreesHeader(bundle_header.BundleHeader):
     def _find_range_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Find indices of inputs, nodes or outputs that are out of range."""
         inputs = self._count_inputs()
-        ends = {
+        ranges = {
             "feature": (-1, inputs - 1, f"expected the index of an input, from 0 to {inputs - 1:,}, or -1 for a leaf")
         }
         if "feature" in arrays:
             last = arrays["feature"].size - 1
-            ends["roots"] = (0, last, f"expected the index of a node, from 0 to {last:,}")
+            ranges["roots"] = (0, last, f"expected the index of a node, from 0 to {last:,}")
         if "base" in arrays:
             last = arrays["base"].size - 1
-            ends["output"] = (0, last, f"expected the index of an output, from 0 to {last:,}")
+            ranges["output"] = (0, last, f"expected the index of an output, from 0 to {last:,}")
         problems = []
-        for name, (low, high, fix) in ends.items():
+        for name, (low, high, fix) in ranges.items():
             if name in arrays:
                 problems += bundle_header.find_bad_values(
                     name, arrays[name], (arrays[name] < low) | (arrays[name] > high), fix
@@ -203,6 +216,7 @@ def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str
         return problems
     references = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
     children = np.concatenate(references)
+    # Each node belongs to one tree: two parents would make it count twice, and a node without one is never reached.
     times = np.bincount(children[(children >= 0) & (children < count)], minlength=count)
     return _find_parent_problems(times)
 
@@ -217,7 +231,11 @@ def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
 
 
 def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the smallest and largest possible outputs from the extreme leaves of each tree: float64 (k,) each."""
+    """Compute the smallest and largest possible outputs from the extreme leaves of each tree: float64 (k,) each.
+
+    All trees are walked at once, level by level: from the roots down to list the inner nodes of each level, and back up
+    to find the extremes below each of them.
+    """
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
     levels, level = [], model.roots
     while (level := level[model.feature[level] != -1]).size:

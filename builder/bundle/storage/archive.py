@@ -91,8 +91,10 @@ def pack(folder: Path, file: IO[bytes]) -> None:
     if total > MOST_BYTES:
         text = f"{folder}: has {total:,} bytes; expected at most {MOST_BYTES:,} in one file: keep it as a folder"
         raise errors.BundleError([text])
+    # Stored: compression depends on the version of zlib, and float arrays hardly shrink.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
+            # The earliest date that a zip can store, so that the same bundle has the same bytes.
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3  # Unix, also on other systems: the bytes must not depend on the machine
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
@@ -213,7 +215,7 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[by
             except DAMAGE as error:
                 return _describe_damage(error)
             remaining -= len(chunk)
-            if not chunk or remaining < 0:
+            if not chunk or remaining < 0:  # never write more than was declared, and so checked against the limits
                 break
             out.write(chunk)
     return f"does not have the declared size of {member.file_size:,} bytes; {COPY_AGAIN}" if remaining else ""
@@ -226,7 +228,8 @@ def _describe_damage(error: BaseException) -> str:
 def _find_directory_problem(file: IO[bytes]) -> str:
     """Find a problem of the records at the end of the file, which declare the size of the zip's directory.
 
-    See sections 4.3.14 to 4.3.16 of the zip specification (APPNOTE.TXT).
+    See sections 4.3.14 to 4.3.16 of https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT. Checked before zipfile
+    opens the file, because zipfile reads the whole directory into memory.
     """
     size = file.seek(0, 2)
     if not size:
@@ -269,7 +272,7 @@ def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
         kind_text = "a link" if kind == stat.S_IFLNK else "not a regular file"
-        problems.append(f"is {kind_text}; replace it by the file itself")
+        problems.append(f"is {kind_text}; replace it with the file itself")
     if member.flag_bits & 0x1:
         problems.append("is encrypted; expected a bundle without encryption: export the model again")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:

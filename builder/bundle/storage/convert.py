@@ -139,7 +139,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
 
 
 def _rename(problem: str, new_folder: Path, old: Path) -> str:
-    """Replace the paths of the converted bundle in a problem by those of the original."""
+    """Replace the paths of the converted bundle in a problem with those of the original."""
     for name, old_name in zip(files.NAMES, files.NAMES_1, strict=True):
         problem = problem.replace(str(new_folder / name), str(old / old_name))
     return problem.replace(str(new_folder), str(old))

@@ -50,7 +50,7 @@ def hash_bundle(folder: Path, names: tuple[str, ...] = NAMES) -> str:
     Raises:
         errors.BundleError: The folder does not contain exactly the files of a bundle, or one cannot be read.
     """
-    extra = check(folder, names)
+    extra = check(folder, names)  # sorted, so that the order in which a file system lists them does not matter
     bundle_digest = hashlib.sha256()
     for name in (*names, *extra):
         path = folder / name
@@ -181,6 +181,7 @@ def _list_entries(folder: Path) -> dict[str, int]:
     for entry in sorted(folder.iterdir()):
         mode = entry.lstat().st_mode
         if entry.name in _FOLDERS and stat.S_ISDIR(mode):
+            # lstat, here and above: a link to a folder is reported as a link, and what it leads to is not read.
             nested_paths = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
             entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in nested_paths})
         else:
@@ -190,9 +191,9 @@ def _list_entries(folder: Path) -> dict[str, int]:
 
 def _find_entry_problems(path: Path, mode: int) -> list[str]:
     if stat.S_ISLNK(mode):
-        return [f"{path}: is a link; replace it by the file itself"]
+        return [f"{path}: is a link; replace it with the file itself"]
     if not stat.S_ISREG(mode):
-        return [f"{path}: is not a regular file; replace it by the file itself"]
+        return [f"{path}: is not a regular file; replace it with the file itself"]
     return []
 
 

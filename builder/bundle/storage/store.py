@@ -51,9 +51,9 @@ def resolve_folder(path: Path, cache: Path, *, sha256: str | None = None) -> Pat
 
 @contextlib.contextmanager
 def report_as(name: str | Path, path: Path) -> Iterator[None]:
-    """Replace the cache path in problems by the name under which the user knows the bundle.
+    """Replace the cache path in problems with the name under which the user knows the bundle.
 
-    A context manager: a ``BundleError`` in its body is raised again with ``path`` replaced by ``name``.
+    A context manager: a ``BundleError`` in its body is raised again with ``path`` replaced with ``name``.
     """
     try:
         yield

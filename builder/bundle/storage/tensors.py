@@ -75,6 +75,7 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
         if size > limit + MAX_HEADER_BYTES:
             text = f"has {size:,} bytes; expected at most {limit:,} bytes of arrays: make the model smaller"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
+        # Opening checks the whole header; arrays are read one by one, so that undeclared ones never are.
         with safetensors.safe_open(path, framework="numpy") as file:
             contents = _read_declared(path, file, declared)
         if sha256 is None or contents.problems:
@@ -115,12 +116,14 @@ def write(path: Path, arrays: Mapping[str, bundle_model.Numbers]) -> None:
 def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | None) -> ArrayContents:
     """Read from a file whose header the library has checked: it is an object of objects, and not nested deeply."""
     with path.open("rb") as raw:
+        # 8 bytes of length, then the header as JSON: https://github.com/huggingface/safetensors#format
         length = int.from_bytes(raw.read(8), "little")
         if length > MAX_HEADER_BYTES:
             text = f"has a header of {length:,} bytes; expected at most {MAX_HEADER_BYTES:,}; {_GOOD}"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         if declared is None:
             return ArrayContents(arrays={}, problems=())
+        # The library keeps one of two arrays with the same name; as lists of pairs, both are seen.
         entries = json.loads(raw.read(length), object_pairs_hook=list)
     counts = Counter(name for name, _ in entries if name != "__metadata__")
     problems = [

@@ -89,6 +89,7 @@ def write(path: Path, bundle: bundle_model.Bundle) -> None:
         if problems:
             raise errors.BundleError(problems)
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, since a rename cannot move a folder to another file system.
         work = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}-", dir=target.parent))
         try:
             _write_files(work / "new", contents)
@@ -147,6 +148,7 @@ def _declare_file(content: bytes | Path) -> dict[str, object]:
 
 def _find_problems(folder: Path, contents: _BundleContents) -> list[str]:
     """Find the problems that ``read`` would find in these contents."""
+    # Checked before it is written: the same checks as in `read`, so that every bundle that is written can be read.
     header = check.parse_header(folder / files.JSON, contents.data)
     if isinstance(header, list):
         return header

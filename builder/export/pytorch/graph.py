@@ -1,7 +1,19 @@
 """Follow the graph that ``torch.export`` traces of a PyTorch module, node by node.
 
 Tracing records what is computed, independent of how the module is written: functions, methods and submodules all become
-ATen operators. The trace has a fixed number of rows, and an operator that mixes rows is refused.
+ATen operators. Of ``torch.sigmoid(self.layer(x)).squeeze(1)``, for instance, the trace is
+
+    linear = torch.ops.aten.linear.default(x, p_layer_weight, p_layer_bias)
+    sigmoid = torch.ops.aten.sigmoid.default(linear)
+    squeeze = torch.ops.aten.squeeze.dim(sigmoid, 1)
+
+``Graph.trace`` calls the handler of each operator (``operators.OPERATORS``), which adds the nodes of a bundle's network
+and returns the operator's result as a :class:`Value`: a node, and how its numbers are arranged as a tensor. A node
+returns a number of values a row and has no other shape, so an operator that only rearranges them, like ``squeeze``,
+needs no code of its own: see ``Graph.move_values``. The trace has a fixed number of rows, and an operator that mixes
+rows is refused.
+
+Traces are described in https://docs.pytorch.org/docs/stable/export.ir_spec.html.
 """
 
 from __future__ import annotations
@@ -31,6 +43,8 @@ ADVICE = "export a function that predicts with it, as docs/export/custom.md show
 @dataclass(frozen=True, kw_only=True)
 class Value:
     """A tensor that depends on the inputs: the values of one node, for each row.
+
+    With 11 rows and ``axis`` 0, shape (11, 3, 4) is a node of 12 values, in the order of ``reshape(11, 12)``.
 
     Attributes:
         node: Index of the node; -1 for the inputs.
@@ -92,7 +106,10 @@ class Graph:
     def __init__(self, inputs: int, operators: Mapping[str, Callable[[Graph, Call], Any]]) -> None:
         self.nodes = node_builder.NetworkBuilder(inputs)
         self.patterns: dict[int, tuple[str, int]] = {}
-        """Nodes that may be part of an activation written as a formula: the part's name, and the node that it is of."""
+        """Nodes that may be a part of an activation that is written as a formula.
+
+        After ``s = torch.sigmoid(x)``, the node of ``s`` has ``("sigmoid", node of x)``: ``x * s`` will become a SiLU.
+        """
         self.nan_replacements: list[float] = []
         """The values that calls of ``nan_to_num`` put for NaN."""
         self._operators = operators
@@ -105,7 +122,8 @@ class Graph:
         """
         program = _export_program(module, rows)
         signature = program.graph_signature
-        # Names of the graph's placeholders to names of weights; a placeholder without one is the input.
+        # A trace has all weights as arguments, before the input: this maps the names of their placeholders to those in
+        # the state dict. A placeholder without one is the input.
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         names |= signature.inputs_to_lifted_tensor_constants
         constants = {**program.state_dict, **program.constants}
@@ -133,7 +151,7 @@ class Graph:
         Raises:
             errors.ExportError: The rows would be broadcast too.
         """
-        axis = value.axis + len(shape) - len(value.shape)
+        axis = value.axis + len(shape) - len(value.shape)  # broadcasting adds dimensions at the front
         if shape[axis] != TRACE_ROWS:
             call.refuse("mixes rows, which are predicted one by one")
         row_shape = shape[:axis] + shape[axis + 1 :]
@@ -157,8 +175,10 @@ class Graph:
     def move_values(self, call: Call) -> Any:
         """Return the result of an operator that only moves values (``cat``, ``view``, ``index``).
 
-        The operator itself is run on tensors that number the values, and the numbers in its result say where each value
-        went, so that these operators need no implementation of their own.
+        The operator itself is run on tensors that number the values, and the numbers in its result show where each
+        value went, so that these operators need no implementation of their own. If row r of the input holds the numbers
+        3r, 3r + 1 and 3r + 2, and row r of ``flip(x, [1])`` holds 3r + 2, 3r + 1 and 3r, the result is the node that
+        selects the values 2, 1 and 0.
 
         Raises:
             errors.ExportError: The operator mixes rows, or inserts constants.
@@ -167,6 +187,7 @@ class Graph:
         values = [item for item in flat if isinstance(item, Value)]
         if any(isinstance(item, torch.Tensor) and item.is_floating_point() for item in flat):
             call.refuse("puts constants among the values that depend on the inputs")
+        # With several values, as in a `cat`, each has its own range of numbers; `starts` ends with their total.
         starts = np.cumsum([0, *(self.nodes.get_width(value.node) for value in values)])
         numbers = {
             id(value): _number_values(value, int(start), int(starts[-1]))
@@ -182,12 +203,14 @@ class Graph:
         """Return the value that a tensor of numbers from ``_number_values`` stands for."""
         numbers = result.numpy()
         rows, indices = np.divmod(numbers, int(starts[-1]))
+        # The axis of the rows is the one along which they are 0, 1, 2, ...; then a row has only values of its own.
         for axis in range(numbers.ndim):
             expected = np.arange(TRACE_ROWS).reshape([-1 if other == axis else 1 for other in range(numbers.ndim)])
             if numbers.shape[axis] == TRACE_ROWS and (rows == expected).all():
                 break
         else:
             call.refuse("mixes rows, which are predicted one by one")
+        # All rows must be rearranged in the same way: `x.diagonal()`, for instance, takes another value of each.
         if not (indices == indices.take([0], axis=axis)).all():
             call.refuse("mixes rows, which are predicted one by one")
         flat = indices.take(0, axis=axis).ravel()
@@ -203,10 +226,11 @@ class Graph:
     def _convert_call(self, node: Any, results: Mapping[Any, Any]) -> Any:
         if node.target is operator.getitem:
             return results[node.args[0]][node.args[1]]
-        schema = getattr(node.target, "_schema", None)
+        schema = getattr(node.target, "_schema", None)  # a plain Python function has none
+        # The modules whose forward is running, from the whole model to the innermost.
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path, kind = stack[-1] if stack else ("", "the model")
-        meta_value = node.meta.get("val")
+        meta_value = node.meta.get("val")  # the result during the trace: a tensor with a shape but without numbers
         call = Call(
             name=schema.name.partition("::")[2] if schema else str(node.target),
             target=node.target,
@@ -235,7 +259,7 @@ def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # PyTorch warns about its own parts
-            # An empty table: no operator is decomposed; it only replaces in-place operators by functional ones.
+            # An empty table: no operator is decomposed; it only replaces in-place operators with functional ones.
             return torch.export.export(module, (rows,)).run_decompositions({})
     except Exception as error:  # tracing runs the user's code, which may raise anything
         message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
@@ -260,12 +284,14 @@ def _bind_arguments(node: Any, schema: Any, results: Mapping[Any, Any]) -> dict[
 
 
 def _resolve(argument: Any, results: Mapping[Any, Any]) -> Any:
+    """Return an argument with the graph's nodes in it replaced with their results."""
     if isinstance(argument, (list, tuple)):
         return [_resolve(item, results) for item in argument]
     return results[argument] if isinstance(argument, torch.fx.Node) else argument
 
 
 def _substitute(argument: Any, numbers: Mapping[int, torch.Tensor]) -> Any:
+    """Return an argument with each ``Value`` in it replaced with the tensor that numbers its values."""
     if isinstance(argument, list):
         return [_substitute(item, numbers) for item in argument]
     return numbers[id(argument)] if isinstance(argument, Value) else argument
@@ -280,6 +306,7 @@ def _number_values(value: Value, start: int, total: int) -> torch.Tensor:
 
 
 def _flatten(tree: Any) -> Iterator[Any]:
+    """Yield the items of nested lists, tuples and dicts."""
     if isinstance(tree, dict):
         tree = list(tree.values())
     if isinstance(tree, (list, tuple)):

@@ -45,7 +45,7 @@ def _make_activation_handler(name: str) -> Callable[[Graph, Call], Value]:
 def _activate(graph: Graph, call: Call, name: str, value: Value | None = None, **constants: float) -> Value:
     value = value or call.value
     activation = activations.Activation(name=name, constants=constants)
-    problems = activations.faults(name, activation.constants)
+    problems = activations.find_constant_problems(name, activation.constants)
     if problems:
         call.refuse(f"has constants out of range ({'; '.join(problems)})")
     node = graph.nodes.add_activation(value.node, activation)
@@ -119,6 +119,7 @@ def _threshold(graph: Graph, call: Call) -> Value:
 
 def _abs(graph: Graph, call: Call) -> Value:
     value = call.value
+    # A bundle has no node for it, but relu of x and of -x are nodes that predict runs fast.
     sides = [graph.nodes.add_affine(value.node, sign, 0.0, "relu") for sign in (1.0, -1.0)]
     node = graph.nodes.add_sum(sides)  # relu(x) + relu(-x)
     graph.patterns[node] = ("abs", value.node)
@@ -135,6 +136,7 @@ def _pow(graph: Graph, call: Call) -> Value:
 def _softmax(graph: Graph, call: Call) -> Value:
     value = call.value
     dim = call.args["dim"] % len(value.shape)
+    # A bundle's softmax is over all values of a node; one over each of several groups would need a node for each.
     if value.shape[dim] != math.prod(value.row_shape) or dim == value.axis:
         call.refuse(_NOT_ALL_VALUES)
     return value.with_node(graph.nodes.add_softmax(value.node))
@@ -254,6 +256,7 @@ def _batch_norm(graph: Graph, call: Call) -> Any:
         call.refuse(_BATCH_STATISTICS)
     if value.axis != 0 or any(isinstance(statistic, Value) for statistic in (mean, variance)):
         call.refuse()
+    # In evaluation mode it is affine: https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html
     deviation = np.sqrt(_to_float64(variance) + call.args["eps"])
     gain = (_to_float64(call.args["weight"]) if call.args["weight"] is not None else 1.0) / deviation
     shift = (_to_float64(call.args["bias"]) if call.args["bias"] is not None else 0.0) - _to_float64(mean) * gain
@@ -280,6 +283,7 @@ def _layer_norm(graph: Graph, call: Call) -> Value:
 
 def _group_norm(graph: Graph, call: Call) -> Value:
     value: Value = call.args["input"]
+    # One group is a norm over all values of a row, with a weight for each channel instead of each value.
     if call.args["num_groups"] != 1 or value.axis != 0:
         call.refuse("has more than one group")
     return _add_norm(graph, call, value, (value.shape[1], *[1] * (len(value.shape) - 2)))
@@ -326,9 +330,8 @@ def _nan_to_num(graph: Graph, call: Call) -> Value:
     value = float(call.args["nan"] or 0.0)
     if value not in graph.nan_replacements:
         graph.nan_replacements.append(value)
-    return _pass_through(
-        graph, call
-    )  # a bundle replaces missing inputs before the network; see missing.find_imputation
+    # No node: a bundle replaces missing inputs before the network. See missing.find_imputation.
+    return _pass_through(graph, call)
 
 
 def _cast(graph: Graph, call: Call) -> Value:

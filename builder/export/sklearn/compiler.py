@@ -1,7 +1,17 @@
 """Compile an expression to what a bundle has: imputation, centre and scale of each input, then nodes.
 
-Nodes are written if the pipeline does more than impute and scale, or passes one input to several branches that treat it
-differently.
+The expression is a tree (``expressions``): its leaves, ``InputColumns``, are inputs with the steps applied to each, and
+above them ``Apply`` and ``Join`` compute with several inputs. Of a pipeline that scales two inputs differently,
+
+    ColumnTransformer([("a", StandardScaler(), [0]), ("b", MinMaxScaler(), [1])])
+
+the tree is a ``Join`` of two leaves, and it is compiled in four passes:
+
+1. ``_simplify`` merges steps and adjacent leaves: here to one leaf, with a ``scale`` step for both inputs.
+2. ``_merge_imputation`` collects the value that replaces each missing input.
+3. ``_merge_scaling`` moves the ``scale`` step that a leaf begins with into the bundle's centre and scale. Here that is
+   all: no nodes are left to write.
+4. ``_NodeWriter`` writes what remains as nodes: other steps, and inputs that several branches scale differently.
 """
 
 from __future__ import annotations
@@ -21,7 +31,7 @@ from builder.export.sklearn import expressions
 from builder.export.sklearn.expressions import Apply, Expression, InputColumns, Join, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from builder.export.conversion import Array
 
@@ -29,7 +39,7 @@ if TYPE_CHECKING:
 _IDENTITY: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {"scale": {"centre": 0.0, "scale": 1.0}, "affine": {"gain": 1.0, "shift": 0.0}}
 )
-"""Arrays of a step that changes nothing, for the steps that adjacent columns may share, in their order."""
+"""Arrays that make a step change nothing, by op: the steps that merged columns may have, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,82 +90,26 @@ def _simplify(expression: Expression, cache: dict[int, Expression], *, exact: bo
     ``cache`` has the simplified expressions by the identity of the original, so that an expression that several
     branches share stays one object, and is written once.
     """
-    if id(expression) not in cache:
-        cache[id(expression)] = _simplify_uncached(expression, cache, exact=exact)
-    return cache[id(expression)]
-
-
-def _simplify_uncached(expression: Expression, cache: dict[int, Expression], *, exact: bool) -> Expression:
+    if id(expression) in cache:
+        return cache[id(expression)]
     if isinstance(expression, InputColumns):
-        return expression if exact else _merge_affine_steps(expression)
-    if isinstance(expression, Apply):
-        return dataclasses.replace(expression, before=_simplify(expression.before, cache, exact=exact))
-    parts: list[Expression] = []
-    for part in (_simplify(part, cache, exact=exact) for part in expression.parts):
-        parts += part.parts if isinstance(part, Join) else [part]
-    merged_parts: list[Expression] = []
+        simplified: Expression = expression if exact else _merge_affine_steps(expression)
+    elif isinstance(expression, Apply):
+        simplified = dataclasses.replace(expression, before=_simplify(expression.before, cache, exact=exact))
+    else:
+        simplified = _join_parts(_simplify(part, cache, exact=exact) for part in expression.parts)
+    cache[id(expression)] = simplified
+    return simplified
+
+
+def _join_parts(parts: Iterable[Expression]) -> Expression:
+    """Return simplified parts side by side: without a ``Join`` in a ``Join``, and as few parts as possible."""
+    joined: list[Expression] = []
     for part in parts:
-        merged = _merge_columns(merged_parts[-1], part) if merged_parts else None
-        if merged is None:
-            merged_parts.append(part)
-        else:
-            merged_parts[-1] = merged
-    return expressions.join(merged_parts)
-
-
-def _merge_affine_steps(columns: InputColumns) -> InputColumns:
-    """Merge the columns' first affine steps to one; those before quantiles are applied to the quantiles instead."""
-    if any(step.op == "quantiles" for step in columns.steps):
-        return _unscale_quantiles(columns)
-    affine = _AffineMap(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
-    count = 0
-    while count < len(columns.steps) and columns.steps[count].op in {"scale", "affine"}:
-        affine.append(columns.steps[count])
-        count += 1
-    if not count:
-        return columns
-    scale = bundle_model.make_node("scale", centre=affine.centre, scale=affine.scale)
-    return dataclasses.replace(columns, steps=(scale, *columns.steps[count:]))
-
-
-def _unscale_quantiles(columns: InputColumns) -> InputColumns:
-    """Remove the scaling before the columns' first quantiles, by converting those to the units of the inputs.
-
-    If several quantiles are equal, the last digit of a value decides whether it equals them. A value that is scaled in
-    another way than by scikit-learn may differ in it; an unscaled input does not (``inside.fold.network`` keeps it in
-    float64).
-    """
-    affine = _AffineMap(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
-    known = [_KnownValues(inputs=columns.imputation, step_index=0, values=columns.imputation)]
-    steps: list[Step] = []
-    for index, step in enumerate(columns.steps):
-        if step.op == "clip":
-            low, high = affine.invert(step["low"]), affine.invert(step["high"])
-            for inputs, values in ((low, step["low"]), (high, step["high"])):
-                known.insert(0, _KnownValues(inputs=inputs, step_index=index, values=values.astype(np.float64)))
-            steps.append(step.with_arrays(low=low, high=high))
-        elif step.op == "quantiles":
-            quantiles = _unscale(step["quantiles"].astype(np.float64), affine, known, columns.steps[:index])
-            steps += [step.with_arrays(quantiles=quantiles), *columns.steps[index + 1 :]]
-            break
-        else:
-            affine.append(step)
-    return dataclasses.replace(columns, steps=tuple(steps))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _KnownValues:
-    """Values that occur, in both units: a value equals a quantile in the bundle only if it does in scikit-learn.
-
-    Attributes:
-        inputs: In the units of the inputs.
-        step_index: Index of the scikit-learn step before which ``values`` occur.
-        values: In the units before that step.
-    """
-
-    inputs: Array
-    step_index: int
-    values: Array
+        for item in part.parts if isinstance(part, Join) else (part,):
+            merged = _merge_columns(joined[-1], item) if joined else None
+            joined[-1:] = [merged] if merged else [*joined[-1:], item]
+    return expressions.join(joined)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -177,6 +131,68 @@ class _AffineMap:
         return values * self.scale + self.centre
 
 
+def _merge_affine_steps(columns: InputColumns) -> InputColumns:
+    """Merge the columns' first affine steps to one ``scale``.
+
+    If they come before a ``quantiles`` step, they are removed, and the quantiles are converted instead.
+    """
+    if any(step.op == "quantiles" for step in columns.steps):
+        return _unscale_quantiles(columns)
+    affine = _AffineMap(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
+    count = 0
+    while count < len(columns.steps) and columns.steps[count].op in {"scale", "affine"}:
+        affine.append(columns.steps[count])
+        count += 1
+    if not count:
+        return columns
+    scale = bundle_model.make_node("scale", centre=affine.centre, scale=affine.scale)
+    return dataclasses.replace(columns, steps=(scale, *columns.steps[count:]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _KnownValues:
+    """Values that columns are known to have in many rows: they must equal a quantile exactly if scikit-learn's do.
+
+    Attributes:
+        inputs: The values in the units of the inputs, as they are in the bundle: (w,).
+        step_index: Index of the scikit-learn step before which ``values`` occur.
+        values: The same values in the units before that step: (w,).
+    """
+
+    inputs: Array
+    step_index: int
+    values: Array
+
+
+def _unscale_quantiles(columns: InputColumns) -> InputColumns:
+    """Remove the scaling before the columns' first quantiles, by converting those to the units of the inputs.
+
+    A feature with few values has many equal quantiles. QuantileTransformer maps a value that equals them to the middle
+    of their ranks, and a value one digit below to the first of them, far away; so each value must compare with the
+    quantiles as it does in scikit-learn. A value that is scaled in another way than by scikit-learn may differ in the
+    last digit; an unscaled input does not (``inside.fold.network`` keeps it in float64).
+    """
+    # See QuantileTransformer._transform_col, which interpolates upwards and downwards and takes the mean:
+    # https://github.com/scikit-learn/scikit-learn/blob/1.9.1/sklearn/preprocessing/_data.py
+    affine = _AffineMap(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
+    # A value that replaces a missing input, or at which inputs are clipped, occurs in many rows.
+    known = [_KnownValues(inputs=columns.imputation, step_index=0, values=columns.imputation)]
+    steps: list[Step] = []
+    for index, step in enumerate(columns.steps):
+        if step.op == "clip":
+            low, high = affine.invert(step["low"]), affine.invert(step["high"])
+            for inputs, values in ((low, step["low"]), (high, step["high"])):
+                known.insert(0, _KnownValues(inputs=inputs, step_index=index, values=values.astype(np.float64)))
+            steps.append(step.with_arrays(low=low, high=high))
+        elif step.op == "quantiles":
+            quantiles = _unscale(step["quantiles"].astype(np.float64), affine, known, columns.steps[:index])
+            steps += [step.with_arrays(quantiles=quantiles), *columns.steps[index + 1 :]]
+            break  # the steps after it take its values, which have not changed
+        else:
+            affine.append(step)
+    return dataclasses.replace(columns, steps=tuple(steps))
+
+
 def _unscale(quantiles: Array, affine: _AffineMap, known: Sequence[_KnownValues], steps: Sequence[Step]) -> Array:
     """Return quantiles in the units of the inputs, each below, at or above a value as it is in scikit-learn.
 
@@ -187,26 +203,32 @@ def _unscale(quantiles: Array, affine: _AffineMap, known: Sequence[_KnownValues]
         steps: The steps before the quantiles.
     """
     unscaled = affine.invert(quantiles)
+    # Inverting rounds, by some 1e-16 of the largest number involved. What is nearer than this is the same number.
     tolerance = 1e-12 * (np.abs(unscaled) + np.abs(affine.centre) + affine.scale)
     corrected = unscaled
-    # Inputs are often float32, or decimals with few digits.
-    candidates = (unscaled.astype(np.float32).astype(np.float64), np.round(unscaled, 9))
-    for item in (*(_KnownValues(inputs=values, step_index=0, values=values) for values in candidates), *known):
+    # Most quantiles are values of the training data, which are float32 or decimals with few digits: guess them.
+    guesses = (unscaled.astype(np.float32).astype(np.float64), np.round(unscaled, 9))
+    for item in (*(_KnownValues(inputs=values, step_index=0, values=values) for values in guesses), *known):
+        # Transform the value as scikit-learn does; then put the quantile at it, or right above or below.
         difference = quantiles - expressions.apply_steps(item.values, steps[item.step_index :])
         neighbour = np.nextafter(item.inputs, np.where(difference > 0, np.inf, -np.inf))
         matched = np.where(difference == 0, item.inputs, neighbour)
         corrected = np.where(np.abs(item.inputs - unscaled) <= tolerance, matched, corrected)
-    return np.maximum.accumulate(corrected, axis=0)  # quantiles stay sorted
+    return np.maximum.accumulate(corrected, axis=0)  # a bundle's quantiles must be sorted
 
 
 def _merge_columns(first: Expression, second: Expression) -> InputColumns | None:
-    """Merge adjacent columns if both have at most a ``scale`` and then an ``affine``; else return None."""
+    """Merge adjacent columns if both have at most a ``scale`` and then an ``affine``; else return None.
+
+    Columns that do not have a step which the others have get one that changes nothing.
+    """
     if not (isinstance(first, InputColumns) and isinstance(second, InputColumns)):
         return None
     pair = (first, second)
     steps_by_op = [{step.op: step for step in columns.steps} for columns in pair]
     ops = [op for op in _IDENTITY if any(op in steps for steps in steps_by_op)]
     for columns, steps in zip(pair, steps_by_op, strict=True):
+        # False for another op, for a repeated one, and for an affine before a scale.
         if [step.op for step in columns.steps] != [op for op in ops if op in steps]:
             return None
 
@@ -229,6 +251,7 @@ def _make_identity(op: str, columns: InputColumns) -> Step:
 
 
 def _list_leaves(expression: Expression) -> list[InputColumns]:
+    """Return the leaves from left to right; a shared one as often as it occurs."""
     if isinstance(expression, InputColumns):
         return [expression]
     if isinstance(expression, Apply):
@@ -243,6 +266,7 @@ def _merge_imputation(leaves: Sequence[InputColumns], inputs: expressions.Bundle
     for leaf in leaves:
         for source, value in zip(leaf.sources, leaf.imputation, strict=True):
             earlier = imputation[source]
+            # The caller's imputation replaces what is missing before any branch sees it.
             if used[source] and not inputs.caller_imputed[source] and not _is_same_imputation(value, earlier):
                 values = " and ".join(
                     "left missing" if np.isnan(number) else f"{number:.6g}" for number in (earlier, value)
@@ -263,7 +287,7 @@ def _is_same_imputation(first: float, second: float) -> bool:
 
 
 def _merge_scaling(leaves: Sequence[InputColumns], count: int) -> tuple[Array, Array]:
-    """Return the centre and scale that all columns of each input begin with; 0 and 1 if they differ."""
+    """Return the centre and scale of each input; 0 and 1, which change nothing, if its branches scale differently."""
     centre, scale = np.zeros(count), np.ones(count)
     used, is_shared = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
     for leaf in leaves:
@@ -279,7 +303,7 @@ def _merge_scaling(leaves: Sequence[InputColumns], count: int) -> tuple[Array, A
 
 
 def _find_remaining_steps(leaf: InputColumns, centre: Array, scale: Array) -> list[Step]:
-    """Return the steps of some columns that the bundle's centre and scale do not cover."""
+    """Return the steps of a leaf that the bundle's centre and scale do not cover."""
     first, others = _split_first_scale(leaf)
     is_covered = (centre[leaf.sources] == first["centre"]) & (scale[leaf.sources] == first["scale"])
     if not is_covered.all():
@@ -291,7 +315,7 @@ def _find_remaining_steps(leaf: InputColumns, centre: Array, scale: Array) -> li
 
 
 def _split_first_scale(leaf: InputColumns) -> tuple[Step, tuple[Step, ...]]:
-    """Return the ``scale`` step that some columns begin with, or one that changes nothing, and the other steps."""
+    """Return the ``scale`` step that a leaf begins with, or one that changes nothing, and the other steps."""
     if leaf.steps and leaf.steps[0].op == "scale":
         return leaf.steps[0], leaf.steps[1:]
     return _make_identity("scale", leaf), leaf.steps
@@ -299,7 +323,13 @@ def _split_first_scale(leaf: InputColumns) -> tuple[Step, tuple[Step, ...]]:
 
 @dataclass(kw_only=True, eq=False)
 class _NodeWriter:
-    """Writes expressions as nodes; index -1 is the inputs after centre and scale."""
+    """Writes expressions as nodes.
+
+    Attributes:
+        nodes: The nodes written so far; each takes the results of earlier ones. Node -1 is the bundle's inputs, after
+            imputation, centre and scale.
+        indices: The index of the last node of each written expression, by the expression's identity.
+    """
 
     centre: Array
     scale: Array
@@ -333,6 +363,7 @@ class _NodeWriter:
         return len(self.nodes) - 1
 
     def _to_node(self, step: bundle_model.Node) -> bundle_model.Node:
+        # To multiply is faster than to divide, but only a division rounds as the one in scikit-learn does.
         if step.op == "scale" and not self.exact:
             return bundle_model.make_node("affine", gain=1 / step["scale"], shift=-step["centre"] / step["scale"])
         return step

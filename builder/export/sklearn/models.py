@@ -40,6 +40,7 @@ _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] 
 )
 
 
+# Objects whose prediction is made from that of other objects, which they contain.
 _OUTER = (pipeline.Pipeline, compose.TransformedTargetRegressor, ensemble.VotingRegressor)
 
 
@@ -48,6 +49,7 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     model = _unwrap(model, "")
     if isinstance(model, pipeline.Pipeline):
         for _, step in model.steps:
+            # The first step with names: `passthrough` has none, and later steps see its outputs, not the inputs.
             if not isinstance(step, str) and step is not None:
                 names = feature_names(step)
                 if names is not None:
@@ -81,6 +83,7 @@ def convert(
     start = InputColumns(sources=order, imputation=np.full(len(order), np.nan))
     inputs = BundleInputs(names=names, imputation=spec.imputation, caller_imputed=np.zeros(len(names), dtype=bool))
     # Again until nothing changes: if a later member of a vote accepts no NaN, its inputs are imputed for all members.
+    # It ends, since `caller_imputed` only ever grows.
     while True:
         caller_imputed = inputs.caller_imputed.copy()
         converted = _Converter(inputs=inputs, spec=spec).convert(model, start, (), "")
@@ -113,6 +116,7 @@ class _SklearnPredict:
     def __call__(self, inputs: Array) -> Array:
         rows = np.where(np.isnan(inputs) & self.caller_imputed, self.imputation, inputs)[:, self.order]
         data = rows if self.names is None else self._to_frame(rows)
+        # The expected value: what a classifier of ordered classes says about a target from 0 to 1.
         if is_classifier(self.model):
             probabilities = steps.call_quietly(self.model.predict_proba, data)
             return np.asarray(probabilities, dtype=np.float64) @ np.asarray(self.model.classes_, dtype=np.float64)
@@ -175,7 +179,7 @@ class _Converter:
             raise errors.ExportError(f"{vote} has a negative weight, which a bundle does not support; {steps.ADVICE}")
         members = []
         for name, fitted, weight in zip(names, model.estimators_, weights, strict=True):
-            if weight == 0:
+            if weight == 0:  # it changes no prediction, and a bundle's member must have a weight
                 continue
             member = self.convert(fitted, expression, (), steps.join_path(path, "member", name))
             if isinstance(member, (bundle_model.Ensemble, bundle_model.Custom)):
@@ -205,6 +209,7 @@ class _Converter:
             raise TypeError(f"a booster was converted to {type(booster).__name__}")
         preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
         all_inputs = np.arange(len(self.inputs.names))
+        # A booster's text numbers its features from 0, so the inputs that it does not take must be removed before it.
         if not compiled.nodes and not np.array_equal(compiled.sources, all_inputs):
             preprocessing = bundle_model.Preprocessing(
                 imputation=compiled.imputation,
@@ -218,6 +223,7 @@ class _Converter:
 def _unwrap(model: Any, path: str) -> Any:
     """Return the best model of a search, or the object itself; ``path`` is its path, for the error."""
     searches = (model_selection.GridSearchCV, model_selection.RandomizedSearchCV)
+    # All searches have it, also the halving ones and those of other libraries.
     while hasattr(model, "best_estimator_"):
         model = model.best_estimator_
     if isinstance(model, searches):
@@ -236,6 +242,7 @@ def _check_methods(model: Any, path: str) -> None:
 
 
 def _is_lightgbm(model: Any) -> bool:
+    # By name, without importing LightGBM, which may not be installed.
     return any(base.__module__.partition(".")[0] == "lightgbm" for base in type(model).__mro__)
 
 

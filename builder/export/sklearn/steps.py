@@ -84,6 +84,7 @@ def invert_target(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
     if isinstance(transformer, preprocessing.FunctionTransformer):
         return _invert_function(transformer, path)
     if isinstance(transformer, preprocessing.MinMaxScaler):
+        # It computes `x * scale_ + min_`; StandardScaler's `scale_`, below, is a divisor instead.
         gain = 1 / _to_float64(transformer.scale_)
         return (bundle_model.make_node("affine", gain=gain, shift=-_to_float64(transformer.min_) * gain),)
     if isinstance(transformer, preprocessing.QuantileTransformer):
@@ -118,6 +119,7 @@ def _to_float64(values: Any) -> Array:
 
 def _apply_imputer(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
     imputer = describe(step, path)
+    # It would append a column for each input that was missing in training.
     if step.add_indicator:
         raise errors.ExportError(f"{imputer} has add_indicator=True, which a bundle does not support; train without it")
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
@@ -168,6 +170,7 @@ def _apply_min_max(step: Any, expression: Expression, inputs: BundleInputs, path
 
 def _apply_quantiles(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
     node = _build_quantiles(step, inverse=False)
+    # The last digit of a sum would decide on which side of equal quantiles it is: see compiler._unscale_quantiles.
     differences = np.diff(node["quantiles"], axis=0)
     has_equal = (differences <= _EQUAL_QUANTILES * np.ptp(node["quantiles"], axis=0)).any(axis=0)
     if (has_equal & expressions.find_sums(expression)).any():
@@ -195,7 +198,7 @@ def _apply_pca(step: Any, expression: Expression, inputs: BundleInputs, path: st
         deviation = np.sqrt(step.explained_variance_)
         # The lower limit is scikit-learn's. Not in place: the weights may be the user's own array.
         weights = weights / np.maximum(deviation, np.finfo(deviation.dtype).eps).astype(np.float64)
-    bias = -(_to_float64(step.mean_) @ weights)
+    bias = -(_to_float64(step.mean_) @ weights)  # (x - mean) @ weights as one dense layer
     layer = bundle_model.make_node("dense", weights=np.ascontiguousarray(weights), bias=bias)
     return expressions.Apply(node=layer, before=expression, width=len(bias))
 
@@ -207,7 +210,7 @@ def _apply_selector(step: Any, expression: Expression, inputs: BundleInputs, pat
 
 
 def _apply_function(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
-    if step.func is not None:
+    if step.func is not None:  # None is the identity
         name = getattr(step.func, "__name__", type(step.func).__name__)
         raise errors.ExportError(
             f"{describe(step, path)} calls {name}, which cannot be expressed in a bundle; {ADVICE}"
@@ -238,7 +241,7 @@ def _apply_union(step: Any, expression: Expression, inputs: BundleInputs, path: 
 
 
 def _check_no_weights(step: Any, path: str) -> None:
-    weights = step.transformer_weights or {}
+    weights = step.transformer_weights or {}  # factors of the branches' outputs
     if any(weight != 1 for weight in weights.values()):
         raise errors.ExportError(
             f"{describe(step, path)} has transformer_weights, which a bundle does not support; {ADVICE}"
@@ -257,7 +260,7 @@ def _join_branches(
         if len(indices) and not (isinstance(part, str) and part == "drop"):
             branch = join_path(path, "branch", name)
             parts.append(apply_transformer(part, expressions.select(expression, indices), inputs, branch))
-    parts = [part for part in parts if expressions.get_width(part)]
+    parts = [part for part in parts if expressions.get_width(part)]  # a selector may keep no column of its branch
     if not parts:
         raise errors.ExportError(f"{describe(step, path)} drops every column")
     return expressions.join(parts)

@@ -1,4 +1,4 @@
-"""Fold forests: lay out each tree so that predict can walk many rows at once.
+r"""Fold forests: lay out each tree so that predict can walk many rows at once.
 
 A tree is stored in three parts, from the root down:
 
@@ -8,7 +8,19 @@ A tree is stored in three parts, from the root down:
   with places for nodes that do not exist, so that a child's index is computed and not looked up.
 * a *table* of the rest, once the levels are too sparse to be stored in full: it has the index of each left child.
 
-In the folded model ``upper`` are the splits of the upper levels, ``full`` the full levels and ``table`` the rest.
+In the folded model ``upper`` are the splits of the upper levels, ``full`` the full levels and ``table`` the rest. For
+this tree, with one upper and one full level (leaf 2 has no children, so it is repeated in both places below it):
+
+              0              upper   the split of 0
+            /   \
+          1       2          full    1, 2
+         / \     / \
+        3   4   2   2        table   3, 4, 2, 2, 5, 6
+           / \
+          5   6
+
+A row that goes left at 0 and right at 1 has index 0 below the upper level and index 2 * 0 + 1 below the full level:
+node 4. There the table has the index of the left child, 4, to which 1 is added if the row goes right.
 """
 
 from __future__ import annotations

@@ -122,12 +122,13 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
     bit_buffers = [np.empty((count, words), dtype=np.uint64) for count in (max_nodes, max_nodes // 2, 8)]
     node, leaf = np.empty(rows, dtype=np.intp), np.empty(rows)
     full, table = model["full"], model["table"]
-    if not np.isnan(values).any():
+    if not np.isnan(values).any():  # no side for NaN to look up: faster
         full, table = {**full, "missing": None}, {**table, "missing": None}
     for group in model["groups"]:
         results = evaluate_splits(group, values, words)
         for tree in model["trees"][group["first"] : group["first"] + group["count"]].tolist():
             output, upper, stored_levels, steps, upper_start, full_start, value_start, table_start, size = tree
+            # From the root down: the upper levels by bits, the full levels by index, the rest by the table.
             splits = model["upper"][upper_start : upper_start + (1 << upper) - 1]
             node[:] = select_nodes(results, splits, upper, bit_buffers)[:rows]
             splits = slice_splits(full, full_start, full_start + (1 << stored_levels) - (1 << upper), rows)

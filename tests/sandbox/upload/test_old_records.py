@@ -30,7 +30,7 @@ CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "t
 
 
 def place_files(project: Project, case: str, **ids: str) -> None:
-    """Write a case's files, with the recorded ids replaced by those of this sandbox and project and by ``ids``."""
+    """Write a case's files, with the recorded ids replaced with those of this sandbox and project and by ``ids``."""
     recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
     state = project.sandbox.state
     (version,) = [version for version in state.data_versions if version.default]

@@ -553,7 +553,7 @@ CASES = [
         name="link inside",
         damage=link,
         file="arrays.safetensors",
-        message=("is a link", "replace it by the file itself"),
+        message=("is a link", "replace it with the file itself"),
     ),
     Case(
         row=13,

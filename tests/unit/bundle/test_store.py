@@ -267,7 +267,7 @@ def flip_bit(raw: bytes) -> bytes:
         (flip_bit, "arrays.safetensors: is damaged (Bad CRC-32"),
         (
             edit_bytes(38, "<L", (stat.S_IFLNK | 0o777) << 16),
-            "arrays.safetensors: is a link; replace it by the file itself",
+            "arrays.safetensors: is a link; replace it with the file itself",
         ),
         (edit_bytes(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is not a regular file"),
         (edit_bytes(8, "<H", 1), "arrays.safetensors: is encrypted"),

@@ -57,13 +57,13 @@ class FakeClient:
         self.mutations: list[str] = []
         self._respond = respond
 
-    def query(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
-        assert what
+    def query(self, text: str, _variables: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
+        assert subject
         return cast("dict[str, Any]", self._respond(text))
 
-    def mutate(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+    def mutate(self, text: str, _variables: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
         self.mutations.append(text)
-        return self.query(text, _variables, what=what)
+        return self.query(text, _variables, subject=subject)
 
     def now(self) -> dt.datetime:
         return dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
