@@ -258,7 +258,7 @@ def _check_data_version(api: Tournament, request: UploadRequest) -> tuple[DataVe
     version = versions.find_version(request.data_version, offered)
     problem = versions.find_problem(request.data_version, offered)
     if version is None:
-        raise errors.UsageError(f"{problem}: set data_version in the config")
+        raise errors.UsageError(f"{problem}; set data_version in the config")
     if problem:
-        raise errors.RefusedError(f"{problem}: train on one of these and set data_version in the config")
+        raise errors.RefusedError(f"{problem}; train on one of these and set data_version in the config")
     return version, versions.find_notes(request.data_version, offered)
