@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-BIG = "big"  # 2,748-512-128-1 with relu
-_SIZES = (2748, 512, 128, 1)
+BIG = "big"  # 3,555-512-128-1 with relu
+_SIZES = (3555, 512, 128, 1)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def run(command: Sequence[str], cwd: Path = ROOT) -> str:
 
 
 def create_big_bundle() -> model.Bundle:
-    """Return a network with as many features as v5 data has, and random float32 weights from a fixed seed."""
+    """Return a network with as many features as v5.3 has, and random float32 weights from a fixed seed."""
     random = np.random.default_rng(5)
     layers = tuple(
         model.make_node(

@@ -13,17 +13,17 @@ from builder import commands, errors, tournament
 from builder.engine import protocol as engine
 from builder.text import sanitize
 from builder.tournament import images as tournament_images
-from builder.tournament import status
+from builder.tournament import status, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from builder.image import lockfile
-    from builder.tournament import DockerImage, Slot, TokenInfo, UploadedPickle
+    from builder.tournament import DataVersion, DockerImage, Slot, TokenInfo, UploadedPickle
 
 ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
-CONFIG, IMAGE, PIN, OFFERED = "config", "image", "pin", "offered"
+CONFIG, DATA, IMAGE, PIN, OFFERED = "config", "data", "image", "pin", "offered"
 API, TOKEN, CLOCK, SLOT = "api", "token", "clock", "slot"
 
 _MIN_DISK_BYTES = 5 * 10**9
@@ -127,6 +127,15 @@ def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> Docto
     if image.default:
         return DoctorCheck(name=OFFERED, good=True, text=f"{image.image}:{image.tag} is the tournament's default")
     return DoctorCheck(name=OFFERED, good=None, text=notes)
+
+
+def judge_data_version(version: str, offered: Sequence[DataVersion]) -> DoctorCheck:
+    """Judge a config's data version by the tournament's list."""
+    problem = versions.find_problem(version, offered)
+    if problem:
+        return DoctorCheck(name=DATA, good=False, text=problem, fix="train on one of these and set data_version")
+    notes = versions.find_notes(version, offered)
+    return DoctorCheck(name=DATA, good=None if notes else True, text="; ".join(notes) or f"{version} is offered")
 
 
 def judge_token(info: TokenInfo | None, source: str) -> DoctorCheck:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import commands, errors
+from builder import commands, data_versions, errors
 from builder import doctor as stage
 from builder.cli import engine_session, terminal
 from builder.cli.parameters import Config, Json
@@ -86,7 +86,7 @@ def _check_all(path: Path | None, absence: str, progress: Progress) -> list[stag
     root = config.root if config else Path.cwd()
     account = _Account(root, progress)
     if config is not None:
-        lines += _check_image(config, engine, account, progress)
+        lines += [*account.check_data_version(config), *_check_image(config, engine, account, progress)]
     return [*lines, *account.lines, *account.check_slot(config)]
 
 
@@ -180,6 +180,7 @@ class _Account:
     def __init__(self, root: Path, progress: Progress) -> None:
         self.lines: list[stage.DoctorCheck] = []
         self.images: tuple[tournament.DockerImage, ...] | None = None
+        self._data_versions: tuple[tournament.DataVersion, ...] | None = None
         self.registry = settings.DEFAULT_REGISTRY
         self.today = dt.datetime.now(dt.UTC).date()
         self._account: tournament.Account | None = None
@@ -192,6 +193,13 @@ class _Account:
             return tournament_images.get_default_reference(self.images or ())
         except errors.ApiError:
             return None
+
+    def check_data_version(self, config: config_model.Config) -> list[stage.DoctorCheck]:
+        """Return the check of the config's data version: without the API's list, only a note if it is old."""
+        if self._data_versions is not None:
+            return [stage.judge_data_version(config.data_version, self._data_versions)]
+        note = data_versions.format_age_note(config.data_version)
+        return [stage.DoctorCheck(name=stage.DATA, good=None, text=note)] if note else []
 
     def check_slot(self, config: config_model.Config | None) -> list[stage.DoctorCheck]:
         """Return the check of the config's slot, or none without a config."""
@@ -226,6 +234,7 @@ class _Account:
                 if info is None:
                     api.get_round()  # any query that works without a token
                 self.images = api.list_images()
+                self._data_versions = api.list_data_versions()
                 if info:
                     self._uploaded = api.list_uploads()
                     self._account = api.get_account()

@@ -1,17 +1,25 @@
-"""Prints why another build of a pickle may give other bytes."""
+"""Print what a person should know about a config or a build, without failing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import commands
+from builder import commands, data_versions
 
 if TYPE_CHECKING:
     from builder.build import artifact
+    from builder.config import model
+    from builder.progress import Progress
+
+
+def note_data_version(config: model.Config, progress: Progress) -> None:
+    """Print a note if a config's data version is older than the default one; works without the API."""
+    if note := data_versions.format_age_note(config.data_version):
+        progress.note(f"note: {config.file}: {note}")
 
 
 def print_findings(build: artifact.Artifact) -> None:
-    """Print the findings of a build, if there are any."""
+    """Print why another build may give other bytes, if something was found."""
     findings = build.manifest.pickle.findings
     if findings:
         again = commands.suggest("verify", build.folder)

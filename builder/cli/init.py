@@ -21,7 +21,7 @@ def run(
     name: Annotated[str | None, Option("--name", metavar="NAME", help="of the config; default: the bundle's")] = None,
     root: Annotated[str, Option("--root", metavar="FOLDER", help="the folder of configs/")] = ".",
     features: Annotated[
-        str | None, Option("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
+        str | None, Option("--features", metavar="FILE", help="a features.json; default: those in FOLDER and FOLDER/v*")
     ] = None,
     force: Annotated[bool, Option("--force", help="replace an existing config")] = False,
     json_wanted: Json = False,

@@ -35,6 +35,7 @@ def run(
             )
         with watch.stage("image"):
             engine = engine_session.connect(progress, yes=yes)
+        findings.note_data_version(source.config, progress)
         build = pipeline.build(source, engine, pull=pull, locked=locked, progress=progress, watch=watch)
     lock_file = source.config.root / lockfile.NAME
     if json_wanted:

@@ -224,16 +224,15 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     if failure.log:
         print("  last lines of its log:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
+    current = planning.describe_pickle(result.slot.pickle)
     if assign.get_pickle_id(result.slot) == result.pickle.id:
         print(
             f"  {plan.name} RUNS IT nevertheless; `python -m builder rollback {plan.name}` restores its previous pickle"
         )
     elif result.changed_elsewhere:
-        print(
-            f"  {plan.name} runs {planning.describe_pickle(result.slot.pickle)}, which was assigned elsewhere in the meantime"
-        )
+        print(f"  {plan.name} runs {current}, which was assigned elsewhere in the meantime")
     else:
-        print(f"  {plan.name} still runs its previous pickle: {planning.describe_pickle(result.slot.pickle)}")
+        print(f"  {plan.name} still runs its previous pickle: {current}")
     print("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
 
 

@@ -9,7 +9,7 @@ from typer import Option
 
 from builder import errors
 from builder.build import artifact, target
-from builder.cli import engine_session, image_kinds, terminal
+from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
 from builder.engine import run as engine_run
@@ -53,6 +53,8 @@ def run(
         target.load_artifact(
             selected, progress, locked=locked
         )  # problems with it are reported before anything is started
+        if selected.config:
+            findings.note_data_version(selected.config, progress)
         engine = engine_session.connect(progress, yes=yes)
         with artifact.lock_folder(selected.folder, progress), engine_run.start(engine) as run_id:
             built = target.load_artifact(selected, progress, locked=locked)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich import filesize
 from typer import Option
 
-from builder import errors, tournament
+from builder import data_versions, errors, tournament
 from builder.build import artifact
 from builder.cli import api_session, engine_session, image_kinds, listing, pickle_argument, remote_files, terminal
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
@@ -195,7 +195,7 @@ def _fetch_live(
 ) -> tuple[Path, Path | None]:
     """Return today's live data of the pickle's data version."""
     try:
-        return remote_files.fetch_live(api, pickle.data_version or "v5.2", progress)
+        return remote_files.fetch_live(api, pickle.data_version or data_versions.DEFAULT, progress)
     except errors.NetworkError as error:
         raise errors.NetworkError(f"{error}; or pass live data: --live FILE [--benchmarks FILE]") from error
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder import data_versions
 from builder.config import feature_sets
 from builder.text import escape, format_list
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VERSION = re.compile(r"v[0-9]+(\.[0-9]+)?")
-_BENCHMARK_VERSION = re.compile(r"v([0-9])([0-9])_")  # v52_lgbm_ender20
+_BENCHMARK_VERSION = re.compile(r"v([0-9])([0-9])_")  # v53_lgbm_ender20
 _PREFERRED = ("small", "medium", "all")
 
 
@@ -23,8 +24,8 @@ class Match:
     """The feature set of a model.
 
     Attributes:
-        text: One line for a person, such as ``42 features: exactly the set small of v5.2``.
-        data_version: Such as ``v5.2``; None if it is unknown.
+        text: One line for a person, such as ``42 features: exactly the set small of v5.3``.
+        data_version: Such as ``v5.3``; None if it is unknown.
     """
 
     text: str
@@ -39,7 +40,7 @@ def match(
     Args:
         features: The model's features.
         benchmarks: Benchmark columns that the model or its steps use; their names begin with a data version.
-        root: The folder that contains ``configs/``; its ``features.json`` and those in ``v5.2/`` etc. are read.
+        root: The folder that contains ``configs/``; its ``features.json`` and those in ``v5.3/`` etc. are read.
         file: Read only this ``features.json``.
 
     Returns:
@@ -64,7 +65,8 @@ def match(
         newest_first = tuple(-int(part) for part in re.findall(r"[0-9]+", version or "v0"))
         matches.append((rank, newest_first, f"{count}: {text.format(file=escape(version or path.name))}", version))
     if not matches:
-        text = f"{count}: no {feature_sets.FILE} found to look up their set (expected v5.2/{feature_sets.FILE})"
+        expected = f"{data_versions.DEFAULT}/{feature_sets.FILE}"
+        text = f"{count}: no {feature_sets.FILE} found to look up their set (expected {expected})"
         return Match(text=text, data_version=benchmark_version), skipped
     # The best match; of equal ones, that of the benchmarks' version, then the newest.
     rank, _, text, version = min(matches, key=lambda match: (match[0], match[3] != benchmark_version, match[1]))

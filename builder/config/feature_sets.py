@@ -1,6 +1,6 @@
 """Read the tournament's ``features.json``, which lists the features of each feature set, such as ``medium``.
 
-The file is expected at the root of the project, as ``v5.2/features.json`` (where ``numerapi`` puts it) or as
+The file is expected at the root of the project, as ``v5.3/features.json`` (where ``numerapi`` puts it) or as
 ``features.json``.
 """
 
@@ -65,7 +65,7 @@ def read_names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
 
     Args:
         root: The folder that contains ``configs/``.
-        data_version: Such as ``v5.2``.
+        data_version: Such as ``v5.3``.
         name: Of the feature set.
 
     Raises:

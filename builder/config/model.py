@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import errors, schema, secret_scan
+from builder import data_versions, errors, schema, secret_scan
 from builder.bundle import post as postprocessing
 from builder.config import feature_sets, strict_yaml
 from builder.config import values as config_values
@@ -175,7 +175,9 @@ class ConfigFile:
     image: ImageConfig
     bundle: RelativePath | RemoteBundle
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
+    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", f"like {data_versions.DEFAULT}")] = (
+        data_versions.DEFAULT
+    )
     validate: ValidateConfig = dataclasses.field(default_factory=ValidateConfig)
     upload: UploadConfig | None = None
 

@@ -33,7 +33,7 @@ MAX_SAMPLE_ROWS = 20_000
 
 _NOT_FEATURES = frozenset({"id", "era", "data_type"})
 _BENCHMARK = re.compile(r"v[0-9]{1,3}_[a-z]")
-"""The beginning of the names of the tournament's benchmark models: ``v52_lgbm_ender20``."""
+"""The beginning of the names of the tournament's benchmark models: ``v53_lgbm_ender20``."""
 _MISSING_SHARE = 0.05
 """Share of the inputs that is set to NaN, in every fourth golden row."""
 

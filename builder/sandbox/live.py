@@ -14,13 +14,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from builder import data_versions
 from builder.sandbox.example import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
-_DEFAULT_BENCHMARK = "v52_lgbm_ender20"
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
 _UNAVAILABLE_EVERY = 50  # every 50th feature is constantly 2, as one that is not available in a live round
 
@@ -62,7 +62,7 @@ def find_bundles(folder: Path) -> list[Path]:
 def find_columns(bundles: Iterable[Path]) -> tuple[list[str], list[str]]:
     """Return the features and the benchmark columns that any of the bundles uses."""
     features: set[str] = set()
-    benchmarks = {_DEFAULT_BENCHMARK}
+    benchmarks = {data_versions.DEFAULT_BENCHMARK}
     for bundle in bundles:
         header = _read_header(bundle)
         features.update(header["features"])

@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from builder import data_versions
 from builder.sandbox.status_words import StatusWords
 
 CLASSIC, SIGNALS = 8, 11
@@ -372,10 +373,10 @@ def create_default_state(words: StatusWords | None = None) -> State:
         Image(name="Python 3.14", image="numerai_predict_py_3_14", tag="5d4e1b0", experimental=True),
     ]
     state.data_versions = [
-        SandboxDataVersion(name="v5.2", default=True),
-        SandboxDataVersion(name="v5.1"),
+        SandboxDataVersion(name=data_versions.DEFAULT, default=True),
+        SandboxDataVersion(name="v5.2"),
         SandboxDataVersion(name="v4.3", deprecated=True),
-        SandboxDataVersion(name="v5.3", experimental=True),
+        SandboxDataVersion(name="v6.0", experimental=True),
     ]
     state.open_round()
     return state

@@ -167,7 +167,7 @@ class Tournament:
         return self._query_all("datasets", ApiText, "the names of the data files", tournament=CLASSIC)
 
     def get_dataset_url(self, name: str) -> str:
-        """Return the presigned URL of a data file, such as ``v5.2/live.parquet``."""
+        """Return the presigned URL of a data file, such as ``v5.3/live.parquet``."""
         url = self._query_one("dataset", ApiText, f"the address of {name}", filename=name, tournament=CLASSIC)
         if not url:
             raise errors.ApiError(f"{self.client.display_url}: the address of {name}: the response has no URL")

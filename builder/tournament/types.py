@@ -93,7 +93,7 @@ class DockerImage:
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class DataVersion:
-    """A version of the tournament's data; ``version`` is a string like ``v5.2``."""
+    """A version of the tournament's data; ``version`` is a string like ``v5.3``."""
 
     id: ApiText
     name: ApiText

@@ -22,7 +22,7 @@ class UploadRequest:
     Attributes:
         artifact: The pickle and its manifest.
         slot: Name or id of the slot.
-        data_version: For example ``v5.2``.
+        data_version: For example ``v5.3``.
         create: Create the slot if it does not exist.
         clear_webhook: Remove the slot's webhook.
         trigger: Start a run after the pickle is assigned.

@@ -9,7 +9,7 @@ from builder import commands, errors, tournament
 from builder.registry import reference
 from builder.text import sanitize
 from builder.tournament import images as tournament_images
-from builder.tournament import settings, slots, status
+from builder.tournament import settings, slots, status, versions
 from builder.upload import plan
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def make_plan(
     else:
         _check_slot(slot, request)
     image, ref, notes = _check_image(api, request, registries, host)
-    version = _check_data_version(api, request)
-    if version.experimental:
-        notes.append(f"data version {request.data_version} is experimental")
+    version, version_notes = _check_data_version(api, request)
     sha256 = request.artifact.manifest.pickle.sha256
     existing = find_upload(api, sha256, image=image.id, data_version=version.id, slot=slot)
     if existing and status.judge_validation(existing) is False and request.again:
@@ -105,7 +103,7 @@ def make_plan(
         existing=existing,
         round=current,
         now=now,
-        notes=tuple(notes),
+        notes=(*notes, *version_notes),
         other_slots=_find_other_slots(account, request, slot, existing),
     )
 
@@ -257,19 +255,13 @@ def _check_image_status(image: DockerImage, images: Sequence[DockerImage], ref: 
     return []
 
 
-def _check_data_version(api: Tournament, request: UploadRequest) -> DataVersion:
-    versions = api.list_data_versions()
-    # Which of the two has the form `v5.2` is not documented.
-    version = next((item for item in versions if request.data_version in {item.version, item.name}), None)
-    usable = sanitize(", ".join(item.version or item.name for item in versions if not item.deprecated)) or "none"
+def _check_data_version(api: Tournament, request: UploadRequest) -> tuple[DataVersion, tuple[str, ...]]:
+    """Return the tournament's data version, and notes about it."""
+    offered = api.list_data_versions()
+    version = versions.find_version(request.data_version, offered)
+    problem = versions.find_problem(request.data_version, offered)
     if version is None:
-        raise errors.UsageError(
-            f"the tournament has no data version {request.data_version}; it has {usable}: set data_version in the "
-            "config"
-        )
-    if version.deprecated:
-        raise errors.RefusedError(
-            f"data version {request.data_version} is deprecated; the tournament has {usable}: train on one of these "
-            "and set data_version in the config"
-        )
-    return version
+        raise errors.UsageError(f"{problem}; set data_version in the config")
+    if problem:
+        raise errors.RefusedError(f"{problem}; train on one of these and set data_version in the config")
+    return version, versions.find_notes(request.data_version, offered)

@@ -14,13 +14,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder import data_versions
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 SEED = 20_260
 ROWS = 6_000
-DEFAULT_BENCHMARKS = ("v52_lgbm_ender20",)
 
 _SHAPE_FORMAT = 1  # to be raised if the same arguments give other values; part of the names in the cache
 _MAGIC = b"PAR1"  # the first and the last bytes of a parquet file
@@ -67,7 +68,7 @@ def make_shaped_data(
     """
     if rows < 1 or not set(missing) <= set(features):
         raise ValueError(f"rows={rows}, missing={list(missing)}: at least one row, and only features can be missing")
-    columns = tuple(benchmarks) or DEFAULT_BENCHMARKS
+    columns = tuple(benchmarks) or (data_versions.DEFAULT_BENCHMARK,)
     key = [_SHAPE_FORMAT, list(features), list(columns), rows, seed, sorted(set(missing))]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     live_path, benchmark_path = (cache / f"shaped-{digest}-{name}.parquet" for name in ("live", "benchmarks"))

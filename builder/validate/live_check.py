@@ -39,7 +39,7 @@ def check_files(
         benchmarks: A parquet file like ``live_benchmark_models.parquet``, or None.
         features: Columns that must be in ``live``.
         benchmark_columns: Columns that must be in ``benchmarks``.
-        data_version: Such as ``v5.2``, for the message about a missing file.
+        data_version: Such as ``v5.3``, for the message about a missing file.
         needs_era: Whether a post-processing step uses the eras.
 
     Raises:

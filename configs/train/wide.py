@@ -1,6 +1,7 @@
 """Makes a bundle as wide as today's data: random weights, for size and speed; nothing is trained.
 
-2,748 features and one benchmark column go into a network of a size that can be committed. From the repository's root::
+The 3,555 features of v5.3 and one benchmark column go into a network of a size that can be committed. From the
+repository's root::
 
     .venv/bin/python -m configs.train.wide
 
@@ -18,16 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from builder import errors
+from builder import data_versions, errors
 from builder.bundle import activations, model, post
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
 
 HERE = Path(__file__).resolve().parent
-SEED = 2748
-FEATURES = tuple(f"feature_{number:04d}" for number in range(2748))
-BENCHMARKS = ("v52_lgbm_ender20",)
-WIDTHS = (len(FEATURES) + len(BENCHMARKS), 64, 16, 1)
+SEED = 3555
+FEATURES = tuple(f"feature_{number:04d}" for number in range(3555))
+BENCHMARKS = (data_versions.DEFAULT_BENCHMARK,)
+WIDTHS = (len(FEATURES) + len(BENCHMARKS), 48, 16, 1)
 GOLDEN_ROWS = 16
 Array = NDArray[np.float64]
 

@@ -88,8 +88,8 @@ def export_and_read(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ),
         ({"model": PAIR, "features": NAMES, "centre": 2.0}, "; apply an option of one member, such as centre"),
         (
-            {"sample": X.assign(v52_lgbm_ender20=0.5), "model": NAMELESS},
-            "v52_lgbm_ender20 among the features: named like a benchmark model, which is not a column of live",
+            {"sample": X.assign(v53_lgbm_ender20=0.5), "model": NAMELESS},
+            "v53_lgbm_ender20 among the features: named like a benchmark model, which is not a column of live",
         ),
     ],
 )

@@ -218,11 +218,11 @@ def test_text_has_no_paths_and_counts_of_the_training(tmp_path: Path) -> None:
 def test_benchmarks_are_inputs_after_the_features(tmp_path: Path) -> None:
     x, y = make_rows()
     index = pd.Index([f"n{index:015x}" for index in range(len(x))], name="id")
-    x = x.assign(v52_lgbm=np.random.default_rng(2).random(len(x))).set_index(index)
+    x = x.assign(v53_lgbm=np.random.default_rng(2).random(len(x))).set_index(index)
     model = lgb.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1).fit(x, y.to_numpy())
-    export(model, tmp_path / "bundle", sample=x, benchmark="v52_lgbm")
-    others = x[["v52_lgbm"]].iloc[::-1]
-    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x.drop(columns="v52_lgbm"), others), model.predict(x))
+    export(model, tmp_path / "bundle", sample=x, benchmark="v53_lgbm")
+    others = x[["v53_lgbm"]].iloc[::-1]
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x.drop(columns="v53_lgbm"), others), model.predict(x))
 
 
 def test_names_with_spaces_are_accepted_in_features(tmp_path: Path) -> None:

@@ -444,9 +444,9 @@ def test_a_dataset_that_is_not_a_local_file_is_downloaded_without_a_token(
     monkeypatch.setenv("PYTHONPATH", str(folder / "client"))
     write_pickle(folder, GOOD)
     result = run(
-        folder, "--dataset", "v5.2/live.parquet", "--benchmarks", "v5.2/live_benchmark_models.parquet", data=False
+        folder, "--dataset", "v5.3/live.parquet", "--benchmarks", "v5.3/live_benchmark_models.parquet", data=False
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["asked for v5.2/live.parquet", "asked for v5.2/live_benchmark_models.parquet"]
-    assert (folder / "out" / "v5.2" / "live.parquet").is_file()
+    assert result.stdout.splitlines() == ["asked for v5.3/live.parquet", "asked for v5.3/live_benchmark_models.parquet"]
+    assert (folder / "out" / "v5.3" / "live.parquet").is_file()
     assert run(folder, data=False).stdout.count("asked for") == 2

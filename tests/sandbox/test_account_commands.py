@@ -167,7 +167,7 @@ def test_data_versions_need_no_token(cli: CommandLine, monkeypatch: pytest.Monke
     monkeypatch.delenv("NUMERAI_SECRET_KEY")
     monkeypatch.delenv("NUMERAI_PUBLIC_ID")
     out = cli.good("data-versions")
-    assert ["v5.2", "v5.2", "default"] in [line.split()[:3] for line in out.splitlines()]
+    assert ["v5.3", "v5.3", "default"] in [line.split()[:3] for line in out.splitlines()]
     assert cli("models")[0] == 4
 
 

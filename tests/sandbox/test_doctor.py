@@ -78,7 +78,8 @@ def test_every_check_passes(
     code, lines = look()
     assert (code, wrong(lines)) == (0, set())
     assert list(lines) == [
-        *("engine", "disk", "memory", "platform", "config", "image", "pin", "offered", "api", "token", "clock", "slot")
+        *("engine", "disk", "memory", "platform", "config", "data", "image", "pin", "offered"),
+        *("api", "token", "clock", "slot"),
     ]
     assert command.call("doctor", "configs/small.yaml") == 0
     verdict, *printed = command.read_output(capsys)[0].splitlines()
@@ -120,6 +121,27 @@ def test_no_token_a_revoked_one_and_one_without_the_scope(look: Callable[..., An
         code, lines = look(token)
         assert (code, wrong(lines)) == (1, {"token"})
         assert lines["api"]["good"] is True
+
+
+def test_the_data_version_is_checked_against_the_apis_list(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
+    config = Path("configs/small.yaml")
+    text = config.read_text()
+    expected = {
+        "v5.3": (True, "v5.3 is offered"),
+        "v5.2": (None, "data version v5.2 is older than the default, v5.3: train new models on v5.3"),
+        "v6.0": (None, "data version v6.0 is experimental"),
+        "v4.3": (False, "data version v4.3 is deprecated; offered: v5.3, v5.2, v6.0"),
+        "v9.9": (False, "the tournament has no data version v9.9; offered: v5.3, v5.2, v6.0"),
+    }
+    for version, (good, message) in expected.items():
+        config.write_text(f"{text}data_version: {version}\n")
+        line = look()[1]["data"]
+        assert (line["good"], line["text"]) == (good, message)
+    sandbox.api_url = "http://127.0.0.1:1/"
+    config.write_text(text)
+    assert "data" not in look()[1]
+    config.write_text(f"{text}data_version: v5.2\n")
+    assert look()[1]["data"]["text"] == expected["v5.2"][1]
 
 
 def test_no_engine(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,7 +239,7 @@ def test_an_assignment_assigns_or_returns_something_else(sandbox: server.Sandbox
 
 
 def test_a_download_fails(sandbox: server.Sandbox, ask: client.Client) -> None:
-    url = ask.data('{ dataset(filename: "v5.2/live.parquet") }')
+    url = ask.data('{ dataset(filename: "v5.3/live.parquet") }')
     sandbox.faults.add("GET", faults.respond_status(503))
     assert [client.send("GET", url).status for _ in range(2)] == [503, 200]
 

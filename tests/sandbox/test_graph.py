@@ -99,9 +99,9 @@ def test_public_queries_need_no_token(sandbox: Sandbox) -> None:
     all_images = anonymous.data("{ computePickleDockerImages(deprecated: true) { image } }")
     assert len(all_images) == len(images) + 1
     assert [version["name"] for version in anonymous.data("{ computePickleDataVersions { name } }")] == [
-        "v5.2",
-        "v5.1",
         "v5.3",
+        "v5.2",
+        "v6.0",
     ]
     [current] = anonymous.data("{ rounds(number: 0, tournament: 8) { number openTime closeTime } }")
     assert current["number"] == 1000
@@ -110,7 +110,7 @@ def test_public_queries_need_no_token(sandbox: Sandbox) -> None:
 def test_datasets_are_listed_and_downloaded_without_a_token(sandbox: Sandbox) -> None:
     anonymous = client.Client(sandbox, None)
     names = anonymous.data("{ listDatasets }")
-    assert "v5.2/live.parquet" in names
+    assert "v5.3/live.parquet" in names
     for name in names:
         url = anonymous.data("query($name: String!) { dataset(filename: $name) }", name=name)
         response = client.send("GET", url)
@@ -208,7 +208,7 @@ def test_a_pickle_is_registered_for_the_requested_image_and_data(sandbox: Sandbo
     version = sandbox.state.data_versions[1]
     registered = ask.data(client.CREATE, filename=filename, modelId=slot, image=image.id, data=version.id)
     pickle = ask.pickle(registered["id"])
-    assert (pickle["dockerImage"], pickle["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.1")
+    assert (pickle["dockerImage"], pickle["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.2")
     assert "Docker image not found" in ask.refusal(
         client.CREATE, filename=filename, modelId=slot, image=sandbox_state.create_id()
     )

@@ -38,10 +38,10 @@ def test_uploads_with_image_and_data_version_by_name(
     sandbox: Sandbox, ask: client.Client, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
     pickle_id = official.model_upload(
-        str(pickle), model_id=sandbox.state.get_slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
+        str(pickle), model_id=sandbox.state.get_slot("fresh").id, data_version="v5.2", docker_image="Python 3.13"
     )
     record = ask.pickle(pickle_id)
-    assert (record["validationStatus"], record["dataVersion"]) == (sandbox.state.words.good, "v5.1")
+    assert (record["validationStatus"], record["dataVersion"]) == (sandbox.state.words.good, "v5.2")
     assert record["dockerImage"] == "numerai_predict_py_3_13:03624a6"
     assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", record["filename"])
     assert sandbox.read_pickle(record["filename"]) == b"as good as any"
@@ -78,10 +78,10 @@ def test_a_file_that_was_not_stored_is_registered_as_a_success(
 
 
 def test_reads_datasets_round_and_models(sandbox: Sandbox, official: numerapi.NumerAPI, tmp_path: Path) -> None:
-    assert "v5.2/live.parquet" in official.list_datasets()
+    assert "v5.3/live.parquet" in official.list_datasets()
     target = tmp_path / "live.parquet"
-    official.download_dataset("v5.2/live.parquet", str(target))
-    assert target.read_bytes() == sandbox.publish_datasets()["v5.2/live.parquet"].read_bytes()
+    official.download_dataset("v5.3/live.parquet", str(target))
+    assert target.read_bytes() == sandbox.publish_datasets()["v5.3/live.parquet"].read_bytes()
     assert official.get_current_round() == 1000
     assert official.get_models()["fresh"] == sandbox.state.get_slot("fresh").id
 

@@ -143,7 +143,7 @@ def test_a_pickle_that_runs_locally_is_reported_with_the_tournaments_reason(
 def test_live_data_can_be_passed(why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes) -> None:
     sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     upload(sandbox, example_pickle)
-    _, answer = why("fresh", "--live", str(sandbox.publish_datasets()["v5.2/live.parquet"]))
+    _, answer = why("fresh", "--live", str(sandbox.publish_datasets()["v5.3/live.parquet"]))
     assert (answer["here"]["ran"], answer["here"]["good"]) == (True, True)
     assert sandbox.requests.count("dataset") == 0
 

@@ -26,7 +26,7 @@ def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatc
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
     sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     ask.upload("fresh", b"never loaded")
-    return sandbox.publish_datasets()["v5.2/live.parquet"]
+    return sandbox.publish_datasets()["v5.3/live.parquet"]
 
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

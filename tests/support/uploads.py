@@ -207,7 +207,7 @@ def write_validation(folder: Path, data: manifest.Manifest, /, **changes: Any) -
         "name": data.name,
         "pickle": data.pickle.sha256,
         "image": {"kind": data.image.kind, "identity": data.image.identity, "ref": data.image.ref, "python": "3.11.2"},
-        "data": {"source": "shaped", "rows": 7000, "version": "v5.2"},
+        "data": {"source": "shaped", "rows": 7000, "version": "v5.3"},
         "limits": {"cpus": 1, "memory": 4 << 30, "seconds": 600},
         "checks": [{"name": "entry point", "good": True, "detail": "exit 0"}],
         **changes,

@@ -112,7 +112,7 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_parquet(path: Path) -> None:
-    live_check.check_files(path, None, features=["x"], benchmark_columns=[], data_version="v5.2", needs_era=True)
+    live_check.check_files(path, None, features=["x"], benchmark_columns=[], data_version="v5.3", needs_era=True)
     rerun.count_rows(path)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_TEXT_BYTES = 1 << 24
-"""Limit of ``bundle.json``: a hundred times the size of one with 2,748 features."""
+"""Limit of ``bundle.json``: a hundred times the size of one with 3,555 features."""
 
 
 def read(folder: Path) -> bundle_model.Bundle:

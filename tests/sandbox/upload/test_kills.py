@@ -179,14 +179,14 @@ def test_killed_twice_and_then_for_another_data_version(project: Project) -> Non
     """The unanswered registration was for another data version, so this upload does not reuse it."""
     STATES["registered"].reach(project, signum=signal.SIGKILL)
     project.sandbox.requests.clear()
-    project.use_data_version("v5.1")
+    project.use_data_version("v5.2")
     STATES["authorised"].reach(project, signum=signal.SIGKILL)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert sorted(record.data_version.name for record in project.list_records()) == ["v5.1", "v5.2"]
+    assert sorted(record.data_version.name for record in project.list_records()) == ["v5.2", "v5.3"]
     runs_now = project.sandbox.state.pickles[str(project.get_slot("running").pickle_id)]
     receipt = project.read_receipt()
-    assert runs_now.data_version.name == receipt["data_version"] == "v5.1"
+    assert runs_now.data_version.name == receipt["data_version"] == "v5.2"
     assert (receipt["pickle"], receipt["data_version_id"]) == (runs_now.id, runs_now.data_version.id)
 
 
@@ -194,15 +194,15 @@ def test_records_of_another_data_version_are_ignored(project: Project) -> None:
     """Start for one data version, start for another, resume the first, whose registration is not listed yet."""
     STATES["registered"].reach(project, signum=signal.SIGKILL)
     project.sandbox.requests.clear()
-    project.use_data_version("v5.1")
-    STATES["registering"].reach(project, signum=signal.SIGKILL)
     project.use_data_version("v5.2")
+    STATES["registering"].reach(project, signum=signal.SIGKILL)
+    project.use_data_version("v5.3")
     hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
     (record,) = project.list_records()
-    assert (project.get_slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
+    assert (project.get_slot("running").pickle_id, record.data_version.name) == (record.id, "v5.3")
 
 
 def test_killed_while_its_failure_is_read(project: Project) -> None:

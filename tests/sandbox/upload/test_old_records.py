@@ -42,6 +42,7 @@ def place_files(project: Project, case: str, **ids: str) -> None:
         if path.is_dir():
             continue
         text, name = re.sub(r"127\.0\.0\.1:\d+", project.registry, path.read_text()), path.name
+        text = text.replace("v5.2", version.name)  # was the default then
         for key, value in now.items():
             text, name = text.replace(recorded[key], value), name.replace(recorded[key], value)
         name = name.replace(recorded["sha256"][:12], project.sha256[:12])

@@ -291,7 +291,7 @@ def test_an_image_that_is_not_the_tournaments(project: Project, state: str) -> N
     assert not mutations(project)
 
 
-@pytest.mark.parametrize(("version", "code", "message"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
+@pytest.mark.parametrize(("version", "code", "message"), [("v9.9", 2, "offered: v5.3"), ("v4.3", 5, "is deprecated")])
 def test_a_data_version_that_is_invalid(project: Project, version: str, code: int, message: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
@@ -301,6 +301,14 @@ def test_a_data_version_that_is_invalid(project: Project, version: str, code: in
     actual, _, err = project.upload()
     assert (actual, message in err) == (code, True), err
     assert not mutations(project)
+
+
+def test_an_old_data_version_is_noted_once(project: Project) -> None:
+    project.use_data_version("v5.2")
+    code, out, err = project.run("upload", "configs/small.yaml", "--model", "running", "--dry-run", "--no-compare")
+    assert code == 0, err
+    note = "note     data version v5.2 is older than the default, v5.3: train new models on v5.3"
+    assert [line for line in (out + err).splitlines() if "older than" in line] == [note]
 
 
 def test_an_unvalidated_pickle_makes_no_request(project: Project) -> None:

@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_bundle_reads_back_as_written(tmp_path: Path) -> None:
     names = ("leaky_relu", "softplus", "gelu_tanh")
     network = bundles.make_network(5, widths=(7, 3, 2), names=names, dtype="float64")
-    built = bundles.make_bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
+    built = bundles.make_bundle(3, ("v53_lgbm_ender20", "v53_lgbm_ender60"), network=network)
     back = read.read(bundles.write_bundle(tmp_path / "mlp", built))
     bundles.assert_same(built, back)
     assert kinds.count_parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1

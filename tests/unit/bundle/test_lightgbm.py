@@ -336,7 +336,7 @@ def test_a_large_booster_is_summed_some_trees_at_a_time(deep: str) -> None:
         ({"objective": "regression sqrt"}, 0),
         ({"objective": "quantile alpha:0.7"}, 106),
         ({"objective": ""}, 106),
-        ({"features": ["f"] * 2_748}, 341),
+        ({"features": ["f"] * 3_555}, 442),
         ({"outputs": 3}, 36),
     ],
 )

@@ -83,6 +83,23 @@ def test_a_rebuild_with_the_same_bytes_keeps_the_validation(
     assert (folder / artifact.VALIDATION).exists()
 
 
+def test_an_old_data_version_is_noted_once_per_command(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = project / "configs" / "small.yaml"
+    config.write_text(f"{CONFIG}data_version: v5.2\n")
+    note = f"note: {config}: data version v5.2 is older than the default, v5.3: train new models on v5.3\n"
+    assert build("--json") == 0
+    out, err = read_output(capsys)
+    assert (json.loads(out)["made"], err) == (True, note)
+    set_validation_output(engine)
+    assert call("validate", "configs/small.yaml") == 0
+    assert read_output(capsys)[1] == note
+    config.write_text(f"{CONFIG}data_version: v5.3\n")
+    assert build() == 0
+    assert read_output(capsys)[1] == ""
+
+
 def test_a_pickle_built_in_a_stand_in_is_reported(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -323,8 +323,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     ),
     (
         "data version",
-        MINIMAL + "data_version: 5.2\n",
-        ["FILE:4: data_version: 5.2 is invalid; expected text like v5.2"],
+        MINIMAL + "data_version: 5.3\n",
+        ["FILE:4: data_version: 5.3 is invalid; expected text like v5.3"],
     ),
     (
         "step",
@@ -381,8 +381,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:5: post[0].neutralize.group: cannot find the features of the set "medium": neither '
-                "ROOT/v5.2/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
-                "download_dataset('v5.2/features.json', 'v5.2/features.json')), or list the features: features: [...]"
+                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
+                "download_dataset('v5.3/features.json', 'v5.3/features.json')), or list the features: features: [...]"
             )
         ],
     ),
@@ -477,7 +477,7 @@ def test_the_example_loads(root: Path) -> None:
         image=config.ImageConfig(ref=REF, stand_in="3.11"),
         bundle=root / "configs" / "bundles" / "mlp",
         post=(post.make_step("rank", scope="era", ties="average"),),
-        data_version="v5.2",
+        data_version="v5.3",
         validate=config.ValidateConfig(
             data="shaped", rows=6_000, limits=config.LimitsConfig(cpus=1.0, memory=4 << 30, seconds=600)
         ),
@@ -489,7 +489,7 @@ def test_the_example_loads(root: Path) -> None:
 
 def test_only_three_keys_are_required(root: Path) -> None:
     loaded = config.load(write(root, MINIMAL))
-    assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.2")
+    assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.3")
     assert loaded.validate == config.ValidateConfig()
     assert loaded.image == config.ImageConfig(ref=REF)
 
@@ -633,8 +633,8 @@ def test_build_inputs_include_the_defaults_of_a_step(root: Path) -> None:
 
 
 def test_build_inputs_have_the_features_of_a_group(root: Path) -> None:
-    (root / "v5.2").mkdir()
-    sets = root / "v5.2" / "features.json"
+    (root / "v5.3").mkdir()
+    sets = root / "v5.3" / "features.json"
     sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["a", "b", "c"]}, "targets": []}')
     path = write(root, MINIMAL + "post:\n  - neutralize: {group: small, proportion: 0.5}\n  - rank: {}\n")
     loaded = config.load(path)
@@ -647,7 +647,7 @@ def test_build_inputs_have_the_features_of_a_group(root: Path) -> None:
     assert config.select_build_inputs(config.load(path)) != first
     sets.write_text('{"feature_sets": {"smoll": ["a", "c"]}}')
     assert load_problems(path) == [
-        'FILE:5: post[0].neutralize.group: "small" is not a feature set of ROOT/v5.2/features.json; did you mean smoll?'
+        'FILE:5: post[0].neutralize.group: "small" is not a feature set of ROOT/v5.3/features.json; did you mean smoll?'
     ]
 
 

@@ -25,17 +25,17 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_names_of_a_set_are_in_the_order_of_the_file(file: Path) -> None:
-    assert feature_sets.read_names(file.parent, "v5.2", "medium") == ("a", "b", "c")
+    assert feature_sets.read_names(file.parent, "v5.3", "medium") == ("a", "b", "c")
     assert list(feature_sets.read(file)) == ["small", "medium", "empty"]
 
 
 def test_the_file_of_the_data_version_is_preferred(file: Path) -> None:
-    assert feature_sets.find(file.parent, "v5.2") == file
-    versioned = file.parent / "v5.2" / "features.json"
+    assert feature_sets.find(file.parent, "v5.3") == file
+    versioned = file.parent / "v5.3" / "features.json"
     versioned.parent.mkdir()
     versioned.write_text('{"feature_sets": {"medium": ["z"]}}')
-    assert feature_sets.read_names(file.parent, "v5.2", "medium") == ("z",)
-    assert feature_sets.read_names(file.parent, "v5.3", "medium") == ("a", "b", "c")
+    assert feature_sets.read_names(file.parent, "v5.3", "medium") == ("z",)
+    assert feature_sets.read_names(file.parent, "v5.2", "medium") == ("a", "b", "c")
 
 
 def test_a_missing_or_empty_set_is_an_error(file: Path) -> None:
@@ -45,12 +45,12 @@ def test_a_missing_or_empty_set_is_an_error(file: Path) -> None:
         ("empty", f'"empty" has no features in {file}; expected one of small, medium, empty'),
     ):
         with pytest.raises(ValueError, match=r"feature set|has no features") as raised:
-            feature_sets.read_names(file.parent, "v5.2", name)
+            feature_sets.read_names(file.parent, "v5.3", name)
         assert str(raised.value) == message
 
 
 def test_a_missing_file_is_an_error_with_the_code_to_fetch_it(tmp_path: Path) -> None:
-    assert feature_sets.find(tmp_path, "v5.2") is None
+    assert feature_sets.find(tmp_path, "v5.3") is None
     with pytest.raises(ValueError, match=r"download_dataset\('v5\.3/features\.json', 'v5\.3/features\.json'\)"):
         feature_sets.read_names(tmp_path, "v5.3", "small")
 

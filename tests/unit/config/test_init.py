@@ -81,7 +81,7 @@ def test_the_config_is_complete_and_describes_the_model(root: Path) -> None:
     for line in (
         "# The model: mlp, 3 features, 21 parameters.",
         "# Trained with lightgbm 4.6.0, for target_ender, on 3 eras (0001 to 0574).",
-        "# 3 features: no features.json found to look up their set (expected v5.2/features.json)",
+        "# 3 features: no features.json found to look up their set (expected v5.3/features.json)",
         "  - rank: {scope: era, ties: average}",
         "  rows: 6000",
         "  limits: {cpus: 1, memory: 4g, seconds: 600}  # the tournament's",
@@ -115,12 +115,12 @@ def test_the_config_matches_the_schema(root: Path) -> None:
         (
             {"v5.2": {"small": ["feature_0"], "mine": ["feature_1", "feature_2"]}},
             "not in any single set of v5.2, but",
-            "v5.2",
+            "v5.3",
         ),
         (
             {"v5.0": {"all": ["feature_0", "a", "b"]}},
             "not in the sets of v5.0, where 2 of them are missing: feature_1, feature_2",
-            "v5.2",
+            "v5.3",
         ),
         (
             {"v5.0": {"all": ["feature_0", "feature_1", "feature_2"]}, "v5.3": {"all": ["feature_0"]}},
@@ -135,7 +135,7 @@ def test_the_config_matches_the_schema(root: Path) -> None:
         (
             {".": {"quantum": ["feature_0", "feature_1", "feature_2"]}},
             "exactly the set quantum of features.json",
-            "v5.2",
+            "v5.3",
         ),
     ],
     ids=range(7),
@@ -154,10 +154,10 @@ def test_the_feature_set_is_found(
 
 def test_the_data_version_is_that_of_the_benchmarks(root: Path) -> None:
     network = bundles.make_network(4)
-    write.write(root / "mine.bundle.zip", bundles.make_bundle(3, ("v53_lgbm_ender20",), network=network))
+    write.write(root / "mine.bundle.zip", bundles.make_bundle(3, ("v52_lgbm_ender20",), network=network))
     _, loaded, text = run_init(root, root / "mine.bundle.zip")
-    assert loaded.data_version == "v5.3"
-    assert "# Benchmark columns among its inputs: v53_lgbm_ender20." in text
+    assert loaded.data_version == "v5.2"
+    assert "# Benchmark columns among its inputs: v52_lgbm_ender20." in text
 
 
 def test_a_features_file_may_be_given(root: Path, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_any_value_is_read_back(value: object) -> None:
 def test_one_feature_is_written_in_the_singular(tmp_path: Path) -> None:
     match, _ = feature_match.match(["a"], [], root=tmp_path)
     assert match == feature_match.Match(
-        text="1 feature: no features.json found to look up their set (expected v5.2/features.json)", data_version=None
+        text="1 feature: no features.json found to look up their set (expected v5.3/features.json)", data_version=None
     )
 
 

@@ -55,7 +55,7 @@ def test_a_document_has_data_positions_and_spelling() -> None:
         ("~", None),
         ("", None),
         ("4g", "4g"),
-        ("v5.2", "v5.2"),
+        ("v5.3", "v5.3"),
         ("a78dedd", "a78dedd"),
         ("0a78ded", "0a78ded"),
         ("1.2.3", "1.2.3"),

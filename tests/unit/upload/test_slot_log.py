@@ -219,7 +219,7 @@ def test_previous_pickle_of_a_slot(lines: list[tuple[str, str | None, str | None
 
 def test_receipt_is_written_once_and_removed_only_with_its_pickle(tmp_path: Path) -> None:
     log = slot_log.open_log(SLOT, lambda: dt.datetime(2026, 3, 10, tzinfo=dt.UTC), sha256=SHA)
-    log.write(slot_log.PLANNED, slot="mine", slot_id="s1", size=6, data_version="v5.2")
+    log.write(slot_log.PLANNED, slot="mine", slot_id="s1", size=6, data_version="v5.3")
     log.write(slot_log.WEBHOOK_TAKEN, address="https://example.com/secret")
     log.write(slot_log.ASSIGNING, before=None, pickle="p3")
     log.write(slot_log.READ_BACK, pickle="p3", data_version="")
@@ -233,7 +233,7 @@ def test_receipt_is_written_once_and_removed_only_with_its_pickle(tmp_path: Path
         "slot": "mine",
         "slot_id": "s1",
         "size": 6,
-        "data_version": "v5.2",
+        "data_version": "v5.3",
         "pickle": "p3",
         "previous": None,
         "known": True,

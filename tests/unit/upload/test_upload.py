@@ -39,8 +39,8 @@ def write_artifact(folder: Path, **image: Any) -> artifact.Artifact:
 
 
 def test_validated_pickle_is_accepted(tmp_path: Path) -> None:
-    assert local_checks.check_artifact(write_artifact(tmp_path), wanted="v5.2") == local_checks.ValidationFacts(
-        data_version="v5.2", notes=()
+    assert local_checks.check_artifact(write_artifact(tmp_path), wanted="v5.3") == local_checks.ValidationFacts(
+        data_version="v5.3", notes=()
     )
 
 
@@ -53,7 +53,7 @@ def test_validation_of_a_received_folder_is_rejected_without_a_config(
         local_checks.check_artifact(built, wanted=None)
     assert f"`python -m builder validate {built.folder}`" in caught.value.fix
     report.mark_local((built.folder / artifact.VALIDATION).read_bytes())
-    assert local_checks.check_artifact(built, wanted=None).data_version == "v5.2"
+    assert local_checks.check_artifact(built, wanted=None).data_version == "v5.3"
     uploads.write_validation(built.folder, built.manifest, limits={"cpus": 1, "memory": 4 << 30, "seconds": 601})
     with pytest.raises(errors.RefusedError, match="was not validated on this machine"):
         local_checks.check_artifact(built, wanted=None)
@@ -68,7 +68,7 @@ def test_validation_of_a_received_folder_is_rejected_without_a_config(
         ({"image": {"kind": "exact", "identity": f"sha256:{'9' * 64}"}}, "in another image"),
         ({"image": {"kind": "stand_in", "identity": f"sha256:{'2' * 64}"}}, "in another image"),
         ({"image": None}, "in another image"),
-        ({"data": {"version": "v5.1"}}, "for data version v5.1, but the config has v5.2"),
+        ({"data": {"version": "v5.2"}}, "for data version v5.2, but the config has v5.3"),
         ({"data": {}}, "for no data version"),
         ({"data": None}, "for no data version"),
     ],
@@ -77,7 +77,7 @@ def test_wrong_validation_is_rejected(tmp_path: Path, changes: dict[str, Any], m
     built = write_artifact(tmp_path)
     uploads.write_validation(tmp_path, built.manifest, **changes)
     with pytest.raises(errors.RefusedError, match=message) as caught:
-        local_checks.check_artifact(built, wanted="v5.2")
+        local_checks.check_artifact(built, wanted="v5.3")
     assert "`make validate CONFIG=" in str(caught.value)
     assert caught.value.exit_code == 5
 
@@ -101,7 +101,7 @@ def test_irregular_report_is_rejected_and_does_not_block(tmp_path: Path, kind: s
 def test_limit_beyond_the_range_of_a_float_is_noted(tmp_path: Path) -> None:
     built = write_artifact(tmp_path)
     uploads.write_validation(tmp_path, built.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
-    [note] = local_checks.check_artifact(built, wanted="v5.2").notes
+    [note] = local_checks.check_artifact(built, wanted="v5.3").notes
     assert "1e+15 bytes" in note
 
 
@@ -112,20 +112,20 @@ def test_missing_or_invalid_validation_is_rejected(tmp_path: Path, content: byte
     if content is not None:
         (tmp_path / artifact.VALIDATION).write_bytes(content)
     with pytest.raises(errors.RefusedError, match="run `make validate CONFIG="):
-        local_checks.check_artifact(built, wanted="v5.2")
+        local_checks.check_artifact(built, wanted="v5.3")
 
 
 @pytest.mark.parametrize(("kind", "message"), [("stand_in", "stand-in"), ("local", "local image")])
 def test_other_image_kinds_are_rejected(tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(errors.RefusedError, match=message) as caught:
-        local_checks.check_artifact(write_artifact(tmp_path, kind=kind), wanted="v5.2")
+        local_checks.check_artifact(write_artifact(tmp_path, kind=kind), wanted="v5.3")
     assert "`make pickle CONFIG=... PULL=1`, then `make validate CONFIG=...`" in str(caught.value)
 
 
 def test_larger_limits_than_the_tournaments_are_noted(tmp_path: Path) -> None:
     built = write_artifact(tmp_path)
     uploads.write_validation(tmp_path, built.manifest, limits={"cpus": 4, "memory": 4 << 30, "seconds": 600})
-    (note,) = local_checks.check_artifact(built, wanted="v5.2").notes
+    (note,) = local_checks.check_artifact(built, wanted="v5.3").notes
     assert "4 CPUs" in note
 
 
@@ -142,10 +142,10 @@ def create_plan(folder: Path, **changes: Any) -> plan.UploadPlan:
         close_staking_time="2026-03-10T13:00:00Z",
     )
     version = tournament.DataVersion(
-        id="d1", name="v5.2", version="v5.2", type="", default=True, deprecated=False, experimental=False
+        id="d1", name="v5.3", version="v5.3", type="", default=True, deprecated=False, experimental=False
     )
     plain = plan.UploadPlan(
-        request=plan.UploadRequest(artifact=write_artifact(folder), slot="mine", data_version="v5.2"),
+        request=plan.UploadRequest(artifact=write_artifact(folder), slot="mine", data_version="v5.3"),
         account="me",
         slot=accounts.make_slot("mine"),
         name="mine",

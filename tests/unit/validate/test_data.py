@@ -45,8 +45,8 @@ def test_shaped_data_has_the_shape_of_live_data(tmp_path: Path) -> None:
     assert live[targets].isna().all(axis=None)
     unavailable = [name for name in FEATURES if (live[name] == 2).all()]
     assert 0 < len(unavailable) < 10
-    assert list(benchmarks.columns) == ["era", "v52_lgbm_ender20"]
-    assert benchmarks["v52_lgbm_ender20"].dtype == np.float32
+    assert list(benchmarks.columns) == ["era", "v53_lgbm_ender20"]
+    assert benchmarks["v53_lgbm_ender20"].dtype == np.float32
 
 
 def test_benchmarks_come_in_another_order_and_for_other_ids(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_any_size_passes_its_own_check(
     cache = tmp_path_factory.mktemp("cache")
     files = data.make_shaped_data(features=names, benchmarks=["b"], rows=rows, seed=seed, cache=cache)
     checked = live_check.check_files(
-        files.live, files.benchmarks, features=names, benchmark_columns=["b"], needs_era=True, data_version="v5.2"
+        files.live, files.benchmarks, features=names, benchmark_columns=["b"], needs_era=True, data_version="v5.3"
     )
     assert checked == files
 
@@ -149,7 +149,7 @@ def make_frame(rows: int = 3) -> pd.DataFrame:
 
 
 def check_invalid(path: Path, benchmarks: Path | None = None, **changes: object) -> str:
-    arguments = {"features": ["a", "b"], "benchmark_columns": [], "needs_era": True, "data_version": "v5.2"} | changes
+    arguments = {"features": ["a", "b"], "benchmark_columns": [], "needs_era": True, "data_version": "v5.3"} | changes
     with pytest.raises(errors.DataError) as caught:
         live_check.check_files(path, benchmarks, **arguments)  # type: ignore[arg-type]
     assert all(problem.startswith((f"{path}: ", f"{benchmarks}: ")) for problem in caught.value.problems)
@@ -160,7 +160,7 @@ def test_good_files_are_returned_with_their_rows(tmp_path: Path) -> None:
     path = write_live(tmp_path)
     expected = data.LiveFiles(live=path, benchmarks=None, rows=3)
     assert (
-        live_check.check_files(path, None, features=["a"], benchmark_columns=[], needs_era=True, data_version="v5.2")
+        live_check.check_files(path, None, features=["a"], benchmark_columns=[], needs_era=True, data_version="v5.3")
         == expected
     )
 
@@ -194,7 +194,7 @@ def test_era_is_only_required_if_ranks_need_it(tmp_path: Path) -> None:
     assert "era: is missing" in check_invalid(path)
     assert (
         live_check.check_files(
-            path, None, features=["a"], benchmark_columns=[], needs_era=False, data_version="v5.2"
+            path, None, features=["a"], benchmark_columns=[], needs_era=False, data_version="v5.3"
         ).rows
         == 3
     )
@@ -240,16 +240,16 @@ def test_benchmark_columns_are_expected_in_their_own_file(tmp_path: Path) -> Non
     live = write_live(tmp_path)
     benchmarks = tmp_path / "benchmarks.parquet"
     make_frame()[["era", "a"]].to_parquet(benchmarks)
-    message = check_invalid(live, benchmarks, benchmark_columns=["v52_lgbm_ender20"])
+    message = check_invalid(live, benchmarks, benchmark_columns=["v53_lgbm_ender20"])
     assert message.startswith(str(benchmarks))
-    assert "v52_lgbm_ender20" in message
-    assert "validate.data.benchmarks" in check_invalid(live, None, benchmark_columns=["v52_lgbm_ender20"])
+    assert "v53_lgbm_ender20" in message
+    assert "validate.data.benchmarks" in check_invalid(live, None, benchmark_columns=["v53_lgbm_ender20"])
 
 
 def test_all_problems_of_both_files_are_reported_at_once(tmp_path: Path) -> None:
     live = write_live(tmp_path, make_frame(0).drop(columns=["era", "a"]).rename_axis("key"))
     with pytest.raises(errors.DataError) as caught:
         live_check.check_files(
-            live, tmp_path / "absent", features=["a"], benchmark_columns=["v"], needs_era=True, data_version="v5.2"
+            live, tmp_path / "absent", features=["a"], benchmark_columns=["v"], needs_era=True, data_version="v5.3"
         )
     assert len(caught.value.problems) == 5

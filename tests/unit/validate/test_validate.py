@@ -69,7 +69,7 @@ def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.V
     pd.DataFrame({"era": "X", "feature_0": 1.0}, index=ids).to_parquet(live)
     engine.add_image("runner:1")
     return validate.ValidationTask(
-        data_version="v5.2",
+        data_version="v5.3",
         artifact=pickle,
         bundle=bundle,
         image=image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent()),
@@ -396,7 +396,7 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
     assert (written_report["format"], written_report["good"], written_report["name"]) == (1, False, "mlp")
     assert written_report["pickle"] == task.artifact.manifest.pickle.sha256
     assert written_report["limits"] == {"cpus": 1.0, "memory": 4 << 30, "seconds": 600}
-    assert written_report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.2"}
+    assert written_report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.3"}
     assert written_report["image"] == {
         "kind": "local",
         "identity": task.image.identity,
