@@ -12,18 +12,21 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent import futures
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, paths
 from builder.engine import debian, protocol, run, tar_stream
+from builder.image import host_pythons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from builder.progress import Progress
 
@@ -40,23 +43,32 @@ REPOSITORY = "numerai-builder/stand-in"
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
 _PULL_TIMEOUT = 120.0  # seconds without data
 _WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
+_PYTHON_TAR = "python.tar"
+# The last hook proves that the shared libraries of the standard library's modules are there.
+_HOST_PYTHON_HOOKS = (
+    'ln -sf {0} "$1/usr/local/bin/python3"',
+    'chroot "$1" ldconfig',
+    'chroot "$1" /usr/local/bin/{0} -c "import bz2, ctypes, lzma, readline, sqlite3, ssl, uuid, zlib"',
+)
 _READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandInBase:
-    """The source of a stand-in image's Python."""
+    """The source of a stand-in image's Python: exactly one of the three."""
 
     suite: str | None = None
-    """A Debian release, whose packages are installed here; None with ``reference``."""
+    """A Debian release with this Python, built from packages."""
     reference: str | None = None
-    """An image to pull; None with ``suite``."""
+    """An image to pull."""
+    from_host: bool = False
+    """A Python of this machine, copied into this machine's Debian release."""
 
     @property
     def kind(self) -> str:
-        """The base as it is included in the inputs hash."""
-        return f"debian {self.suite}" if self.suite else f"image {self.reference}"
+        """The source as text, which is part of the image's identity."""
+        return f"debian {self.suite}" if self.suite else f"image {self.reference}" if self.reference else "host python"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,15 +116,15 @@ def list_bases(python: str) -> tuple[StandInBase, ...]:
     """Return the possible bases of a stand-in image, the preferred one first."""
     check_python(python)
     release = EDITIONS.get(python, python)
-    pulled = StandInBase(reference=f"python:{release}-slim")
     suite = _DEBIAN_SUITES.get(release)
-    return (StandInBase(suite=suite), pulled) if suite else (pulled,)
+    others = StandInBase(reference=f"python:{release}-slim"), StandInBase(from_host=True)
+    return (StandInBase(suite=suite), *others) if suite else others
 
 
-def choose_base(python: str, host: Host) -> StandInBase:
-    """Return the preferred base that is available on a host."""
+def choose_bases(python: str, host: Host) -> list[StandInBase]:
+    """Return the bases that may be available on a host, the preferred one first."""
     by_packages = host.debian and host.amd64 and (host.root or host.mmdebstrap)
-    return next(base for base in list_bases(python) if base.reference or by_packages)
+    return [base for base in list_bases(python) if base.reference or by_packages]
 
 
 def compute_inputs_hash(python: str, base: StandInBase) -> str:
@@ -170,20 +182,28 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> S
 
 
 def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
-    base = choose_base(python, Host.detect())
+    base, host_python = _find_base(engine, python, progress)
     inputs = compute_inputs_hash(python, base)
-    if base.reference:  # first, because it may fail
-        _pull(engine, python, base.reference, progress)
     progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
-    with futures.ThreadPoolExecutor(1) as executor, run.start(engine) as identity:
-        wheels = executor.submit(_download_wheels, python)  # at the same time as the base is built
-        with _provide_base(engine, python, base, progress) as reference:
-            spec = compute_spec_hash(inputs, _read_python_release(engine, reference, python, identity))
-            files = _list_sources(python) | {f"wheels/{path.name}": path for path in wheels.result().iterdir()}
+    with (
+        tempfile.TemporaryDirectory(dir=paths.cache_folder(), prefix="stand-in-") as temporary,
+        futures.ThreadPoolExecutor(1) as executor,
+        run.start(engine) as identity,
+    ):
+        folder = Path(temporary)
+        packages = folder / "packages"
+        installation = executor.submit(_install_packages, python, packages)  # at the same time as the base is built
+        archive, tree_hash = folder / _PYTHON_TAR, ""
+        if host_python:
+            tree_hash = host_pythons.pack(host_python, archive)
+        with _provide_base(engine, python, base, _list_base_options(base, host_python, archive), progress) as reference:
+            release = _read_python_release(engine, reference, python, identity)
+            spec = compute_spec_hash(inputs, f"{release} {tree_hash}".strip())
+            installation.result()
             progress.step(f"building the Python {python} stand-in image")
             try:
                 engine.build(
-                    tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
+                    tar_stream.pack(_list_context(python, release, packages)),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
                     tag=format_tag(python, spec),
@@ -201,8 +221,55 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
     return built
 
 
+def _find_base(
+    engine: protocol.Engine, python: str, progress: Progress
+) -> tuple[StandInBase, host_pythons.HostPython | None]:
+    """Return the first base that is available, and the Python of this machine if it is that.
+
+    Raises:
+        errors.ImageError: None is available; the message says why the image could not be pulled.
+    """
+    reason: errors.ImageError | None = None
+    for base in choose_bases(python, Host.detect()):
+        if base.from_host:
+            if found := host_pythons.find(EDITIONS.get(python, python)):
+                progress.note(f"building the stand-in image with Python {found.release} from {found.prefix}")
+                return base, found
+        elif base.reference:
+            try:
+                _pull(engine, python, base.reference, progress)
+            except errors.ImageError as error:
+                reason = error
+            else:
+                return base, None
+        else:
+            return base, None
+    raise reason or errors.ImageError(f"there is no base for a Python {python} stand-in image on this machine")
+
+
+def _list_base_options(base: StandInBase, host_python: host_pythons.HostPython | None, archive: Path) -> list[str]:
+    """Return the options of mmdebstrap for a base, with the Debian release at the end."""
+    if host_python is None:
+        return ["--include=python3", str(base.suite)]
+    hooks = [f"tar-in {shlex.quote(str(archive))} /usr/local", *_HOST_PYTHON_HOOKS]
+    options = [f"--customize-hook={hook.format(host_python.program.name)}" for hook in hooks]
+    return [*options, f"--include={','.join(host_pythons.find_packages(host_python))}", debian.read_release().codename]
+
+
+def _list_context(python: str, release: str, packages: Path) -> Iterator[tar_stream.TarEntry]:
+    """Yield the files of the build context; the installed packages are where a virtual environment has them."""
+    for name, path in _list_sources(python).items():
+        yield tar_stream.TarEntry(name=name, content=path)
+    site = f"venv/lib/python{'.'.join(release.split('.')[:2])}/site-packages"
+    for path in sorted(packages.rglob("*")):
+        if path.is_file():
+            yield tar_stream.TarEntry(name=f"{site}/{path.relative_to(packages)}", content=path)
+
+
 @contextlib.contextmanager
-def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progress: Progress) -> Iterator[str]:
+def _provide_base(
+    engine: protocol.Engine, python: str, base: StandInBase, options: list[str], progress: Progress
+) -> Iterator[str]:
     """Yield the reference of the base on the engine; remove its tag afterwards if it was built here."""
     if base.reference:
         yield base.reference
@@ -211,7 +278,7 @@ def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progr
     try:
         # Without a run label: images built from it would inherit that and be removed with the run.
         engine.import_image(
-            _create_root_file_system(str(base.suite), progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"]
+            _create_root_file_system(options, progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"]
         )
         yield tag
     finally:
@@ -234,8 +301,9 @@ def _pull(engine: protocol.Engine, python: str, reference: str, progress: Progre
         ) from error
 
 
-def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
-    """Stream a small Debian with Python as a tar, created from this machine's Debian mirror."""
+def _create_root_file_system(options: list[str], progress: Progress) -> Iterator[bytes]:
+    """Stream a small Debian as a tar, created from this machine's Debian mirror."""
+    suite = options[-1]
     log = paths.cache_folder() / f"mmdebstrap-{suite}.log"
     if not _has_mmdebstrap():
         progress.note("mmdebstrap, which creates a base from Debian packages, is missing: going to install it")
@@ -246,10 +314,11 @@ def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
             "apt has no archive of this Debian release, from which the stand-in image's base could be built: run "
             "`apt-get update` (`apt-get indextargets` then lists the archives), then run this again"
         )
-    command = ["mmdebstrap", "--variant=minbase", "--include=python3,python3-venv", "--architectures=amd64"]
+    # Debian's essential packages are enough: apt is not used in the image.
+    command = ["mmdebstrap", "--variant=essential", "--architectures=amd64", *options, "-", mirror]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, suite, "-", mirror],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
@@ -299,46 +368,21 @@ def _read_python_release(engine: protocol.Engine, reference: str, python: str, i
     return output
 
 
-def _download_wheels(python: str) -> Path:
-    """Return a folder with exactly the wheels of the requirements file; download them if necessary."""
+def _install_packages(python: str, folder: Path) -> None:
+    """Install the packages of the requirements file, for the image's Python, into a folder; pip checks their hashes."""
     requirements = _list_sources(python)["requirements.txt"]
-    content = requirements.read_text()
-    folder = paths.cache_folder() / "wheels" / hashlib.sha256(content.encode()).hexdigest()[:16]
-    if has_all_wheels(folder, content):
-        return folder
-    partial, log = folder.with_suffix(".part"), paths.cache_folder() / "wheels" / f"{python}.log"
-    for old in (partial, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir(parents=True)
+    log = paths.cache_folder() / f"stand-in-{python}.log"
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--no-compile", "--implementation=cp"]
+    command += [f"--python-version={EDITIONS.get(python, python)}"]
+    command += [f"--platform={name}" for name in _WHEEL_PLATFORMS]
     with log.open("wb") as output:
-        code = subprocess.call(_download_command(python, requirements, partial), stdout=output, stderr=output)
-    if code != 0 or not has_all_wheels(partial, content):
-        shutil.rmtree(partial)
+        code = subprocess.call([*command, f"--target={folder}", "-r", str(requirements)], stdout=output, stderr=output)
+    if code != 0:
         raise errors.NetworkError(
-            f"pip could not download the packages of {requirements.name}: check that pip's package index answers, then "
+            f"pip could not install the packages of {requirements.name}: check that pip's package index answers, then "
             f"run this again; {log} ends with:\n{debian.read_last_lines(log)}"
         )
-    partial.rename(folder)
-    return folder
-
-
-def _download_command(python: str, requirements: Path, folder: Path) -> list[str]:
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--implementation=cp"]
-    command += [
-        f"--python-version={EDITIONS.get(python, python)}",
-        *(f"--platform={name}" for name in _WHEEL_PLATFORMS),
-    ]
-    return [*command, "-d", str(folder), "-r", str(requirements)]
-
-
-def has_all_wheels(folder: Path, requirements: str) -> bool:
-    """Tell whether a folder contains one file for each requirement, all with hashes from the requirements."""
-    if not folder.is_dir():
-        return False
-    known_hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()]
-    return len(hashes) == len(re.findall(r"^\S+==", requirements, re.MULTILINE)) and known_hashes.issuperset(hashes)
 
 
 def _list_sources(python: str) -> dict[str, Path]:
