@@ -71,14 +71,13 @@ def find(version: str) -> HostPython | None:
 
 
 def _describe(program: Path) -> HostPython | None:
-    """Return the Python of a program, or None if it has no folder of its own: virtual environments, the system, conda."""
-    result = subprocess.run(
-        [program, "-I", "-c", _FACTS], capture_output=True, text=True, check=False, timeout=_SECONDS
-    )
+    """Return the Python of a program, or None if it has no folder of its own (virtual environment, system, conda)."""
+    command = [program, "-I", "-c", _FACTS]
     try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
         release, prefix, base_prefix, configured, free_threaded = json.loads(result.stdout)
-    except ValueError:
-        return None
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None  # a broken interpreter is not an error: the next one is tried
     folder = Path(prefix)
     is_own = prefix == base_prefix == configured and folder != Path("/usr") and not (folder / "conda-meta").exists()
     python = HostPython(release=release, prefix=folder)
@@ -91,9 +90,7 @@ def find_packages(python: HostPython) -> list[str]:
     Raises:
         errors.ImageError: A library belongs to no package.
     """
-    output = subprocess.run(
-        ["ldd", python.program, *python.extensions], capture_output=True, text=True, check=False
-    ).stdout
+    output = _read_output(["ldd", str(python.program), *map(str, python.extensions)])
     libraries = {line for line in parse_libraries(output) if not Path(line).is_relative_to(python.prefix)}
     # dpkg knows a library by the path that it was unpacked to: /lib is a link to /usr/lib where both are merged.
     names = {
@@ -101,11 +98,18 @@ def find_packages(python: HostPython) -> list[str]:
         for library in libraries
         for name in (library, library.removeprefix("/usr"), os.path.realpath(library))
     }
-    found = subprocess.run(["dpkg", "-S", *names], capture_output=True, text=True, check=False).stdout
+    found = _read_output(["dpkg", "-S", *names])
     owners = {names[path]: package for package, path in parse_owners(found) if path in names}
     if missing := libraries - owners.keys():
         raise errors.ImageError(f"{python.program} loads {min(missing)}, which belongs to no package of this system")
     return sorted(set(owners.values()))
+
+
+def _read_output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError as error:
+        raise errors.ImageError(f"cannot run {command[0]}, which finds a Python's libraries: {error}") from error
 
 
 def parse_libraries(output: str) -> set[str]:
@@ -121,8 +125,8 @@ def parse_owners(output: str) -> Iterable[tuple[str, str]]:
 def pack(python: HostPython, target: Path) -> str:
     """Write the Python's folder as a tar, as it goes to ``/usr/local``; return the SHA-256 of its contents.
 
-    The standard library, the interpreter and ensurepip are in it; packages, tests, bytecode and headers are not. The tar
-    depends on no time and no user.
+    The standard library, the interpreter and ensurepip are in it; packages, tests, bytecode and headers are not. The
+    tar depends on no time and no user.
     """
     digest = hashlib.sha256()
     with tarfile.open(target, "w") as archive:

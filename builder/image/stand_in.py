@@ -130,7 +130,8 @@ def choose_bases(python: str, host: Host) -> list[StandInBase]:
 def compute_inputs_hash(python: str, base: StandInBase) -> str:
     """Return the SHA-256 of everything that goes into a stand-in image, except for the exact release of its Python."""
     digest = hashlib.sha256()
-    for part in (*(path.read_bytes() for path in _list_sources(python).values()), base.kind.encode()):
+    # The name is a part because 3.10 and oldest have the same files, and builds remove images by this hash.
+    for part in (python.encode(), base.kind.encode(), *(path.read_bytes() for path in _list_sources(python).values())):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
