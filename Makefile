@@ -1,7 +1,7 @@
-# Each target sets up what it needs first, and takes these variables, on the command line of make or from the environment.
-# A variable is the command's option of the same name: DRY_RUN=1 is --dry-run, MODEL=my_slot is --model=my_slot. PULL=1 asks
-# the registry, YES=1 does not ask, JSON=1 prints for programs, LOCKED=1 refuses what builder.lock.yaml does not name.
-# make expands $ in values on its command line: a value from elsewhere goes to the command (.venv/bin/python -m builder).
+# Each target installs what it needs first, and accepts these variables, on make's command line or from the environment.
+# A variable is the command's option of the same name: DRY_RUN=1 is --dry-run, MODEL=my_slot is --model=my_slot. PULL=1
+# checks the registry, YES=1 confirms, JSON=1 prints JSON, LOCKED=1 allows only what builder.lock.yaml contains.
+# make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
 TAKES.render := CONFIG LOCKED
 TAKES.validate := CONFIG LOCKED YES JSON
@@ -26,15 +26,15 @@ VENV := .venv/bin/
 COMMANDS := pickle render validate verify upload rollback pin init engine stand-in sandbox doctor models status
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-# What a target does not take is refused, not ignored: everything on the command line; LOCKED and DRY_RUN, which promise that
-# less is done, in the environment too, where a NAME or a PYTHON may be another program's.
-given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-promised := $(foreach name,LOCKED DRY_RUN,$(if $(filter environment,$(origin $(name))),$(if $(filter-out 0,$(value $(name))),$(name))))
-refused = $(filter-out $(TAKES.$(goal)),$(given) $(if $(filter $(goal),$(COMMANDS)),$(promised)))
+# A variable that a target does not accept is an error, not ignored, if it is on the command line. LOCKED and DRY_RUN are
+# also refused from the environment, since they must not be ignored; others there (NAME, PYTHON) may be for other programs.
+from_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+from_environment := $(foreach name,LOCKED DRY_RUN,$(if $(filter environment,$(origin $(name))),$(if $(filter-out 0,$(value $(name))),$(name))))
+refused = $(filter-out $(TAKES.$(goal)),$(from_command_line) $(if $(filter $(goal),$(COMMANDS)),$(from_environment)))
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(refused),\
 	$(error make $(goal) takes no $(name); it takes: $(or $(TAKES.$(goal)),no variable))))
 
-# make passes a signal to the process that it started: no shell stands between it and a command that takes long.
+# make passes a signal only to its child process, so recipes run a long command without a shell in between (exec).
 .PHONY: $(COMMANDS) help setup train fmt lint type test bench lock
 
 help: ## list the targets, and the variables that they take
@@ -43,16 +43,16 @@ help: ## list the targets, and the variables that they take
 
 setup: .venv/.run ## make .venv with what the tool needs
 
-pickle: .venv/.run ## make the pickle of CONFIG in its image: dist/NAME/model.pkl
+pickle: .venv/.run ## build the pickle of CONFIG in its image: dist/NAME/model.pkl
 render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
-verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
+verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
 rollback: .venv/.run ## have a slot run again what it ran before
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one where that is possible
-stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
+stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try the tool without an account
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
 models: .venv/.run ## list the slots and what runs in each
@@ -75,11 +75,10 @@ fmt: .venv/.test ## format the code
 	@$(VENV)ruff format .
 	@$(VENV)ruff check --fix-only .
 
-lint: .venv/.test ## check style, words and the import contracts
+lint: .venv/.test ## check style and the import contracts
 	@$(VENV)ruff check .
 	@$(VENV)ruff format --check .
 	@$(VENV)lint-imports
-	@$(VENV)python .ci/check_words.py
 
 type: .venv/.test ## check types
 	@$(VENV)mypy

@@ -1,7 +1,7 @@
-"""The entry of ``python -m builder``, which messages tell people to type, and of ``numerai-builder``.
+"""Entry point of ``python -m builder``, the command that messages suggest, and of ``numerai-builder``.
 
-In a checkout it is typed with whatever Python is first on PATH. If packages are missing there, the checkout's own
-``.venv`` runs it, so that a line from a message works as it stands. Any Python 3 can read this file.
+A suggested command runs with the first Python on PATH. If that one does not have all packages, the ``.venv`` of the
+checkout takes over, so that a command copied from a message works. Every Python 3 must be able to parse this file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def run() -> None:
-    """Run the command line and end the process; on Windows refuse, before anything that only POSIX has is imported."""
+    """Run the command line and exit; on Windows, exit with 2 before a module that only POSIX has is imported."""
     if sys.platform == "win32":
         message = "no command runs on Windows itself, only `builder.export`"
         fix = "run it in WSL2"
@@ -21,26 +21,26 @@ def run() -> None:
         if "--json" in sys.argv:
             sys.stdout.write(json.dumps({"format": 1, "error": {"code": 2, "message": message, "fix": fix}}) + "\n")
         sys.exit(2)
-    from builder.cli import main  # noqa: PLC0415 - above
+    from builder.cli import main  # noqa: PLC0415 - it imports what only POSIX has
 
     main.run()
 
 
 def _choose_python() -> None:
-    """Continue in the checkout's own virtual environment if this Python is too old or has not all packages."""
+    """Restart in the virtual environment of the checkout if this Python is too old or does not have all packages."""
     is_old = sys.version_info < (3, 11)
     if not is_old:
-        from builder.cli import requirements  # noqa: PLC0415 - an older Python need not be able to read it
+        from builder.cli import requirements  # noqa: PLC0415 - an older Python cannot parse it
 
         if not requirements.missing():
             return
-    own = Path(__file__).resolve().parents[1] / ".venv"
-    if (own / "bin" / "python").exists() and Path(sys.prefix).resolve() != own.resolve():
-        os.execv(own / "bin" / "python", [str(own / "bin" / "python"), "-m", "builder", *sys.argv[1:]])  # noqa: S606
+    venv = Path(__file__).resolve().parents[1] / ".venv"
+    if (venv / "bin" / "python").exists() and Path(sys.prefix).resolve() != venv.resolve():
+        os.execv(venv / "bin" / "python", [str(venv / "bin" / "python"), "-m", "builder", *sys.argv[1:]])  # noqa: S606
     if is_old:
         sys.stderr.write(
             f"error: this Python ({sys.executable}, {sys.version.split()[0]}) is older than 3.11; run `make setup` in "
-            "a checkout, which makes .venv with one that is not, or install the package in a newer Python\n"
+            "a checkout, which creates .venv with a newer one, or install the package in a newer Python\n"
         )
         sys.exit(2)
 

@@ -1,27 +1,27 @@
-"""Every error this tool raises on purpose, and the exit code of each.
+"""The errors that this tool raises on purpose, with their exit codes.
 
-A message says what is wrong, where, and what to do next; only ``builder.cli`` prints it::
+A message states what is wrong, where, and what to do; only ``builder.cli`` prints it::
 
     BuilderError
     ├── UsageError      2    the command line
     ├── ConfigError     2    a config file
     ├── BundleError     2    a model bundle
     ├── ExportError     2    a trained model that cannot be expressed
-    ├── LibraryError    2    a library that predicting takes is not installed, or does not load
+    ├── LibraryError    2    a library that the model requires is not installed, or does not load
     ├── DataError       2    live data to predict on
-    ├── ArtifactError   2    dist/NAME: absent, cut short, edited, or not what this tool writes
-    │   └── FileTypeError  2  a file there is a link, a device, too large, or one too many
+    ├── ArtifactError   2    dist/NAME: missing, incomplete, edited, or not written by this tool
+    │   └── FileTypeError  2  a file there is a link, a device, too large, or unexpected
     ├── LockError       2    a lock file that cannot be created or locked
     ├── EngineError     3    the container engine
     │   ├── BuildError  3    a step of the Dockerfile failed
-    │   └── EngineChoiceError  3  the engine that a person chose cannot be used
+    │   └── EngineChoiceError  3  the engine that the user chose cannot be used
     ├── ImageError      3    the runner image
-    │   └── ImageNotFoundError  3  its registry has no such tag or digest
+    │   └── ImageNotFoundError  3  its registry does not have the tag or digest
     ├── NetworkError    4    a registry or an API
-    │   ├── LoginError  4    what `docker login` keeps for a registry cannot be read
-    │   ├── UnavailableError  4    no answer: it may or may not have been carried out
-    │   └── ApiError    4    the tournament's API says no, in its own words
-    │       └── TokenError  4    it wants another token, or a scope that this one lacks
+    │   ├── LoginError  4    the login that `docker login` stored for a registry cannot be read
+    │   ├── UnavailableError  4    no answer: the request may or may not have been carried out
+    │   └── ApiError    4    the tournament's API answered with an error
+    │       └── TokenError  4    the token is missing, unknown, or without a required scope
     └── RefusedError    5    policy, or not confirmed
 
 Findings (a validation that fails, a rebuild that differs) are values, not errors: exit code 1.
@@ -37,105 +37,63 @@ if TYPE_CHECKING:
 
 
 _RESOLVE_ATTEMPTS = 2
-"""A misspelt name stays misspelt, and a computer without a network stays without: longer waits do not help."""
+"""For a host name that does not resolve: it is misspelt, or there is no network, and waiting rarely helps."""
 
 
 # A clause that says what to do begins with one of these, or with a command.
-_VERBS = (
-    *(
-        "archive",
-        "ask",
-        "build",
-        "call",
-        "change",
-        "check",
-        "choose",
-        "convert",
-        "copy",
-        "create",
-        "export",
-        "expected",
-    ),
-    *(
-        "fetch",
-        "fill",
-        "fix",
-        "free",
-        "get",
-        "give",
-        "install",
-        "join",
-        "keep",
-        "leave",
-        "list",
-        "load",
-        "look",
-        "make",
-    ),
-    *(
-        "mend",
-        "move",
-        "name",
-        "pass",
-        "pin",
-        "pull",
-        "put",
-        "remove",
-        "rename",
-        "repair",
-        "replace",
-        "report",
-        "restart",
-    ),
-    *("review", "run", "say", "see", "select", "send", "set", "shorten", "split", "start", "stop", "store", "take"),
-    *("train", "type", "unlock", "unset", "update", "upload", "use", "wait", "write"),
+_IMPERATIVES = (
+    "add|archive|ask|build|call|change|check|choose|close|compute|convert|copy|create|define|expected|export"
+    "|fetch|fill|fix|free|get|give|indent|install|join|keep|leave|list|load|look|make|move|name|omit|pass|pin"
+    "|pull|put|quote|remove|rename|repair|replace|report|restart|review|run|save|say|see|seed|select|send|set"
+    "|shorten|split|start|stop|store|take|train|type|unarchive|unlock|unset|update|upload|use|wait|write"
 )
 _INSTRUCTION = re.compile(
     r"(?:.*?: )??((?:(?:else|or|then|and|to),? )*"
-    rf"(?:(?i:{'|'.join(_VERBS)})\b(?![:=])|did you mean |`(?:make|python -m builder|numerai-builder|docker)\b))"
+    rf"(?:(?i:{_IMPERATIVES})\b(?![:=])|did you mean |`(?:make|python -m builder|numerai-builder|docker)\b))"
 )
 _CLAUSE = re.compile(r"\S.*?(?=; |\n|[.?] (?=[A-Z`])|$)", re.DOTALL)
 
 
 def find_fix(text: str) -> str:
-    """Return the part of a message that says what to do next; empty if it has none.
+    """Return the part of a message that states what to do; empty if there is none.
 
-    It is the last clause with an instruction in it, from there on, and those clauses before it that are nothing else.
-    A clause ends outside of parentheses, with a semicolon, a sentence or a line.
+    It starts at the instruction in the last clause that contains one, and includes the clauses directly before it that
+    consist of an instruction only. Clauses end at a semicolon, a full stop or a newline outside of parentheses.
     """
+    # Parentheses are masked with as many characters, innermost first, so that positions stay those of the text.
     masked, before = text, ""
     while masked != before:
-        masked, before = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), masked), masked
+        masked, before = re.sub(r"\([^()]*\)", lambda match: "_" * len(match[0]), masked), masked
     start = end = 0
     for clause in reversed(list(_CLAUSE.finditer(masked))):
-        at = clause.start() + (2 if clause[0].startswith(("; ", ". ", "? ")) else 0)
-        found = _INSTRUCTION.match(masked, at, clause.end())
-        if end and (found is None or found.start(1) > at):
+        begin = clause.start() + (2 if clause[0].startswith(("; ", ". ", "? ")) else 0)
+        instruction = _INSTRUCTION.match(masked, begin, clause.end())
+        if end and (instruction is None or instruction.start(1) > begin):
             break
-        if found:
-            start, end = found.start(1), end or clause.end()
+        if instruction:
+            start, end = instruction.start(1), end or clause.end()
     return text[start:end]
 
 
 class BuilderError(Exception):
-    """Base of all errors a user can cause or meet."""
+    """Base of all errors that are reported without a traceback."""
 
     exit_code: ClassVar[int] = 70
 
     @property
     def fix(self) -> str:
-        """What to do next, as the message says it; empty if it does not."""
+        """What to do next, as stated in the message; empty if it states nothing."""
         return find_fix(str(self))
 
 
 class UsageError(BuilderError):
-    """The command line asks for something that does not exist."""
+    """The command line is invalid, or refers to something that does not exist."""
 
     exit_code = 2
 
 
 class ProblemsError(BuilderError):
-    """Several faults of one input, found together and reported together."""
+    """Several problems of one input, reported together."""
 
     exit_code = 2
 
@@ -145,29 +103,29 @@ class ProblemsError(BuilderError):
 
     @property
     def fix(self) -> str:
-        """What to do next about a single fault; several have no one fix."""
+        """What to do next if there is a single problem; else empty."""
         return super().fix if len(self.problems) == 1 else ""
 
 
 class ConfigError(ProblemsError):
-    """A config file: each fault is ``file:line: key.path: what is wrong; what would be right``."""
+    """A config file: each problem is ``file:line: key.path: what is wrong; what is expected``."""
 
 
 class BundleError(ProblemsError):
-    """A bundle: each fault names the file and the array or the key."""
+    """A bundle: each problem contains the file and the array or the key."""
 
 
 class ExportError(BuilderError):
-    """A trained model has a part that no bundle can hold, or comes without what an export takes."""
+    """A trained model has a part that a bundle cannot represent, or an argument of the export is missing or invalid."""
 
     exit_code = 2
 
 
 class LibraryError(BuilderError):
-    """A library that this model takes to predict is not installed here, or does not load.
+    """A library that a model requires to predict is not installed, or cannot be loaded.
 
     Attributes:
-        library: Its name; None where several may be meant.
+        library: Its name; None if it is not known which one of several it is.
     """
 
     exit_code = 2
@@ -178,17 +136,17 @@ class LibraryError(BuilderError):
 
 
 class DataError(ProblemsError):
-    """Live data that cannot be read, or that lacks what the model needs."""
+    """Live data that cannot be read, or does not have what the model requires."""
 
 
 class ArtifactError(BuilderError):
-    """``dist/NAME`` is absent, was cut short, was edited after the build, or holds what this tool does not write."""
+    """``dist/NAME`` is missing, incomplete, was edited after the build, or contains what this tool does not write."""
 
     exit_code = 2
 
 
 class FileTypeError(ArtifactError):
-    """A file there is none that this tool writes: a link, a device, a folder in its place, or too large."""
+    """A file of ``dist/NAME`` is a link, a device, a folder in place of a file, or too large."""
 
 
 class LockError(BuilderError):
@@ -198,7 +156,7 @@ class LockError(BuilderError):
 
 
 class EngineError(BuilderError):
-    """No engine answers, or it could not do what was asked."""
+    """The container engine does not answer, or a request to it failed."""
 
     exit_code = 3
 
@@ -208,17 +166,17 @@ class BuildError(EngineError):
 
 
 class EngineChoiceError(EngineError):
-    """The engine that a person chose cannot be found or does not answer; no other one takes its place."""
+    """The engine that the user chose is not found or does not answer; it is not replaced by another one."""
 
 
 class ImageError(BuilderError):
-    """The runner image cannot be had, or is not one."""
+    """The runner image is not available, or is not a runner image."""
 
     exit_code = 3
 
 
 class ImageNotFoundError(ImageError):
-    """The registry answers, and has no such tag or digest."""
+    """The registry answers, but does not have the tag or digest."""
 
 
 class NetworkError(BuilderError):
@@ -228,15 +186,15 @@ class NetworkError(BuilderError):
 
 
 class UnavailableError(NetworkError):
-    """No answer came, or one that does not tell what became of the request.
+    """No answer came, or one that leaves the outcome of the request unknown.
 
     Attributes:
-        what: What went wrong, without what to do next: for who knows better what that is.
+        what: What went wrong, without the remedy: for callers that know a better one.
         remedy: What to do next.
-        sent: The request may have arrived, so that what it asks for may have been done.
-        after: Seconds that the server asks to wait before it is asked again, within reason.
+        sent: The request may have arrived, and so may have been carried out.
+        after: Seconds to wait before the next attempt, from the server's Retry-After; 0 if there is none.
         unresolved: The host's name does not resolve.
-        attempt: How many times it was sent.
+        attempt: The number of attempts so far.
     """
 
     attempt = 1
@@ -248,7 +206,7 @@ class UnavailableError(NetworkError):
         self.what, self.remedy, self.sent, self.after, self.unresolved = what, remedy, sent, after, unresolved
 
     def is_last(self, attempt: int, attempts: int) -> bool:
-        """Tell whether to give up after an attempt (from 1) of so many: a name that does not resolve gets two."""
+        """Return whether no attempt follows this one (counted from 1); a name that does not resolve gets two."""
         return attempt >= (min(attempts, _RESOLVE_ATTEMPTS) if self.unresolved else attempts)
 
     @property
@@ -258,18 +216,18 @@ class UnavailableError(NetworkError):
 
 
 class LoginError(NetworkError):
-    """There may be a login for a registry, and it cannot be read; only what requires a login fails by it."""
+    """The login for a registry cannot be read; a request that requires no login still succeeds."""
 
 
 class ApiError(NetworkError):
-    """The tournament's API answered with an error; the message has its words."""
+    """The tournament's API answered with an error; the message quotes it."""
 
 
 class TokenError(ApiError):
-    """There is no token, the API does not know it, or it lacks a scope."""
+    """The token is missing, unknown to the API, or without a required scope."""
 
 
 class RefusedError(BuilderError):
-    """Policy forbids it, or the person did not confirm."""
+    """A rule of this tool forbids the operation, or the user did not confirm it."""
 
     exit_code = 5

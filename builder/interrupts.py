@@ -1,4 +1,4 @@
-"""Work that must not be cut short half way: Ctrl-C and its kin wait until it is done."""
+"""Deferring of Ctrl-C and other signals during work that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ if TYPE_CHECKING:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-"""What ends the work: Ctrl-C, a service manager, a closed terminal, and the reminder of any of these."""
+"""The signals that end a command: Ctrl-C, a service manager's, a closed terminal's, and the alarm that repeats them."""
 
 
 @contextlib.contextmanager
 def defer() -> Iterator[None]:
-    """Hold :data:`SIGNALS` back while something is put in order; the first of them comes after."""
+    """Defer :data:`SIGNALS` while the body runs, then raise the first that arrived; others are dropped.
+
+    Has no effect outside of the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread alone
+        yield  # Python runs signal handlers in the main thread only
         return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number, handler in before.items():
+    received: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in handlers.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: came.append(number))
+            signal.signal(number, lambda number, _frame: received.append(number))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
+            # getsignal() is None for a handler that was not set from Python, which cannot be set again.
             signal.signal(number, handler or signal.SIG_DFL)
-    if came:
-        signal.raise_signal(came[0])
+    if received:
+        signal.raise_signal(received[0])

@@ -1,6 +1,6 @@
-"""File locks: work that one process does at a time, however many want to.
+"""File locks, for work that only one process may do at a time.
 
-The kernel frees a lock when its holder ends, however it ends, so that a lock file which is left behind blocks nobody.
+The kernel releases a lock when its process ends, even after a kill, so a leftover lock file does not block anything.
 """
 
 from __future__ import annotations
@@ -21,71 +21,75 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOLDER_BYTES = 100
-# What file systems without locks answer: NFS without its lock service, some network and FUSE ones.
+# Errors of file systems without locks: NFS without its lock service, some network and FUSE file systems.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
 def acquire(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock that one process has at a time.
+    """Hold an exclusive lock while the body runs; wait for it if another process holds it.
 
     Args:
-        path: The lock file; it and its folder are created, and stay (with the file removed, two processes could each
-            hold a lock of this name). A link is not followed: what it names would be overwritten.
-        busy: Called once if another process has it, with who that is. The lock is waited for unless this raises.
+        path: The lock file. It and its folder are created and never removed: otherwise two processes could each hold a
+            lock on a file of this name. A symbolic link is not followed, since its target would be overwritten.
+        busy: Called once, with a description of the holder, if another process holds the lock; raises an error to
+            give up instead of waiting.
 
     Raises:
         errors.LockError: The file cannot be created or locked.
     """
-    lock = filelock.FileLock(path, mode=0o644, on_acquired=_sign)
-    with contextlib.ExitStack() as undo:
-        with _translated(path):
-            holder = _take(lock, undo)
+    lock = filelock.FileLock(path, mode=0o644, on_acquired=_write_holder)
+    with contextlib.ExitStack() as stack:
+        with _translate_errors(path):
+            holder = _try_lock(lock, stack)
         if holder is not None:
             busy(holder)
-            with _translated(path):
-                undo.enter_context(lock.acquire())
+            with _translate_errors(path):
+                stack.enter_context(lock.acquire())
         yield
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether a process holds a lock; a lock file that does not exist is held by none.
+    """Return whether a process holds a lock; False if the lock file does not exist.
 
     Raises:
         errors.LockError: The file cannot be opened or locked.
     """
-    with _translated(path), contextlib.ExitStack() as undo:
-        return path.exists() and _take(filelock.FileLock(path, fallback_to_soft=False), undo) is not None
+    with _translate_errors(path), contextlib.ExitStack() as stack:
+        return path.exists() and _try_lock(filelock.FileLock(path, fallback_to_soft=False), stack) is not None
 
 
-def _take(lock: filelock.BaseFileLock, undo: contextlib.ExitStack) -> str | None:
-    """Lock it if it is free, else return who has it."""
+def _try_lock(lock: filelock.BaseFileLock, stack: contextlib.ExitStack) -> str | None:
+    """Acquire a lock without waiting; return a description of the holder if another process has it."""
     try:
-        undo.enter_context(lock.acquire(blocking=False))
+        stack.enter_context(lock.acquire(blocking=False))
     except filelock.Timeout:
-        said = ""
-        with contextlib.suppress(FileNotFoundError), open(lock.lock_file, "rb", opener=_open) as file:  # it just ended
-            said = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
-        return said if said and said.isprintable() else "another process"
+        text = ""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(lock.lock_file, "rb", opener=_open) as file,
+        ):  # removed meanwhile
+            text = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
+        return text if text and text.isprintable() else "another process"
     return None
 
 
 def _open(path: str, flags: int) -> int:
-    """Open what may be a stranger's file without following a link or waiting."""
+    """Open a file that may be anybody's: without following a link, or blocking on a FIFO."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _sign(handle: int) -> None:
-    """Write down who holds the lock."""
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+def _write_holder(descriptor: int) -> None:
+    """Write the process id and the time into the lock file, for the messages of other processes."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, "not a plain file")
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()}, since {now}".encode(), 0)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()}, since {now}".encode(), 0)
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

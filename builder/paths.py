@@ -1,4 +1,4 @@
-"""Where the tool's own files are, and where it keeps what may be thrown away."""
+"""Folders of the package, the cache and the state on this machine, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APP = "numerai-builder"
 def docker_folder() -> Path:
     """Return the folder with the Dockerfile template and the stand-in's files.
 
-    It lies beside the package in a checkout and inside it in an installed copy.
+    It is next to the package in a checkout, and inside of it when the package is installed.
     """
     installed = PACKAGE / "_docker"
     return installed if installed.is_dir() else PACKAGE.parent / "docker"
@@ -27,21 +27,21 @@ def inside_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again (wheels, image inventories, shaped data), created on first use."""
-    folder = _moved(platformdirs.user_cache_path(_APP), "XDG_CACHE_HOME", ".cache")
+    """Return the folder for what can be created again (wheels, image inventories, shaped data); create it."""
+    folder = _migrate_folder(platformdirs.user_cache_path(_APP), "XDG_CACHE_HOME", ".cache")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def state_folder() -> Path:
-    """Return the folder for what this machine must remember (what slots ran before), made on first use, private."""
-    folder = _moved(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")
+    """Return the folder for what cannot be created again (the slot logs); create it if missing, with mode 0700."""
+    folder = _migrate_folder(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
-def _moved(folder: Path, variable: str, earlier: str) -> Path:
-    """Move what 0.1 kept below ``~/earlier`` on every system to the folder that this system has for it; return that."""
+def _migrate_folder(folder: Path, variable: str, earlier: str) -> Path:
+    """Move the folder of version 0.1, below ``~/earlier`` on all systems, to ``folder``; return ``folder``."""
     old = Path.home() / earlier / _APP
     if not os.environ.get(variable) and old != folder and old.is_dir() and not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -51,18 +51,23 @@ def _moved(folder: Path, variable: str, earlier: str) -> Path:
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that it is there whole or not at all, with a mode that the umask restricts.
+    """Write a file by a temporary file and a rename, so that readers never see a part of it.
+
+    Args:
+        path: The file; an existing one is replaced, its folder must exist.
+        content: All bytes of the file.
+        mode: Its permissions, before the umask.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: The file cannot be written; an existing one is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)  # of a killed process with this id, or a link that somebody put there
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # left by a killed process with this id, or a planted link
     try:
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What a long stage may say while it works: a protocol that stages are handed, and the silent one.
+"""Progress of a long stage: the protocol that stages report to, and an implementation that prints nothing.
 
-The terminal's version lives in ``builder.cli``; stages never print.
+The implementation for terminals is in ``builder.cli``; stages never print.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told of steps as they begin and of notes a person should see."""
+    """Receives the steps of a stage as they begin, and notes for the user."""
 
     def step(self, text: str, /) -> None:
-        """Say what is being done now; replaces the step before it."""
+        """Report the step that begins; it replaces the previous step."""
 
-    def report_bytes(self, done: int, total: int | None, /) -> None:
-        """Say how many bytes of the present step are done, of how many (None: not known)."""
+    def report_bytes(self, count: int, total: int | None, /) -> None:
+        """Report how many bytes the current step has transferred; ``total`` is None if it is not known."""
 
     def note(self, text: str, /) -> None:
-        """Say something that should stay on the screen."""
+        """Report a line that stays on the screen."""
 
 
 class Silent:
-    """Says nothing: for programs and tests."""
+    """Progress that prints nothing, for use as a library and in tests."""
 
     def step(self, text: str, /) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
-    def report_bytes(self, done: int, total: int | None, /) -> None:
-        """Say nothing."""
+    def report_bytes(self, count: int, total: int | None, /) -> None:
+        """Ignore it."""
 
     def note(self, text: str, /) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
 
 class Stopwatch:
-    """Seconds of each stage, for the last lines of a command."""
+    """Seconds that each stage of a command took."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one stage, or a part of it."""
+        """Measure the body; several measurements of one stage are added up."""
         started = time.monotonic()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
     def line(self) -> str:
-        """Return all stages on one line."""
+        """Return the stages and their seconds on one line: ``render 0.12 s, build 8.40 s``."""
         return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())

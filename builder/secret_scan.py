@@ -1,4 +1,4 @@
-"""Secrets where none belongs: found by what keys are called and by what values look like, and never shown again."""
+"""Detection of secrets in config files, by the names of keys and the form of values, so that messages hide them."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ MESSAGE = (
 _KEY = re.compile(r"(?i)token|secret|passw(?:or)?d|api[_-]?key|private[_-]?key|credential")
 _VALUE = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z0-9]{6,}\$[A-Za-z0-9]{6,}|(?i:^\s*(?:token|bearer)\s+\S{6,})"
-    r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # a sha256 in capitals is none
+    r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # except an upper-case sha256
 )
 MIN_LENGTH = 4
-"""A secret shorter than this is too short to be told from other text, and to be one."""
+"""A secret shorter than this cannot be distinguished from other text."""
 
 
 def find(data: object, spelling: Mapping[KeyPath, str]) -> set[KeyPath]:
-    """Return every place that is a secret, holds one, or repeats one from elsewhere in the file."""
+    """Return the key paths of all secrets, and of all values that repeat a secret from elsewhere in the file."""
     scalars = [(path, spelling.get(path, str(value))) for path, value in _scalars(data, ())]
-    found = {_top_of(path) or path for path, text in scalars if _top_of(path) or _VALUE.search(text)}
-    texts = {text for path, text in scalars if len(text) >= MIN_LENGTH and is_hidden(found, path)}
-    # A file with more secrets than this is no config: equal texts are still found, parts of texts no longer.
-    some = sorted(texts)[:50]
-    return found | {path for path, text in scalars if text in texts or any(secret in text for secret in some)}
+    secrets = {
+        _find_secret_key(path) or path for path, text in scalars if _find_secret_key(path) or _VALUE.search(text)
+    }
+    texts = {text for path, text in scalars if len(text) >= MIN_LENGTH and is_hidden(secrets, path)}
+    # The search inside of longer texts is quadratic; a config has few secrets, so it is limited to 50 of them.
+    parts = sorted(texts)[:50]
+    return secrets | {path for path, text in scalars if text in texts or any(part in text for part in parts)}
 
 
 def is_secret_key(key: str) -> bool:
-    """Whether a key is called like a secret."""
+    """Return whether the name of a key is that of a secret, such as ``api_key``."""
     return bool(_KEY.search(key))
 
 
 def has_secret(text: str) -> bool:
-    """Whether a text has a part that looks like a secret."""
+    """Return whether a text contains something that looks like a secret."""
     return bool(_VALUE.search(text))
 
 
-def is_hidden(found: set[KeyPath], path: KeyPath) -> bool:
-    """Whether a place is one of those found, lies below one, or is below a key that is called like a secret."""
-    return _top_of(path) is not None or any(path[:length] in found for length in range(1, len(path) + 1))
+def is_hidden(secrets: set[KeyPath], path: KeyPath) -> bool:
+    """Return whether messages must hide a value: its path, or a parent of it, is a secret or has the name of one."""
+    return _find_secret_key(path) is not None or any(path[:length] in secrets for length in range(1, len(path) + 1))
 
 
 def is_secret_part(part: str | int) -> bool:
-    """Whether a key is itself a secret, so that no key path may show it."""
+    """Return whether a part of a key path is itself a secret, so that messages must not show it."""
     return isinstance(part, str) and bool(_VALUE.search(part))
 
 
-def _top_of(path: KeyPath) -> KeyPath | None:
-    """Return the first part of a path whose key is called like a secret, or is one."""
+def _find_secret_key(path: KeyPath) -> KeyPath | None:
+    """Return the path up to its first key that has the name of a secret, or is a secret; None if there is none."""
     for length, part in enumerate(path, start=1):
         if isinstance(part, str) and (_KEY.search(part) or _VALUE.search(part)):
             return path[:length]

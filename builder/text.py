@@ -1,4 +1,4 @@
-"""Text for messages: values, names and what somebody else wrote, so that it can be printed."""
+"""Formatting for messages: values, lists of names, and untrusted text made safe to print."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 300
 
 
-def describe(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
-    """Return a value as a message shows it: text in quotes and cut, containers by their sort."""
+def describe(value: object) -> str:  # noqa: PLR0911 - one return for each type
+    """Format a value for a message: text quoted and cut to 60 characters, containers as their type only."""
     if isinstance(value, str):
         cut = value if len(value) <= 60 else value[:57] + "..."
         plain = cut.replace("\\", "\\\\") if cut.isprintable() else escape(cut)
@@ -32,37 +32,37 @@ def describe(value: object) -> str:  # noqa: PLR0911 - one return a sort of valu
 
 
 def format_list(names: Sequence[object], *, most: int = 5) -> str:
-    """Return the first few of several, and how many more there are."""
+    """Join the first ``most`` names with commas, and append how many more there are: ``a, b and 3 more``."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
 
 
 def find_nearest(word: object, words: Iterable[str]) -> str | None:
-    """Return the one of some names that a mistyped word was likely meant for."""
-    import difflib  # noqa: PLC0415 - only a problem waits for it
+    """Return the word that is most similar to a mistyped one, ignoring case; None if none is similar."""
+    import difflib  # noqa: PLC0415 - only messages about problems use it
 
-    # difflib is quadratic, and nobody mistypes a name of hundreds of letters.
-    known = {name.lower(): name for name in words}
-    near = difflib.get_close_matches(str(word)[:40].lower(), known, n=1)
-    return known[near[0]] if near else None
+    # difflib is quadratic in the length of the word, and names are short.
+    originals = {name.lower(): name for name in words}
+    near = difflib.get_close_matches(str(word)[:40].lower(), originals, n=1)
+    return originals[near[0]] if near else None
 
 
 def escape(text: str | Path) -> str:
-    """Return a text for a terminal or a comment: nothing in it moves a cursor, ends a line or turns its direction."""
+    """Escape a text for one line of a terminal or a comment: no control characters, newlines or direction marks."""
     text = str(text)
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def escape_lines(text: str) -> str:
-    """Return a text of several lines for a terminal, each line escaped."""
+    """Escape each line of a text for a terminal; tabs become four spaces."""
     return "\n".join(map(escape, text.replace("\t", "    ").split("\n")))
 
 
 def replace_unprintable(text: str) -> str:
-    """Return a line with spaces for what cannot be printed, and none at its end."""
+    """Replace what is not printable in a line by spaces, and strip trailing spaces."""
     return "".join(char if char.isprintable() else " " for char in text).rstrip()
 
 
 def sanitize(text: str) -> str:
-    """Return what somebody else wrote on one line that can be printed, cut to a readable length."""
+    """Return an untrusted text as one printable line of at most 300 characters."""
     return " ".join(replace_unprintable(text).split())[:_LONGEST_LINE]

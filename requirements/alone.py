@@ -1,10 +1,10 @@
-"""Runs a command while no other process runs one in this way in this folder.
+"""Run a command under an exclusive lock of this folder, so that only one process sets up .venv.
 
     python requirements/alone.py COMMAND [ARGUMENT...]
 
-Holds `.venv.lock` and becomes the command, which keeps the lock until it and all that it started have ended, however
-they end. Python's lock instead of flock(1), which macOS does not have. Where the file system has no locks, the command
-runs without one.
+It locks `.venv.lock` and replaces itself by the command, which inherits the lock: it is released when the command and
+its child processes have ended, even if they are killed. flock(1) would do the same, but macOS does not have it. If the
+file system has no locks, the command runs without one.
 """
 
 import fcntl
@@ -14,13 +14,13 @@ import sys
 
 
 def main() -> None:
-    """Wait for the lock, then replace this process by the command."""
-    # As a shell has them: Ctrl-C ends the wait without a traceback, and pip gets no ignored SIGPIPE.
+    """Acquire the lock, then replace this process by the command."""
+    # The defaults of a shell: Ctrl-C ends the wait without a traceback, and pip does not inherit an ignored SIGPIPE.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         lock = os.open(".venv.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        take(lock)
+        acquire(lock)
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         os.set_inheritable(lock, True)
@@ -29,8 +29,8 @@ def main() -> None:
     os.execvp(sys.argv[1], sys.argv[1:])
 
 
-def take(lock: int) -> None:
-    """Lock an open file; say so once if another process has to be waited for."""
+def acquire(lock: int) -> None:
+    """Lock an open file; if another process holds the lock, print that and wait."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs a command of numerai-builder with the Makefile's variables: sh requirements/run.sh COMMAND VARIABLE...
 #
-# Their values come from the environment, where make puts them, so that no shell takes a value for code. CONFIG and SLOT
-# are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run for 1, off for 0 or nothing.
+# Their values come from the environment, where make puts them, so that no shell executes a value as code. CONFIG and SLOT
+# are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run if it is 1, and nothing if it
+# is 0 or empty.
 set -eu
 command=$1
 shift
@@ -25,5 +26,5 @@ for name; do
     esac
 done
 [ -z "$target" ] || set -- "$@" -- "$target"
-export NUMERAI_BUILDER_UNDER_MAKE=1 # so that messages name variables
+export NUMERAI_BUILDER_UNDER_MAKE=1 # messages then suggest variables, not options
 exec .venv/bin/python -m builder "$command" "$@"

@@ -1,9 +1,9 @@
-"""Run uv with pip's settings, so that a machine needs them only once.
+"""Run uv with the settings of pip, so that a machine is configured once for both.
 
     .venv/bin/python requirements/uv.py ARGUMENT...
 
-uv reads no pip configuration. Indexes, find-links, constraints, certificates, proxy and timeout are passed on through
-the environment, where no process list shows a password. A setting of uv's own (UV_...) wins.
+uv does not read the configuration of pip. Indexes, find-links, constraints, certificates, proxy and timeout are passed
+as environment variables, so that no process list shows a password. Variables of uv (UV_...) take precedence.
 """
 
 import ast
@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# pip's option: uv's variables. The first is set, unless one of them is.
-OWN = {
+# pip's option: variables of uv. The first is set, unless one of them is set already.
+UV_VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "extra-index-url": ("UV_EXTRA_INDEX_URL", "UV_INDEX"),
     "find-links": ("UV_FIND_LINKS",),
@@ -22,8 +22,8 @@ OWN = {
     "timeout": ("UV_HTTP_TIMEOUT", "UV_REQUEST_TIMEOUT"),
     "default-timeout": ("UV_HTTP_TIMEOUT", "UV_REQUEST_TIMEOUT"),
 }
-# Variables of all programs: as for pip, its own setting replaces them.
-SHARED = {
+# Variables that many programs read: pip's own setting takes precedence over them.
+COMMON_VARIABLES = {
     "cert": ("SSL_CERT_FILE",),
     "client-cert": ("SSL_CLIENT_CERT",),
     "proxy": ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"),
@@ -31,11 +31,11 @@ SHARED = {
 
 
 def read_pip_settings() -> dict[str, str]:
-    """Return what holds for ``pip install``: its files, then its variables."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    """Return the settings of ``pip install``: those of its files, overridden by its environment variables."""
+    output = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
     settings: dict[str, str] = {}
     for section in ("global.", "install.", ":env:."):
-        for line in listed.stdout.splitlines():
+        for line in output.stdout.splitlines():
             name, _, value = line.partition("=")
             if name.startswith(section):
                 settings[name.removeprefix(section)] = ast.literal_eval(value)
@@ -43,18 +43,18 @@ def read_pip_settings() -> dict[str, str]:
 
 
 def translate(settings: dict[str, str], environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment for uv."""
-    changed = dict(environment)
-    for option, names in OWN.items():
+    """Return the environment for uv: ``environment`` with pip's settings as variables."""
+    variables = dict(environment)
+    for option, names in UV_VARIABLES.items():
         if settings.get(option) and not any(name in environment for name in names):
             separator = "," if option == "find-links" else " "
-            changed[names[0]] = separator.join(settings[option].split())
-    for option, names in SHARED.items():
-        changed |= dict.fromkeys(names, settings[option]) if settings.get(option) else {}
-    # pip takes the best version of any index, uv by default those of the first that has the package.
-    if "UV_EXTRA_INDEX_URL" in changed or "UV_INDEX" in changed:
-        changed.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return changed
+            variables[names[0]] = separator.join(settings[option].split())
+    for option, names in COMMON_VARIABLES.items():
+        variables |= dict.fromkeys(names, settings[option]) if settings.get(option) else {}
+    # pip chooses the best version of all indexes, uv by default that of the first index with the package.
+    if "UV_EXTRA_INDEX_URL" in variables or "UV_INDEX" in variables:
+        variables.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    return variables
 
 
 if __name__ == "__main__":

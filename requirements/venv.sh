@@ -1,20 +1,20 @@
 #!/bin/sh
 # Sets up .venv with the packages of requirements/NAME.txt, and this package itself: sh requirements/venv.sh NAME
 #
-# Finds a Python of 3.11 or newer; on Debian and Ubuntu, as root, it installs the distribution's where there is none.
-# The mark .venv/.NAME is written last, so that a set-up which was cut short is done again. One process at a time sets
-# up: the next one waits (requirements/alone.py), finds the mark and has nothing to do.
+# Uses the first Python of 3.11 or newer; if there is none, it installs that of Debian or Ubuntu, as root. The marker
+# .venv/.NAME is written last, so that an interrupted set-up is repeated. Only one process sets up .venv at a time: the
+# next one waits (requirements/alone.py), and ends when it finds the marker.
 set -eu
 cd "$(dirname "$0")/.."
 name=$1
 
 say() { printf '%s\n' "$*" >&2; }
 
-usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+is_usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 find_python() {
     for candidate in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do
-        if command -v "$candidate" >/dev/null && usable "$candidate"; then
+        if command -v "$candidate" >/dev/null && is_usable "$candidate"; then
             command -v "$candidate"
             return 0
         fi
@@ -24,22 +24,22 @@ find_python() {
 
 install_python() {
     if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
-        say "error: no Python of 3.11 or newer with its venv module is here: install one (Debian and Ubuntu: python3 and"
+        say "error: Python 3.11 or newer with its venv module not found: install it (Debian and Ubuntu: python3 and"
         say "python3-venv; macOS: brew install python), then run this again"
         exit 2
     fi
-    say "no Python of 3.11 or newer with its venv module is here: installing python3 and python3-venv"
+    say "Python 3.11 or newer with its venv module not found: installing python3 and python3-venv"
     log=$(mktemp)
-    tries=0
+    attempts=0
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C
     until { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv; } >"$log" 2>&1; do
-        # Another make, or the system's own updates, may be using apt.
-        if ! grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$log" || [ "$tries" -ge 60 ]; then
+        # Another process, such as the system's automatic updates, may hold the lock of apt.
+        if ! grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$log" || [ "$attempts" -ge 60 ]; then
             tail -n 5 "$log" >&2
             exit 2
         fi
-        [ "$tries" != 0 ] || say "waiting for another apt-get on this machine"
-        tries=$((tries + 1))
+        [ "$attempts" != 0 ] || say "waiting for another apt-get on this machine"
+        attempts=$((attempts + 1))
         sleep 5
     done
 }
@@ -56,7 +56,7 @@ python=$VENV_IS_LOCKED
 
 if [ -e ".venv/.$name" ] &&
     [ -z "$(find "requirements/$name.txt" requirements/venv.sh pyproject.toml -newer ".venv/.$name")" ]; then
-    exit 0 # another make did it
+    exit 0 # another process installed it
 fi
 
 if ! .venv/bin/python -c '' 2>/dev/null; then
@@ -66,7 +66,7 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 say "installing requirements/$name.txt into .venv"
-# The file names all that is needed, so nothing is looked for beside it.
+# The file lists all packages, so there is no need to resolve dependencies.
 if ! sh requirements/install.sh --no-deps -r "requirements/$name.txt"; then
     say "error: could not install requirements/$name.txt: check the package index that pip is set to use (pip config list)"
     exit 4

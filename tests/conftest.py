@@ -87,7 +87,7 @@ def words(request: pytest.FixtureRequest) -> StatusWords:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of these tests' own: what they remember is not the user's, and what they leave can be told apart."""
+    """A cache for these tests alone, so that they neither use nor change the user's."""
     return tmp_path_factory.mktemp("cache")
 
 

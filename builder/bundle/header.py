@@ -217,14 +217,14 @@ def _find_duplicates(path: schema.KeyPath, names: Sequence[str]) -> list[schema.
     if not duplicates:
         return []
     count = f"{len(duplicates):,} of {len(set(names)):,} names"
-    return [schema.Problem(path=path, text=f"duplicates of {count}: {format_list(duplicates)}; list each once")]
+    return [schema.Problem(path=path, text=f"{count} are duplicates: {format_list(duplicates)}; list each once")]
 
 
 def _find_shared_names(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
     shared = sorted(set(features) & set(benchmarks))
     if not shared:
         return []
-    text = f"{format_list(shared)} in both features and benchmarks; list each column in one of them"
+    text = f"also in features: {format_list(shared)}; list each column in one of them"
     return [schema.Problem(path=("benchmarks",), text=text)]
 
 

@@ -1,4 +1,4 @@
-"""Connects a command to the tournament: asks for a token where none is set."""
+"""Connects a command to the tournament: asks for a token if none is set."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def connect(
     progress: Progress, *, root: Path | None = None
 ) -> contextlib.AbstractContextManager[tournament.Tournament]:
-    """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
+    """Connect to the tournament's API with a token: the configured one, or one typed at the terminal.
 
     Args:
-        progress: Told when a request is sent again.
-        root: The folder that holds ``configs/`` and may hold ``.env``.
+        progress: Shows each retry of a request.
+        root: The folder of ``configs/`` and of ``.env``, if there is one.
 
     Raises:
-        errors.TokenError: No token is set, and none was typed.
+        errors.TokenError: No token is configured, and none was typed.
         errors.UsageError: A setting is invalid.
     """
     return session.connect(progress, root=root, ask_token=_ask_for_token)
@@ -33,11 +33,11 @@ def connect(
 
 def _ask_for_token() -> settings.ApiToken:
     if not terminal.is_interactive():
-        raise errors.TokenError(f"a token is needed, and none is set; {settings.CREDENTIALS_HINT}")
-    terminal.tell(f"A token is needed, and none is set: {settings.CREDENTIALS_HINT}; or type one in, for this once.")
+        raise errors.TokenError(f"the API token is missing; {settings.CREDENTIALS_HINT}")
+    terminal.tell(f"The API token is missing: {settings.CREDENTIALS_HINT}; or enter one for this command only.")
     public_id, secret = terminal.ask("public id:"), ""
     with contextlib.suppress(EOFError):
         secret = terminal.ask_hidden("secret key (not shown):") if public_id else ""
     if not public_id or not secret:
-        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.CREDENTIALS_HINT}")
+        raise errors.TokenError(f"no API token was entered; {settings.CREDENTIALS_HINT}")
     return settings.parse_typed_token(public_id, secret)

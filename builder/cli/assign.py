@@ -1,4 +1,4 @@
-"""``assign``: have a slot run a pickle."""
+"""``assign``: assign an uploaded pickle to a slot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builder.tournament import slots, status
 
 
 def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: Json = False) -> int:
-    """Have a slot run a pickle."""
+    """Assign an uploaded pickle to a slot."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.get_account()
         slot = slots.find_slot(account, slot_name)

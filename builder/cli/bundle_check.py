@@ -1,4 +1,4 @@
-"""``bundle check``: every fault of a bundle."""
+"""``bundle check``: list every problem of a bundle."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def run(*, path: BundlePath, json_wanted: Json = False) -> int:
-    """Print every fault of a bundle, or that it has none."""
+    """Print every problem of a bundle; exit 1 if there is one."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
     try:
         folder = store.resolve_folder(path, paths.cache_folder())
         with store.report_as(path, folder):
             bundle = read.read(folder)
-            _prove(folder, bundle)
+            _check_golden_rows(folder, bundle)
             digest = files.hash_bundle(folder)
     except errors.BundleError as error:
         if not json_wanted:
@@ -34,15 +34,15 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     if json_wanted:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
-        print(f"good: {escape(str(path))}: {_kind(bundle)}; {digest}")
+        print(f"good: {escape(str(path))}: {_format_kind(bundle)}; {digest}")
     return 0
 
 
-def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
-    """Make sure that the numbers predict what the framework predicted for the golden rows.
+def _check_golden_rows(folder: Path, bundle: bundle_model.Bundle) -> None:
+    """Compare the predictions of the bundle's arrays with the framework's own predictions for the golden rows.
 
     Raises:
-        errors.BundleError: They do not.
+        errors.BundleError: They differ by more than the tolerance.
     """
     import numpy as np  # noqa: PLC0415
 
@@ -50,23 +50,23 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
     if kinds.get_kind_name(bundle.model) == "custom":
-        return  # its code runs in the image alone: `validate` compares its golden rows
-    said = bundle.golden.predictions
+        return  # custom code only runs in the image, where `validate` compares its golden rows
+    golden = bundle.golden.predictions
     try:
         expected, bounds = prediction.predict_with_tolerances(bundle.model, bundle.golden.inputs.astype(np.float64))
     except errors.LibraryError as error:
         if error.library != "lightgbm":
             raise
-        # The image has it, and nothing else here takes it.
+        # Only these models need lightgbm to predict, and the image has it: do not require it on this machine.
         note = f"note: the golden rows are not compared: {error}; `validate` compares them too"
         print(escape(note), file=sys.stderr)
         return
     except errors.BundleError as error:
-        raise errors.BundleError([f"{folder}: {fault}" for fault in error.problems]) from error
-    difference, bound = prediction.find_worst_difference(said, expected, bounds)
+        raise errors.BundleError([f"{folder}: {problem}" for problem in error.problems]) from error
+    difference, bound = prediction.find_worst_difference(golden, expected, bounds)
     if not difference <= bound:
         with np.errstate(invalid="ignore"):
-            beyond = np.flatnonzero(~(np.abs(said - expected) <= bounds))
+            beyond = np.flatnonzero(~(np.abs(golden - expected) <= bounds))
         more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
         text = (
             f"{folder / files.GOLDEN}: predictions: the model's own numbers give up to {difference:.2g} away from what "
@@ -75,7 +75,7 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
         raise errors.BundleError([text])
 
 
-def _kind(bundle: bundle_model.Bundle) -> str:
+def _format_kind(bundle: bundle_model.Bundle) -> str:
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
     count = kinds.count_parameters(bundle.model)

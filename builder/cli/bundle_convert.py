@@ -1,4 +1,4 @@
-"""``bundle convert``: write a bundle of format 1 in the present format."""
+"""``bundle convert``: convert a bundle from format 1 to the current format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(
     target: Annotated[Path | None, Argument(metavar="NEW", help="where to write it; default: in its place")] = None,
     json_wanted: Json = False,
 ) -> int:
-    """Convert a bundle, and print its new hashes."""
+    """Convert a bundle and print its new hashes."""
     from builder.bundle.storage import convert  # noqa: PLC0415 - numpy
 
     new, cache = target or path, paths.cache_folder()

@@ -1,4 +1,4 @@
-"""``bundle show``: what is in a bundle."""
+"""``bundle show``: print the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
     from builder.bundle import model as bundle_model
 
-_SHOWN = 5
+_SHOWN_FACTS = 5
 
 
 def run(*, path: BundlePath, json_wanted: Json = False) -> int:
-    """Print what is in a bundle."""
+    """Print the contents of a bundle."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
     folder = store.resolve_folder(path, paths.cache_folder())
     with store.report_as(path, folder):
-        found = _described(path, folder, read.read(folder))
+        contents = _describe(path, folder, read.read(folder))
     if json_wanted:
-        print(json.dumps(found))
+        print(json.dumps(contents))
         return 0
     print(escape(str(path)))
-    terminal.print_table(_rows(found))
+    terminal.print_table(_format_rows(contents))
     return 0
 
 
-def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str, Any]:
-    """Return what is in a bundle as plain data."""
+def _describe(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str, Any]:
+    """Return the contents of a bundle as data for JSON."""
     import numpy as np  # noqa: PLC0415
 
     from builder.bundle import post  # noqa: PLC0415
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
     golden = bundle.golden
-    sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.list_paths(folder)}
-    found: dict[str, Any] = {
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files.list_paths(folder)}
+    contents: dict[str, Any] = {
         "format": 1,
         "path": str(path),
         "kind": kinds.get_kind_name(bundle.model),
@@ -70,7 +70,7 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
     }
     members = getattr(bundle.model, "members", ())
     if members:
-        found["members"] = [
+        contents["members"] = [
             {
                 "kind": kinds.get_kind_name(member.model),
                 "parameters": kinds.count_parameters(member.model),
@@ -82,55 +82,58 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
             }
             for member in members
         ]
-    return found
+    return contents
 
 
-def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    golden = found["golden"]
+def _format_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
+    golden = contents["golden"]
     spread = f"predictions {golden['low']:.6g} to {golden['high']:.6g}"
     rows = [
-        ("kind", f"{found['kind']}, {found['parameters']:,} parameters"),
-        *(("", _member_line(place, member)) for place, member in enumerate(found.get("members", ()))),
-        ("features", f"{len(found['features']):,}: {_listed(found['features'])}"),
-        ("benchmarks", _listed(found["benchmarks"]) or "none"),
-        ("post", ", then ".join(map(_step_line, found["post"])) or "none"),
-        ("size", f"{filesize.decimal(found['bytes'])} in {len(found['files']):,} files"),
+        ("kind", f"{contents['kind']}, {contents['parameters']:,} parameters"),
+        *(("", _format_member(index, member)) for index, member in enumerate(contents.get("members", ()))),
+        ("features", f"{len(contents['features']):,}: {_format_list(contents['features'])}"),
+        ("benchmarks", _format_list(contents["benchmarks"]) or "none"),
+        ("post", ", then ".join(map(_format_step, contents["post"])) or "none"),
+        ("size", f"{filesize.decimal(contents['bytes'])} in {len(contents['files']):,} files"),
         ("golden", f"{golden['rows']:,} rows, {golden['missing']:,} of them with a missing input; {spread}"),
-        ("hash", found["hash"]),
+        ("hash", contents["hash"]),
     ]
-    if found["sha256"]:
-        rows.append(("sha256", f"{found['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
-    # What the trainer knew, as it is: nothing here vouches for it.
-    facts = [(escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
+    if contents["sha256"]:
+        rows.append(("sha256", f"{contents['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
+    # Written by the training script; not checked.
+    facts = [(escape(key), _format_fact(fact)) for key, fact in contents["trained"].items()]
     width = max((len(key) for key, _ in facts), default=0)
-    rows += [("trained" if not at else "", f"{key.ljust(width)}  {text}") for at, (key, text) in enumerate(facts)]
+    rows += [("trained" if not index else "", f"{key.ljust(width)}  {text}") for index, (key, text) in enumerate(facts)]
     return rows
 
 
-def _member_line(place: int, member: Mapping[str, Any]) -> str:
-    how = member["transform"] if member["transform"] == "raw" else f"{member['transform']} by {member['scope']}"
-    what = f"{member['kind']}, {member['features']:,} features, {member['parameters']:,} parameters"
-    return f"{place}: {what}, weight {member['weight']:g}, {how}"
+def _format_member(index: int, member: Mapping[str, Any]) -> str:
+    transform = member["transform"] if member["transform"] == "raw" else f"{member['transform']} by {member['scope']}"
+    size = f"{member['kind']}, {member['features']:,} features, {member['parameters']:,} parameters"
+    return f"{index}: {size}, weight {member['weight']:g}, {transform}"
 
 
-def _step_line(step: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a step on one line; long lists of columns by their first."""
+def _format_step(step: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a step on one line; long lists of columns are shortened."""
     ((name, keys),) = step.items()
-    told = (f"{key}: {_listed(value) if isinstance(value, list) else _plain(value)}" for key, value in keys.items())
-    return f"{name} ({', '.join(told)})"
+    options = (
+        f"{key}: {_format_list(value) if isinstance(value, list) else _format_value(value)}"
+        for key, value in keys.items()
+    )
+    return f"{name} ({', '.join(options)})"
 
 
-def _fact_line(fact: object) -> str:
+def _format_fact(fact: object) -> str:
     if isinstance(fact, list):
-        if len(fact) > 2 * _SHOWN:
-            return f"{len(fact):,}, from {_plain(fact[0])} to {_plain(fact[-1])}"
-        return ", ".join(map(_plain, fact)) or "none"
-    return _plain(fact)
+        if len(fact) > 2 * _SHOWN_FACTS:
+            return f"{len(fact):,}, from {_format_value(fact[0])} to {_format_value(fact[-1])}"
+        return ", ".join(map(_format_value, fact)) or "none"
+    return _format_value(fact)
 
 
-def _listed(names: Sequence[Any]) -> str:
-    return format_list([_plain(name) for name in names])
+def _format_list(names: Sequence[Any]) -> str:
+    return format_list([_format_value(name) for name in names])
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     return escape(value) if isinstance(value, str) else show_value(value)

@@ -1,4 +1,4 @@
-"""The new pickle beside the one that a slot runs: both on the same live data, each in its own image, locked."""
+"""Compares the new pickle with the one that a slot runs: both predict the same live data, each in its own image."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ if TYPE_CHECKING:
 def compare(
     request: UploadRequest,
     old: tournament.UploadedPickle,
-    chosen: target.Target,
+    build_target: target.Target,
     api: tournament.Tournament,
     root: Path,
     *,
     progress: Progress,
 ) -> str:
-    """Return how much their predictions are like each other, or why nobody can say: that ends no upload."""
+    """Return how similar the predictions are, or why they could not be compared.
+
+    Errors are part of the text because a failed comparison must not end an upload.
+    """
     try:
-        return _compare(request, old, chosen, api, root, progress=progress)
+        return _compare(request, old, build_target, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:
-        return f"not compared: {' '.join(str(error).split())} (--no-compare leaves it out)"
+        return f"not compared: {' '.join(str(error).split())} (--no-compare skips it)"
 
 
 def _compare(
     request: UploadRequest,
     old: tournament.UploadedPickle,
-    chosen: target.Target,
+    build_target: target.Target,
     api: tournament.Tournament,
     root: Path,
     *,
@@ -46,34 +49,34 @@ def _compare(
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.upload import compare as stage  # noqa: PLC0415
 
-    on = engine_session.find()  # none is installed or started for this
+    engine = engine_session.find()  # a comparison is optional: do not install or start an engine for it
     ref = remote_files.reference(api, old, root)
     content = remote_files.fetch(api, old, progress)
-    live, benchmarks, source = _live_files(request, chosen, api, progress)
+    live, benchmarks, source = _find_live_data(request, build_target, api, progress)
     limits = config.ValidateConfig().limits
-    where = (
-        target.find_image(chosen, request.artifact, on, progress),
-        image.resolve(image.ImageRequest(ref=ref), on, pull=False, progress=progress),
-    )
-    with run.start(on) as identity:
+    new_image = target.find_image(build_target, request.artifact, engine, progress)
+    old_image = image.resolve(image.ImageRequest(ref=ref), engine, pull=False, progress=progress)
+    with run.start(engine) as identity:
         progress.step("running the new pickle")
         new = stage.predict(
-            request.artifact.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity
+            request.artifact.pickle, new_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=identity
         )
         progress.step("running what the slot runs now")
         try:
-            before = stage.predict(content, where[1], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+            before = stage.predict(
+                content, old_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=identity
+            )
         except errors.DataError as error:
             raise errors.DataError([f"what the slot runs now: {error}"]) from error
     return f"{stage.compare(new, before)} of {source}"
 
 
-def _live_files(
-    request: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
+def _find_live_data(
+    request: UploadRequest, build_target: target.Target, api: tournament.Tournament, progress: Progress
 ) -> tuple[Path, Path | None, str]:
-    """Return what to predict on: what the config validates on, else the tournament's live data of today."""
-    terms = chosen.config.validate if chosen.config else config.ValidateConfig()
-    if isinstance(terms.data, config.LivePaths):
-        return terms.data.live, terms.data.benchmarks, terms.data.live.name
+    """Return the live features, benchmarks and their name: the config's own live data, or the tournament's of today."""
+    settings = build_target.config.validate if build_target.config else config.ValidateConfig()
+    if isinstance(settings.data, config.LivePaths):
+        return settings.data.live, settings.data.benchmarks, settings.data.live.name
     live, benchmarks = remote_files.fetch_live(api, request.data_version, progress)
     return live, benchmarks, f"today's live data, {request.data_version}"

@@ -1,4 +1,4 @@
-"""``create-model``: make a slot."""
+"""``create-model``: create a slot."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def run(
     yes: Yes = False,
     json_wanted: Json = False,
 ) -> int:
-    """Make a slot."""
+    """Create a slot."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.get_account()
         slots.check_new_slot(api, account, name)
-        follows = [
+        facts = [
             f"account  {sanitize(account.username)}, {account.slots_summary}",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
-        confirmation.ask(f"Make the slot {name}?", follows, yes=yes)
-        made = slots.create_slot(api, name)
+        confirmation.ask(f"Make the slot {name}?", facts, yes=yes)
+        slot = slots.create_slot(api, name)
     if json_wanted:
-        print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
+        print(json.dumps({"format": 1, "slot": listing.slot_data(slot)}))
     else:
-        name = sanitize(made.name)
-        print(f"made the slot {name} ({made.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
+        name = sanitize(slot.name)
+        print(f"made the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
     return 0

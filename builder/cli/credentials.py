@@ -1,4 +1,4 @@
-"""``credentials``: whose token is set, and what it may do."""
+"""``credentials``: show the token's account and scopes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ _DOWNLOADS = ("download", "why", "comparing in upload")
 
 
 def run(*, json_wanted: Json = False) -> int:
-    """Show whose token it is and what it may do; never its secret."""
+    """Print the account and the scopes of the token, without its secret key."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         info = api.get_token_info()
-        known = api.list_scopes()
+        descriptions = api.list_scopes()
         token = api.client.token
-    lacking = {
+    missing = {
         scope: commands
         for scope, commands in ((tournament.UPLOAD_SCOPE, _UPLOADS), (tournament.DOWNLOAD_SCOPE, _DOWNLOADS))
         if scope not in info.scopes
     }
     source = token.source if token else ""
     if json_wanted:
-        scopes = {name: known.get(name, "") for name in info.scopes}
+        scopes = {name: descriptions.get(name, "") for name in info.scopes}
         answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
-        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))
+        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": missing}))
         return 0
     rows = [
         ("account", sanitize(info.username)),
         ("token", f"{sanitize(info.name) or 'without a name'} ({sanitize(info.public_id)}), from {source}"),
     ]
-    said = [f"{sanitize(name)}  {sanitize(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
-    rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
-    rows += [("lacks", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
+    allowed = [f"{sanitize(name)}  {sanitize(descriptions.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    rows += [("may" if not index else "", text) for index, text in enumerate(allowed or ["nothing: it has no scope"])]
+    rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in missing.items()]
     terminal.print_table(rows)
-    if lacking:
-        print('a token with more scopes is made at numer.ai/account ("Create MCP Key" selects them)')
+    if missing:
+        print('create a token with more scopes at numer.ai/account ("Create MCP Key")')
     return 0

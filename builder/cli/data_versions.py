@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def run(*, json_wanted: Json = False) -> int:
-    """List the data versions; takes no token."""
+    """List the data versions; works without a token."""
     with terminal.progress() as progress, session.connect(progress) as api:
-        found = api.list_data_versions()
+        versions = api.list_data_versions()
     if json_wanted:
-        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
-    elif found:
-        rows = [(one.version, one.name, _marks(one), one.id) for one in found]
+        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(version) for version in versions]}))
+    elif versions:
+        rows = [(version.version, version.name, _format_marks(version), version.id) for version in versions]
         terminal.print_list(("version", "name", "", "id"), rows)
     else:
-        print("the API names no data version; run it again later")
+        print("the API listed no data versions; try again later")
     return 0
 
 
-def _marks(one: tournament.DataVersion) -> str:
-    marks = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
+def _format_marks(version: tournament.DataVersion) -> str:
+    marks = {"default": version.default, "deprecated": version.deprecated, "experimental": version.experimental}
     return ", ".join(name for name, is_so in marks.items() if is_so)

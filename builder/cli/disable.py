@@ -1,4 +1,4 @@
-"""``disable``: have a slot run no pickle."""
+"""``disable``: remove the pickle from a slot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from builder.tournament import slots
 
 
 def run(*, slot_name: Slot, yes: Yes = False, json_wanted: Json = False) -> int:
-    """Have a slot run nothing."""
+    """Remove the pickle from a slot."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         slot = slots.find_slot(api.get_account(), slot_name)
         slots.check_usable(slot)

@@ -1,4 +1,4 @@
-"""``doctor``: what this machine and the account still need; each thing a line, good or with its fix."""
+"""``doctor``: check the machine, the config, the image and the account, and print a fix for each problem."""
 
 from __future__ import annotations
 
@@ -12,167 +12,170 @@ from builder import commands, errors
 from builder import doctor as stage
 from builder.cli import engine_session, terminal
 from builder.cli.parameters import Config, Json
-from builder.config import model as config
+from builder.config import model as config_model
 from builder.config import project
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.registry import connections
-from builder.tournament import client as door
+from builder.tournament import client, session, settings, slots
 from builder.tournament import images as tournament_images
-from builder.tournament import session, settings, slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder import tournament
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
     from builder.progress import Progress
 
 _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 
 def run(*, config_name: Config = None, json_wanted: Json = False) -> int:
-    """Look at everything and print the verdict first; exit 1 if there is something to fix."""
-    path, absent = _choose(config_name)
+    """Check everything and print the verdict first; exit 1 if there is something to fix."""
+    path, absence = _choose_config(config_name)
     with terminal.progress() as progress:
-        lines = _look(path, absent, progress)
-    good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
+        lines = _check_all(path, absence, progress)
+    good, verdict = all(line.good is not False for line in lines), stage.format_verdict(lines)
     if json_wanted:
-        found = [dataclasses.asdict(line) for line in lines]
-        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": found}))
+        checks = [dataclasses.asdict(line) for line in lines]
+        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": checks}))
     else:
         print(verdict)
-        rows = [(_MARKS[line.good], line.name, " ".join(line.text.split()) + _fix(line)) for line in lines]
+        rows = [(_MARKS[line.good], line.name, " ".join(line.text.split()) + _format_fix(line)) for line in lines]
         terminal.print_table(rows, indent=0)
     return 0 if good else 1
 
 
-def _fix(line: stage.DoctorCheck) -> str:
+def _format_fix(line: stage.DoctorCheck) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _choose(named: str | None) -> tuple[Path | None, str]:
-    """Return the config to look at, or None and why: people ask before they have one, or have several."""
-    if named is None and not project.list_configs():
-        return None, "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
+def _choose_config(config_name: str | None) -> tuple[Path | None, str]:
+    """Return the config to check, or None and why there is none.
+
+    This is not an error because people run ``doctor`` before they have a config, and with several.
+    """
+    if config_name is None and not project.list_configs():
+        return None, "there is none in configs/; `python -m builder init --from NAME.bundle.zip` writes one"
     try:
-        return Path(project.choose_config(named)), ""
+        return Path(project.choose_config(config_name)), ""
     except errors.UsageError as error:
         return None, str(error)
 
 
-def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.DoctorCheck]:
-    """Return a line for everything, in the order in which it is needed; ``absent`` says why there is no ``path``."""
+def _check_all(path: Path | None, absence: str, progress: Progress) -> list[stage.DoctorCheck]:
+    """Return all checks in the order of use; ``absence`` is why there is no ``path``."""
     progress.step("looking for an engine")
-    on, found = _find_engine()
-    lines = stage.judge_engine(found)
-    chosen: config.Config | None = None
+    engine, engine_state = _find_engine()
+    lines = stage.judge_engine(engine_state)
+    config: config_model.Config | None = None
     if path is None:
-        lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=absent))
+        lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=absence))
     else:
         try:
-            chosen = config.load(path)
+            config = config_model.load(path)
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=True, text=str(path)))
         except (errors.ConfigError, OSError) as error:
-            faults = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
-            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            fix = f"fix it; `{commands.suggest('render', path)}` shows all that is wrong with it"
-            fix = (
-                fix
-                if path.exists()
-                else f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or name another"
-            )
-            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
-    root = chosen.root if chosen else Path.cwd()
-    at_tournament = _Account(root, progress)
-    if chosen is not None:
-        lines += _look_at_image(chosen, on, at_tournament, progress)
-    return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(chosen)]
+            problems = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            if path.exists():
+                fix = f"fix it; `{commands.suggest('render', path)}` lists all its problems"
+            else:
+                fix = f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or pass another config"
+            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=problems[0] + more, fix=fix))
+    root = config.root if config else Path.cwd()
+    account = _Account(root, progress)
+    if config is not None:
+        lines += _check_image(config, engine, account, progress)
+    return [*lines, *account.lines, *account.check_slot(config)]
 
 
-def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
+def _find_engine() -> tuple[protocol.Engine | None, stage.EngineState | errors.EngineError]:
     try:
-        on = engine_session.find()
-        return on, stage.EngineFound(facts=on.get_facts(), memory=on.get_memory(), free=on.get_free_disk())
+        engine = engine_session.find()
+        facts = engine.get_facts()
+        return engine, stage.EngineState(facts=facts, memory=engine.get_memory(), free=engine.get_free_disk())
     except errors.EngineError as error:
         return None, error
 
 
-def _look_at_image(
-    chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
+def _check_image(
+    config: config_model.Config, engine: protocol.Engine | None, account: _Account, progress: Progress
 ) -> list[stage.DoctorCheck]:
     from builder.image import pinning  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
 
     try:
-        lock = lockfile.read(chosen.root)
+        lock = lockfile.read(config.root)
     except (errors.ConfigError, OSError) as error:
         fix = "fix it, or remove it, then make pin"
         return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
-    key = config.normalize_reference(chosen.image.ref)
-    pin, ref = lock.images.get(key), chosen.image.ref
+    key = config_model.normalize_reference(config.image.ref)
+    pin, ref = lock.images.get(key), config.image.ref
     if ref == config_values.DEFAULT_IMAGE:
-        ref = (pin.ref if pin else None) or account.default_image() or ""
+        ref = (pin.ref if pin else None) or account.find_default_image() or ""
         if not ref:
-            text = "default: nobody says what it stands for"
+            text = "`default` is not pinned, and the API did not answer"
             return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     source = settings.to_pull_reference(ref, account.registry)
-    wanted = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
-    here, lines = _look_on_engine(on, wanted.names)
+    request = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
+    on_engine, lines = _find_on_engine(engine, request.names)
     progress.step(f"asking the registry for {source}")
-    digest, pinned_there, silence = _ask_registry(source, pin, progress)
-    found = stage.ImageFound(
+    registry_digest, has_pinned, registry_error = _ask_registry(source, pin, progress)
+    image_state = stage.ImageState(
         ref=ref,
         pin=pin,
-        here=here,
-        at_registry=digest,
-        pinned_there=pinned_there,
-        silence=silence,
-        stand_in=chosen.image.stand_in,
-        config=chosen.file,
+        on_engine=on_engine,
+        registry_digest=registry_digest,
+        has_pinned=has_pinned,
+        registry_error=registry_error,
+        stand_in=config.image.stand_in,
+        config=config.file,
     )
-    lines += stage.judge_image(found, account.today)
+    lines += stage.judge_image(image_state, account.today)
     if account.images is not None:
         lines.append(stage.judge_offer(ref, account.images, account.registry))
     return lines
 
 
-def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.DoctorCheck]]:
-    """Tell whether the engine has an image; None, and a line, where it no longer answers."""
+def _find_on_engine(
+    engine: protocol.Engine | None, names: Sequence[str]
+) -> tuple[bool | None, list[stage.DoctorCheck]]:
+    """Return whether the engine has the image; None and a check that failed if it stopped answering."""
     try:
-        return None if on is None else any(on.find_image(name) for name in names), []
+        return None if engine is None else any(engine.find_image(name) for name in names), []
     except errors.EngineError as error:
-        text = f"it answered, and failed when it was asked for the image: {error}"
+        text = f"it answered, but could not look up the image: {error}"
         return None, [stage.DoctorCheck(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
 def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
-    """Return the digest that a reference has at its registry, whether what is pinned is there, or why neither is known.
+    """Return the registry's digest of a reference, whether it has the pinned digest, and why either is unknown.
 
-    What is pinned is asked for only where the reference means something else, or nothing, by now.
+    The pinned digest is only looked up if the reference has another digest now, or is gone.
     """
-    digest, pinned_there, silence = None, None, ""
-    with connections.connect(progress) as asked:
+    digest, has_pinned, problem = None, None, ""
+    with connections.connect(progress) as registry:
         try:
-            digest = asked.resolve(ref).digest
+            digest = registry.resolve(ref).digest
         except errors.NetworkError as error:
-            return None, None, _first_words(error, ref)
+            return None, None, _shorten(error, ref)
         except errors.BuilderError as error:
-            silence = _first_words(error, ref)
+            problem = _shorten(error, ref)
         try:
             if pin is not None and pin.digest != digest:
-                pinned_there = asked.has_digest(ref, pin.digest)
+                has_pinned = registry.has_digest(ref, pin.digest)
         except errors.BuilderError as error:
-            silence = silence or _first_words(error, ref)
-    return digest, pinned_there, silence
+            problem = problem or _shorten(error, ref)
+    return digest, has_pinned, problem
 
 
-def _first_words(error: errors.BuilderError, ref: str) -> str:
+def _shorten(error: errors.BuilderError, ref: str) -> str:
     return str(error).splitlines()[0].removeprefix(f"{ref}: ").partition(";")[0]
 
 
 class _Account:
-    """What the API says; each question that fails is a line, and no later one is asked."""
+    """The API's answers, and a check of each part; the first query that fails is the last one."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self.lines: list[stage.DoctorCheck] = []
@@ -181,45 +184,45 @@ class _Account:
         self.today = dt.datetime.now(dt.UTC).date()
         self._account: tournament.Account | None = None
         self._uploaded: tuple[tournament.UploadedPickle, ...] = ()
-        self._look(root, progress)
+        self._query(root, progress)
 
-    def default_image(self) -> str | None:
-        """Return what ``default`` stands for now, if the tournament says."""
+    def find_default_image(self) -> str | None:
+        """Return the reference of the tournament's default image, or None if it is unknown."""
         try:
             return tournament_images.get_default_reference(self.images or ())
         except errors.ApiError:
             return None
 
-    def look_at_slot(self, chosen: config.Config | None) -> list[stage.DoctorCheck]:
-        """Return a line for the config's slot."""
-        model = chosen.upload.model if chosen and chosen.upload else None
-        if chosen is None:
+    def check_slot(self, config: config_model.Config | None) -> list[stage.DoctorCheck]:
+        """Return the check of the config's slot, or none without a config."""
+        if config is None:
             return []
+        model = config.upload.model if config.upload else None
         if not model:
-            upload = commands.suggest("upload", chosen.file, "--model=NAME")
-            text = f"the config names none (upload.model); `{upload}` names one"
+            upload = commands.suggest("upload", config.file, "--model=NAME")
+            text = f"upload.model is not set in the config; `{upload}` selects a slot"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
-            text = f"{model}: not known: the API did not tell of the account"
+            text = f"{model}: unknown: the API did not return the account"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:
             text = f"{model}: {slots.explain_missing_slot(self._account, model)}"
-            fix = f"name another as upload.model, or: python -m builder create-model {model}"
+            fix = f"set upload.model to another slot, or: python -m builder create-model {model}"
             return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
-        return [stage.judge_slot(slot, chosen.file, self._uploaded)]
+        return [stage.judge_slot(slot, config.file, self._uploaded)]
 
-    def _look(self, root: Path, progress: Progress) -> None:
+    def _query(self, root: Path, progress: Progress) -> None:
         try:
             self.registry = session.read_registry(root)
-            found = session.read_settings(root)
+            api_settings = session.read_settings(root)
         except errors.UsageError as error:
             self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="fix that setting"))
             return
-        policy = door.ApiPolicy(attempts=2)
+        policy = client.ApiPolicy(attempts=2)  # fewer than usual: a diagnosis should not wait for long
         with session.connect(progress, root=root, policy=policy) as api:
             try:
-                info = api.get_token_info() if found.token else None
+                info = api.get_token_info() if api_settings.token else None
                 if info is None:
                     api.get_current_round()
                 self.images = api.list_images()
@@ -227,21 +230,21 @@ class _Account:
                     self._uploaded = api.list_uploads()
                     self._account = api.get_account()
             except errors.TokenError as error:
-                self._say(stage.API, good=True, text=f"{api.client.display_url} answers")
-                self._say(stage.TOKEN, good=False, text=str(error), fix="set another")
+                self._add(stage.API, good=True, text=f"{api.client.display_url} answers")
+                self._add(stage.TOKEN, good=False, text=str(error), fix="set another token")
             except errors.NetworkError as error:
-                fix = "look at the network, any proxy, and NUMERAI_API_URL if it is set"
-                self._say(stage.API, good=False, text=str(error), fix=fix)
-                if found.token is None:
+                fix = "check the network, the proxy, and NUMERAI_API_URL if it is set"
+                self._add(stage.API, good=False, text=str(error), fix=fix)
+                if api_settings.token is None:
                     self.lines.append(stage.judge_token(None, ""))
-            except errors.UsageError as error:  # certificates or a proxy that nothing can be asked with
-                self._say(stage.API, good=False, text=str(error), fix="fix that setting")
+            except errors.UsageError as error:  # an invalid proxy or certificate setting
+                self._add(stage.API, good=False, text=str(error), fix="fix that setting")
             else:
-                self._say(stage.API, good=True, text=f"{api.client.display_url} answers")
-                self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))
+                self._add(stage.API, good=True, text=f"{api.client.display_url} answers")
+                self.lines.append(stage.judge_token(info, api_settings.token.source if api_settings.token else ""))
             self.today = api.now().date()
             if api.client.clock_ahead is not None:
                 self.lines.append(stage.judge_clock(api.client.clock_ahead))
 
-    def _say(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
+    def _add(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
         self.lines.append(stage.DoctorCheck(name=name, good=good, text=text, fix=fix))

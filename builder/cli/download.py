@@ -1,4 +1,4 @@
-"""``download``: fetch an uploaded pickle and compare its hash."""
+"""``download``: download an uploaded pickle and compare its hash with the recorded ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(
     ] = None,
     json_wanted: Json = False,
 ) -> int:
-    """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
+    """Download an uploaded pickle; exit 1 if its hash differs from a recorded one."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = pickle_argument.resolve_pickle(api, slots.find_slot_or_pickle(api, name))
         old_records.migrate(Path.cwd(), api.last_account.slots if api.last_account else ())
@@ -43,48 +43,48 @@ def run(
         if target.is_dir():
             target /= stage.to_file_name(pickle.filename)
         if target.exists():
-            raise errors.UsageError(f"{target}: is there already; name another file with --to, or remove it")
+            raise errors.UsageError(f"{target}: already exists; pass another file with --to, or remove it")
         if not target.parent.is_dir():
-            raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
+            raise errors.UsageError(f"{target.parent}: is not a folder; create it, or pass another file with --to")
         progress.step(f"fetching {sanitize(pickle.filename)}")
         try:
-            came = remote_files.fetch_pickle(api, pickle, target, progress)
+            download = remote_files.fetch_pickle(api, pickle, target, progress)
         except OSError as error:
             raise errors.UsageError(
-                f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
+                f"{target}: cannot be written: {error.strerror or error}; pass another file with --to"
             ) from error
-    findings = list(_compare(pickle, came))
+    findings = list(_compare(pickle, download))
     bad = [text for good, text in findings if good is False]
     if json_wanted:
-        answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(came.path)}
+        answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(download.path)}
         compared = [{"equal": good, "text": text} for good, text in findings]
-        print(json.dumps({**answer, "sha256": came.sha256, "size": came.size, "compared": compared}))
+        print(json.dumps({**answer, "sha256": download.sha256, "size": download.size, "compared": compared}))
         return 1 if bad else 0
-    print(f"{came.path}  ({filesize.decimal(came.size)})")
-    terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
+    print(f"{download.path}  ({filesize.decimal(download.size)})")
+    terminal.print_table([("sha256", download.sha256), *((_MARKS[good], text) for good, text in findings)])
     if all(good is None for good, _ in findings):
-        print("  nothing is on record here to compare it with: no digits of its hash, nothing in dist/*/ or a log")
-    print("  it holds code: unpickle it nowhere but in its image (`python -m builder why` runs it there)")
+        print("  no recorded hash to compare it with: none in its name, in dist/*/ or in an upload log")
+    print("  it contains code: unpickle it only in its image (`python -m builder why` runs it there)")
     return 1 if bad else 0
 
 
-def _compare(pickle: tournament.UploadedPickle, came: stage.DownloadedFile) -> Iterator[tuple[bool | None, str]]:
-    """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
+def _compare(pickle: tournament.UploadedPickle, download: stage.DownloadedFile) -> Iterator[tuple[bool | None, str]]:
+    """Yield whether the hash agrees with a recorded one (None if that is not known), and where that one is recorded."""
     root, digits = Path.cwd(), stage.find_hash_prefix(pickle.filename)
-    if digits and came.sha256.startswith(digits):
+    if digits and download.sha256.startswith(digits):
         yield True, f"the digits in its name: {digits}"
     elif digits and remote_files.known_digits(pickle.filename, root):
         yield False, f"the digits in its name: {digits}"
     elif digits:
-        yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
+        yield None, f"{digits} in its name is not the start of this hash, and may be something else, such as a date"
     for path, entries in slot_log.read_all():
-        ran = {
+        hashes = {
             entry.get_text("sha256")
             for entry in entries
             if entry.get_text("pickle") == pickle.id and entry.step == slot_log.READ_BACK
         }
-        for sha256 in sorted(ran - {""}):
-            yield sha256 == came.sha256, f"the upload log {shlex.quote(escape(path))}: {sha256}"
-    for path, found in artifact.read_manifests(root):
-        if found.pickle.sha256 == came.sha256:
-            yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"
+        for sha256 in sorted(hashes - {""}):
+            yield sha256 == download.sha256, f"the upload log {shlex.quote(escape(path))}: {sha256}"
+    for path, manifest in artifact.read_manifests(root):
+        if manifest.pickle.sha256 == download.sha256:
+            yield True, f"built here: {shlex.quote(escape(path.relative_to(root)))}"

@@ -18,15 +18,15 @@ def run(
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Find an engine; install and start one where that is possible; or stop the one that this started."""
+    """Find a container engine, or install and start one; with ``--stop``, stop the one that this tool started."""
     if stop:
         stopped = install.stop()
-        print("stopped the engine that this tool started" if stopped else "this tool has started no engine here")
+        print("stopped the engine that this tool started" if stopped else "this tool did not start an engine")
         return 0
     with terminal.progress() as progress:
         facts = engine_session.connect(progress, yes=yes).get_facts()
     if json_wanted:
         print(json.dumps({"format": 1, "version": facts.version, "api": facts.api, "platform": facts.platform}))
     else:
-        print(f"an engine answers: version {facts.version}, API {facts.api}, {facts.platform}")
+        print(f"the engine is running: version {facts.version}, API {facts.api}, {facts.platform}")
     return 0

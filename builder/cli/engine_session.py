@@ -1,4 +1,4 @@
-"""Connects a command to the container engine; installs and starts one where that is possible."""
+"""Connects a command to the container engine; installs and starts one if it can."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def find() -> docker_engine.DockerEngine:
-    """Return the engine that runs; nothing is started.
+    """Return the running engine, without starting one.
 
     Raises:
-        errors.EngineError: None does.
+        errors.EngineError: No engine is running.
     """
     return docker_engine.connect()
 
 
 def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
-    """Return the engine; where none runs and this machine can have one, it is installed and started.
+    """Return the running engine; install and start one if there is none and this machine supports it.
 
     Raises:
-        errors.EngineError: there is none, and the message says what to do.
-        errors.RefusedError: the person did not want one started.
+        errors.EngineError: No engine could be found or started; the message says what to do.
+        errors.RefusedError: The user declined to start one.
     """
     try:
         return find()
     except errors.EngineChoiceError:
-        raise
+        raise  # the user's settings select an engine: do not start another one
     except errors.EngineError:
         install.ensure_running(
             check=install.find_connection_problem,

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from builder.build import artifact
 
 
-def print_findings(made: artifact.Artifact) -> None:
-    """Print the findings of a build; nothing where there are none."""
-    findings = made.manifest.pickle.findings
+def print_findings(build: artifact.Artifact) -> None:
+    """Print the findings of a build, if there are any."""
+    findings = build.manifest.pickle.findings
     if findings:
-        again = commands.suggest("verify", made.folder)
+        again = commands.suggest("verify", build.folder)
         print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
-    for one in findings:
-        print(f"  {one.file}:{one.line}: {one.text}")
+    for finding in findings:
+        print(f"  {finding.file}:{finding.line}: {finding.text}")

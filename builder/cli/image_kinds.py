@@ -1,4 +1,4 @@
-"""How commands name the kind of an image, and what they warn of."""
+"""Describes the kind of an image (exact, local or stand-in) and warns about the last two."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands
-from builder.image import resolve as image
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
@@ -18,27 +17,32 @@ _KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in
 
 
 _LOCAL = (
-    "note: this image has no digest of its registry, so a pickle built in it cannot be uploaded; "
+    "note: this image has no digest from its registry, so a pickle built in it cannot be uploaded; "
     "pull the tournament's image to build one that can"
 )
 
 
 _STAND_IN = """\
 ********************************************************************************
-  MADE IN A STAND-IN, a look-alike of the runner image: good to try things out,
-  never to be uploaded. Where the image can be pulled:
+  BUILT IN A STAND-IN, an image that imitates the runner: good to try things out,
+  never to be uploaded. When the image can be pulled:
   {again}
 ********************************************************************************"""
 
 
-def warning(kind: image.Kind, folder: Path | None = None) -> str:
-    """Return what to know of an image that is not exact, and of the pickle in ``dist/NAME`` that was built in it."""
+def format_warning(kind: image.Kind, folder: Path | None = None) -> str:
+    """Return the warning about an image that is not exact.
+
+    Args:
+        kind: ``local`` or ``stand_in``.
+        folder: The ``dist/NAME`` of the pickle that was built in the image, for the command to build it again.
+    """
     again = commands.suggest("pickle", folder, "--pull")
     return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
 
 
-def describe_kind(found: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
-    """Return what an image is, for a person: only one of the tournament's is called the runner image."""
-    if found.kind == "exact" and not settings.is_tournament_image(found.base, session.read_registry(root)):
+def describe_kind(resolved: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
+    """Return what an image is; only the tournament's own images are called the runner image."""
+    if resolved.kind == "exact" and not settings.is_tournament_image(resolved.base, session.read_registry(root)):
         return "NOT one of the tournament's images"
-    return _KINDS[found.kind]
+    return _KINDS[resolved.kind]

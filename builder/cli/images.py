@@ -1,4 +1,4 @@
-"""``images``: what the tournament offers."""
+"""``images``: list the tournament's images."""
 
 from __future__ import annotations
 
@@ -24,39 +24,43 @@ def run(*, json_wanted: Json = False) -> int:
     """List the tournament's images."""
     root = Path.cwd()
     lock, registry = lockfile.read(root), session.read_registry(root)
-    with terminal.progress() as progress, session.connect(progress, root=root) as asked:
-        images = asked.list_images()
-    rows = [_row(one, lock, registry) for one in _sorted(images)]
+    with terminal.progress() as progress, session.connect(progress, root=root) as api:
+        images = api.list_images()
+    rows = [_describe_image(image, lock, registry) for image in _sort_images(images)]
     if json_wanted:
         print(json.dumps({"format": 1, "registry": registry, "images": rows}))
     elif rows:
         cells = [(row["name"], row["reference"], ", ".join(row["state"]), row["pinned"] or "-") for row in rows]
         terminal.print_list(("name", "reference", "", "pinned here"), cells)
     else:
-        print("the tournament names no image")
+        print("the tournament lists no images")
     return 0
 
 
-def _sorted(images: Sequence[DockerImage]) -> list[DockerImage]:
-    """Return the default first, what is no longer offered last."""
-    return sorted(images, key=lambda one: (not one.default, one.deprecated, one.experimental, one.name, one.tag))
+def _sort_images(images: Sequence[DockerImage]) -> list[DockerImage]:
+    """Sort images: the default first, deprecated ones last."""
+    return sorted(
+        images, key=lambda image: (not image.default, image.deprecated, image.experimental, image.name, image.tag)
+    )
 
 
-def _row(one: DockerImage, lock: lockfile.LockFile, registry: str) -> dict[str, Any]:
+def _describe_image(image: DockerImage, lock: lockfile.LockFile, registry: str) -> dict[str, Any]:
     try:
-        text = tournament_images.get_reference(one, registry)
+        text = tournament_images.get_reference(image, registry)
         key = str(reference.parse(text))
     except ValueError:
-        text = key = f"{registry}/{one.image}:{one.tag}"
-    # A config may name it at the tournament's own registry.
+        text = key = f"{registry}/{image.image}:{image.tag}"
+    # A config's reference may contain the default registry while the API's was made with the configured one.
     keys = [name for name in lock.images if settings.to_pull_reference(name, registry) == key]
     pinned = [lock.images[name].digest for name in keys]
-    stood_for = [(pin.ref, pin.digest) for pin in lock.images.values()]
-    pinned += [digest for ref, digest in stood_for if ref and settings.to_pull_reference(ref, registry) in {text, key}]
-    words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
+    resolved_defaults = [(pin.ref, pin.digest) for pin in lock.images.values()]
+    pinned += [
+        digest for ref, digest in resolved_defaults if ref and settings.to_pull_reference(ref, registry) in {text, key}
+    ]
+    words = {"default": image.default, "deprecated": image.deprecated, "experimental": image.experimental}
     return {
-        "name": escape(one.name),
+        "name": escape(image.name),
         "reference": escape(text),
-        "state": [word for word, holds in words.items() if holds] or ["offered"],
+        "state": [word for word, is_set in words.items() if is_set] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

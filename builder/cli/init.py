@@ -1,4 +1,4 @@
-"""``init``: write the config of a bundle."""
+"""``init``: write a config for a bundle."""
 
 from __future__ import annotations
 
@@ -19,37 +19,35 @@ def run(
         str | None, Option("--from", "--bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
     ] = None,
     name: Annotated[str | None, Option("--name", metavar="NAME", help="of the config; default: the bundle's")] = None,
-    root: Annotated[str, Option("--root", metavar="FOLDER", help="what holds configs/")] = ".",
+    root: Annotated[str, Option("--root", metavar="FOLDER", help="the folder of configs/")] = ".",
     features: Annotated[
         str | None, Option("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
     ] = None,
-    force: Annotated[bool, Option("--force", help="replace the config that is there")] = False,
+    force: Annotated[bool, Option("--force", help="replace an existing config")] = False,
     json_wanted: Json = False,
 ) -> int:
-    """Write the config of a bundle and say what to do next."""
+    """Write a config for a bundle and print the next commands."""
     from builder.config import init  # noqa: PLC0415 - numpy
 
     if not bundle:  # Path("") would be the current folder
-        raise errors.UsageError(
-            f"no bundle is named; name one with {commands.format_option('--bundle=mymodel.bundle.zip')}"
-        )
-    wish = init.InitRequest(
+        raise errors.UsageError(f"no bundle given; pass {commands.format_option('--bundle=mymodel.bundle.zip')}")
+    request = init.InitRequest(
         bundle=Path(bundle),
         root=Path(root),
         name=name,
         features=Path(features) if features else None,
         force=force,
     )
-    done = init.init(wish, cache=paths.cache_folder())
-    following = [commands.suggest(name, done.config) for name in ("pickle", "validate")]
+    result = init.init(request, cache=paths.cache_folder())
+    next_commands = [commands.suggest(name, result.config) for name in ("pickle", "validate")]
     if json_wanted:
-        answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}
-        print(json.dumps({**answer, "notes": done.notes, "next": following}))
+        answer = {"format": 1, "config": str(result.config), "name": result.name, "bundle": str(result.bundle)}
+        print(json.dumps({**answer, "notes": result.notes, "next": next_commands}))
         return 0
-    print(f"{done.config}  (written)")
-    for note in done.notes:
+    print(f"{result.config}  (written)")
+    for note in result.notes:
         print(f"  {escape(note)}")
     print("next:")
-    for line in following:
-        print(f"  {line}")
+    for command in next_commands:
+        print(f"  {command}")
     return 0

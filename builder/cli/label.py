@@ -17,19 +17,19 @@ from builder.tournament import slots
 def run(
     *,
     pickle_name: Pickle,
-    text: Annotated[str, Argument(metavar="TEXT", help="the label; an empty one takes it away")],
+    text: Annotated[str, Argument(metavar="TEXT", help="the label; an empty one removes it")],
     json_wanted: Json = False,
 ) -> int:
     """Give a pickle a label."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = slots.find_pickle(api, pickle_name)
         api.set_label(pickle.id, text)
-        now = api.get_pickle(pickle.id)
-    if now is None or now.label != text:
-        came = repr(sanitize(now.label)) if now else "nothing"
-        raise errors.ApiError(f"{pickle.id}: was to be labelled {text!r} and, read back, its label is {came}")
+        labelled = api.get_pickle(pickle.id)
+    if labelled is None or labelled.label != text:
+        label = repr(sanitize(labelled.label)) if labelled else "missing"
+        raise errors.ApiError(f"{pickle.id}: the label was set to {text!r}, but the API returns {label}")
     if json_wanted:
-        print(json.dumps({"format": 1, "pickle": now.id, "label": now.label, "before": pickle.label}))
+        print(json.dumps({"format": 1, "pickle": labelled.id, "label": labelled.label, "before": pickle.label}))
     else:
-        print(f"{sanitize(now.filename)} ({now.id}): {sanitize(now.label) or 'no label'}")
+        print(f"{sanitize(labelled.filename)} ({labelled.id}): {sanitize(labelled.label) or 'no label'}")
     return 0

@@ -1,4 +1,4 @@
-"""How slots and pickles are shown: on a line, and as plain data."""
+"""Formats slots and pickles: as text for a line, and as plain data for JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from builder.tournament import status as slot_status
 
 
-def pickle_line(one: tournament.UploadedPickle) -> str:
+def pickle_line(pickle: tournament.UploadedPickle) -> str:
     """Return a pickle's stored name and label."""
-    return sanitize(one.filename) + (f" {sanitize(one.label)!r}" if one.label else "")
+    return sanitize(pickle.filename) + (f" {sanitize(pickle.label)!r}" if pickle.label else "")
 
 
 def webhook_host(slot: tournament.Slot) -> str:
-    """Return a webhook's host: the rest of its address may be a secret."""
+    """Return a webhook's URL without its path, which may contain a secret."""
     return f"{http.redact_url(slot.webhook).rpartition('/')[0]}/..." if slot.webhook else ""
 
 
@@ -28,7 +28,7 @@ def slot_data(slot: tournament.Slot) -> dict[str, Any]:
     return {**dataclasses.asdict(slot), "webhook": webhook_host(slot)}
 
 
-def standing_data(one: slot_status.SlotStatus) -> dict[str, Any]:
-    """Return how a slot stands as plain data."""
-    state = one.state.name.lower()
-    return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}
+def status_data(status: slot_status.SlotStatus) -> dict[str, Any]:
+    """Return the status of a slot as plain data."""
+    state = status.state.name.lower()
+    return {**slot_data(status.slot), "state": state, "reason": status.reason, "todo": status.todo}

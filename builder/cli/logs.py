@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from builder import tournament
 
-_MILLISECONDS = 100_000_000_000  # a time above is not in seconds
+_MILLISECONDS = 100_000_000_000  # a larger timestamp is in milliseconds: in seconds it would be after the year 5000
 
 
 def run(
@@ -32,62 +32,63 @@ def run(
 ) -> int:
     """Print a run's log."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        what, lines = _diagnostics(api, name) if diagnostics else _run_log(api, name)
+        title, lines = _read_diagnostics(api, name) if diagnostics else _read_run_log(api, name)
     if json_wanted:
-        printed = [dataclasses.asdict(one) for one in lines]
-        print(json.dumps({"format": 1, "of": what, "lines": printed}))
+        data = [dataclasses.asdict(line) for line in lines]
+        print(json.dumps({"format": 1, "of": title, "lines": data}))
         return 0
-    sys.stderr.write(f"{what}\n")
+    sys.stderr.write(f"{title}\n")
     if not lines:
-        sys.stderr.write("  it printed nothing yet; `python -m builder status` shows how far it is\n")
-    for line in _printed(lines):
+        sys.stderr.write("  nothing printed yet; `python -m builder status` shows the progress\n")
+    for line in _format_log(lines):
         print(line)
     return 0
 
 
-def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
+def _read_run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+    """Return the log of a run, or of the newest run of a slot or pickle, with a title for it."""
     try:
-        found = slots.find_slot_or_pickle(api, name)
+        target = slots.find_slot_or_pickle(api, name)
     except errors.TokenError:
         raise
     except (errors.UsageError, errors.ApiError):
-        # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
+        # No API call lists all runs, and asking for a pickle with the id of a run may end as an API error:
+        # so any id that is not a slot or a pickle is taken for the id of a run.
         if not slots.is_id(name):
             raise
         return f"run {name}", api.get_run_log(name)
-    pickle = pickle_argument.resolve_pickle(api, found)
+    pickle = pickle_argument.resolve_pickle(api, target)
     runs = pickle.runs
     if not runs:
         raise errors.UsageError(
             f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
             "runs it, --diagnostics shows the run over the validation data"
         )
-    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {sanitize(runs[0].status)}"
-    return "; ".join([words, *map(sanitize, runs[0].descriptions)]), api.get_run_log(runs[0].id)
+    title = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {sanitize(runs[0].status)}"
+    return "; ".join([title, *map(sanitize, runs[0].descriptions)]), api.get_run_log(runs[0].id)
 
 
-def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+def _read_diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     pickle = pickle_argument.resolve_pickle(api, slots.find_slot_or_pickle(api, name))
-    said = " ".join(filter(None, (sanitize(pickle.diagnostics), sanitize(pickle.diagnostics_description))))
-    return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.get_diagnostics_log(pickle.id)
+    status = " ".join(filter(None, (sanitize(pickle.diagnostics), sanitize(pickle.diagnostics_description))))
+    return f"diagnostics of {listing.pickle_line(pickle)}: {status or 'none yet'}", api.get_diagnostics_log(pickle.id)
 
 
-def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
-    """Return a log as lines to print, without the runner's box of help."""
+def _format_log(log: Sequence[tournament.LogLine]) -> list[str]:
+    """Return the lines of a log for printing, without the runner's boxes of help text."""
     from builder.validate import diagnose  # noqa: PLC0415
 
-    lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
-    left_out = diagnose.find_help_lines([one.message for one in lines])
-    return [_line(one) for index, one in enumerate(lines) if index not in left_out]
+    lines = [dataclasses.replace(entry, message=line) for entry in log for line in entry.message.splitlines() or [""]]
+    help_lines = diagnose.find_help_lines([line.message for line in lines])
+    return [_format_line(line) for index, line in enumerate(lines) if index not in help_lines]
 
 
-def _line(one: tournament.LogLine) -> str:
-    """Return a line of a log; what a run prints is not escaped but for what moves a terminal's cursor."""
-    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in one.message.rstrip("\n"))
-    if not one.timestamp:
+def _format_line(line: tournament.LogLine) -> str:
+    """Return a line of a log with its time; replaces characters that could control the terminal."""
+    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in line.message.rstrip("\n"))
+    if not line.timestamp:
         return text
-    seconds = one.timestamp / 1000 if one.timestamp > _MILLISECONDS else one.timestamp
+    seconds = line.timestamp / 1000 if line.timestamp > _MILLISECONDS else line.timestamp
     try:
         return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S} {text}"
     except (OverflowError, ValueError, OSError):

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 _REMINDER_SECONDS = 3.0
 INTERRUPTED, BUG = 130, 70
-PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
-# What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
-_MACHINES_OWN = (
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it; 0 would mean success
+# Errors of the disk or its permissions in any folder (the cache, the temporary folder): not internal errors.
+_ENVIRONMENT_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG),
     *(errno.EIO, errno.ESTALE, errno.ENOLCK, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 )
@@ -37,7 +37,7 @@ _MACHINES_OWN = (
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
-    _open_what_is_closed()
+    _reopen_closed_streams()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -47,8 +47,8 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
-def _open_what_is_closed() -> None:
-    """Put an empty stream where one was closed (``<&-``): Python has none there, and a file would take its number."""
+def _reopen_closed_streams() -> None:
+    """Put an empty stream where one was closed (``<&-``): else the next opened file gets its descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
@@ -57,12 +57,12 @@ def _open_what_is_closed() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     interrupts = _listen()
-    given = sys.argv[1:] if arguments is None else arguments
-    json_wanted = "--json" in itertools.takewhile(lambda part: part != "--", given)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    json_wanted = "--json" in itertools.takewhile(lambda part: part != "--", arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be valid UTF-8
     try:
-        return _run(given)
+        return _run(arguments)
     except BrokenPipeError:
         terminal.drop(sys.stdout)
         return PIPE_CLOSED
@@ -82,8 +82,8 @@ class _Failure:
 
     Attributes:
         code: The exit code.
-        text: What is printed for a person.
-        fix: What to do next; empty if the text has no such part.
+        text: The message for a person.
+        fix: What to do next; empty if the text does not say it.
     """
 
     code: int
@@ -93,20 +93,20 @@ class _Failure:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        from builder.cli import parser  # noqa: PLC0415 - an error that says so where typer is not installed
+        from builder.cli import parser  # noqa: PLC0415 - reports an error if typer is not installed
 
         return parser.run(arguments)
     finally:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            terminal.drop(sys.stdout)  # all is done and said: the exit code stands
+            terminal.drop(sys.stdout)  # the command is complete: keep its exit code
 
 
 def _listen() -> list[int]:
-    """Have Ctrl-C, SIGTERM and a closed terminal end the work; return where they are noted.
+    """Have Ctrl-C, SIGTERM and a closed terminal end the work; return the list that receives them.
 
-    An exception that comes while Python ends some object is lost, so it is raised again until it was heard.
+    Python discards an exception that is raised in a finalizer, so a timer raises it again until it arrives.
     """
     interrupts: list[int] = []
 
@@ -118,7 +118,7 @@ def _listen() -> list[int]:
     for number in interrupting.SIGNALS:
         if (
             signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP
-        ):  # nohup goes on without a terminal
+        ):  # nohup continues without a terminal
             signal.signal(number, interrupt)
     return interrupts
 
@@ -126,29 +126,29 @@ def _listen() -> list[int]:
 def _describe(error: BaseException, *, interrupted: bool) -> _Failure:
     if isinstance(error, KeyboardInterrupt) or (interrupted and isinstance(error, errors.BuilderError)):
         return _describe_interrupt(error)
-    if isinstance(error, OSError) and error.errno in _MACHINES_OWN:
-        error = errors.UsageError(_refused(error))
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
+        error = errors.UsageError(_describe_os_error(error))
     if isinstance(error, FileNotFoundError) and error.filename is None:  # as os.getcwd() raises it
         error = errors.UsageError("the current folder no longer exists; change to another, then run this again")
     if isinstance(error, ModuleNotFoundError) and error.name in requirements.ALL:
-        error = requirements.not_installed([error.name])
+        error = requirements.create_error([error.name])
     if isinstance(error, errors.BuilderError):
         return _Failure(code=error.exit_code, text=f"error: {error}", fix=error.fix)
     return _report_bug(error)
 
 
 def _describe_interrupt(error: BaseException) -> _Failure:
-    """Say that it was interrupted, and what that left to say: what could not be put back, or what was."""
+    """Return the message for an interrupt, with the notes about what was or could not be restored."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    # An interrupted call to the engine may end as an error of it.
-    is_told = isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError)
-    lines = [*([f"error: {error}"] if is_told else []), "interrupted", *_notes(error)]
+    # An interrupted call to the engine may end as an engine error, which is a consequence, not a cause.
+    has_cause = isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError)
+    lines = [*([f"error: {error}"] if has_cause else []), "interrupted", *_notes(error)]
     text = "\n".join(lines)
     return _Failure(code=INTERRUPTED, text=text, fix=errors.find_fix(text))
 
 
 def _notes(error: BaseException) -> list[str]:
-    """Return the notes of an error and, before them, of what it came after: each interrupt is an error of its own."""
+    """Return the notes of an error, after those of its causes: a second interrupt hides the first and its notes."""
     before = error.__cause__ or error.__context__
     notes = [*(_notes(before) if before else ()), *getattr(error, "__notes__", ())]
     return list(dict.fromkeys(notes))
@@ -159,17 +159,15 @@ def _say(text: str) -> None:
 
 
 def _hide(text: str) -> str:
-    """Take out the secrets that were read, where any were."""
+    """Remove the secrets from a text, if any were read."""
     settings = sys.modules.get("builder.tournament.settings")
     return str(settings.hide_secrets(text)) if settings else text
 
 
-def _refused(error: OSError) -> str:
-    # What fails while it is written has no name: it may be a file of any folder, or the output itself.
-    where = (
-        error.filename or f"what was being written (the output, or a file of {Path.cwd()}, of {tempfile.gettempdir()})"
-    )
-    return f"{where}: {error.strerror}; free some space or fix the permissions, then run it again"
+def _describe_os_error(error: OSError) -> str:
+    # An error of write() has no file name: the file may be in any folder, or be the output itself.
+    path = error.filename or f"cannot write the output, or a file in {Path.cwd()} or {tempfile.gettempdir()}"
+    return f"{path}: {error.strerror}; free some space or fix the permissions, then run it again"
 
 
 def _report_bug(error: BaseException) -> _Failure:

@@ -14,28 +14,28 @@ def run(*, json_wanted: Json = False) -> int:
     """List the slots."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.get_account(), api.list_uploads()
-    found = [slot_status.judge(slot, uploaded) for slot in account.slots]
+    statuses = [slot_status.judge(slot, uploaded) for slot in account.slots]
     if json_wanted:
-        slots = [listing.standing_data(one) for one in found]
+        slots = [listing.status_data(status) for status in statuses]
         print(json.dumps({"format": 1, "account": account.username, "most_slots": account.max_slots, "slots": slots}))
         return 0
     print(f"{sanitize(account.username)}: {account.slots_summary}")
-    if not found:
-        print("  no slot yet; make one: python -m builder create-model NAME")
+    if not statuses:
+        print("  no slot yet; create one: python -m builder create-model NAME")
         return 0
     head = ("slot", "pickle", "image", "data", "state", "stake", "id")
-    terminal.print_list(head, [_model_row(one) for one in found])
+    terminal.print_list(head, [_model_row(status) for status in statuses])
     return 0
 
 
-def _model_row(one: slot_status.SlotStatus) -> tuple[str, ...]:
-    slot, pickle = one.slot, one.slot.pickle
+def _model_row(status: slot_status.SlotStatus) -> tuple[str, ...]:
+    slot, pickle = status.slot, status.slot.pickle
     return (
         sanitize(slot.name),
         listing.pickle_line(pickle) if pickle else "-",
         sanitize(pickle.image_name or pickle.image) if pickle else "-",
         sanitize(pickle.data_version) if pickle else "-",
-        sanitize(one.reason),
+        sanitize(status.reason),
         sanitize(slot.stake) or "-",
         slot.id,
     )

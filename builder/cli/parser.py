@@ -2,7 +2,8 @@
 
 A command is a line of :data:`_COMMANDS` and the module of its name: ``data-versions`` is
 :func:`builder.cli.data_versions.run`, and ``bundle show`` is :func:`builder.cli.bundle_show.run`. The parameters of
-``run`` are its arguments and options. The module is imported when the command is called, and for nothing before.
+``run`` are its arguments and options. The module is imported when the command is called, and not before:
+``--help`` and completion stay fast.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _COMPLETION = "_NUMERAI_BUILDER_COMPLETE"  # set by the shell script that --inst
 _COMMANDS = {
     "Pipeline": {
         "init": "write the config of BUNDLE: configs/NAME.yaml",
-        "pickle": "make the pickle of CONFIG in its image: dist/NAME/model.pkl",
+        "pickle": "build the pickle of CONFIG in its image: dist/NAME/model.pkl",
         "render": "write the Dockerfile of CONFIG and its context; needs no engine",
         "validate": "run the pickle of CONFIG in its image under the tournament's limits",
-        "verify": "make the pickle of CONFIG again and compare the bytes",
+        "verify": "build the pickle of CONFIG again and compare the bytes",
         "upload": "deploy the validated pickle of CONFIG to a model slot",
         "rollback": "have a slot run again what it ran before",
     },
@@ -41,7 +42,7 @@ _COMMANDS = {
     },
     "Bundles": {
         "bundle show": "print what is in BUNDLE",
-        "bundle check": "print every fault of BUNDLE",
+        "bundle check": "print every problem of BUNDLE",
         "bundle convert": "write a bundle of an older format in the present one, in its place or as NEW",
     },
     "Slots and uploaded pickles": {
@@ -65,7 +66,7 @@ _COMMANDS = {
     "Machine": {
         "doctor": "look at the engine, the image, the API, the token and the slot; change nothing",
         "engine": "find a container engine; install and start one where that is possible",
-        "stand-in": "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)",
+        "stand-in": "build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)",
         "sandbox": "run a local sandbox of the tournament until Ctrl-C: to try the tool without an account",
     },
 }
@@ -112,11 +113,11 @@ def load(name: str) -> TyperCommand:
     alone = _new_app(add_completion=False)
     text = next(commands[name] for commands in _COMMANDS.values() if name in commands)
     alone.command(name, cls=_Command, help=text)(module.run)
-    return cast("TyperCommand", typer.main.get_command(alone))  # as of every app with one command
+    return cast("TyperCommand", typer.main.get_command(alone))  # an app with one command is that command
 
 
 def _hide_flag_types(params: list[Any]) -> list[Any]:
-    """Have help show no type of an option that takes no value; typer shows ``<bool>``, as if it took one."""
+    """Hide the type of flags in the help; typer shows ``<bool>``, as if they took a value."""
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = ""
@@ -134,7 +135,7 @@ class _Group(TyperGroup):
 
 
 class _LazyCommand(_Command):
-    """What ``--help`` and the search for a near name see of a command; one that is called is imported."""
+    """A command that is imported only when it is called; ``--help`` and suggestions for typos need just its name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         name = " ".join([*parent.command_path.split()[1:], str(self.name)])
@@ -153,7 +154,7 @@ def _new_app(**settings: Any) -> typer.Typer:
 def _build() -> typer.Typer:
     epilog = (
         "exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
-        "70 a bug of ours, 130 interrupted, 141 the reader of the output went away"
+        "70 internal error, 130 interrupted, 141 the reader of the output went away"
     )
     app = _new_app(help=builder.__doc__, epilog=epilog)
     app.callback()(_take_version)
@@ -164,8 +165,9 @@ def _build() -> typer.Typer:
             if group not in groups:
                 groups[group] = _new_app()
                 app.add_typer(groups[group], name=group, help=_GROUPS[group], rich_help_panel=panel)
-            place = panel if not group else None
-            groups[group].command(last, cls=_LazyCommand, help=text, rich_help_panel=place)(_run_nothing)
+            groups[group].command(last, cls=_LazyCommand, help=text, rich_help_panel=None if group else panel)(
+                _run_nothing
+            )
     return app
 
 
@@ -173,8 +175,8 @@ def _run_nothing() -> None:
     """Stand in for the function of a command whose module is not imported."""
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
-    if wanted:
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_requested:
         print(f"{NAME} {builder.__version__}")
         raise typer.Exit
 

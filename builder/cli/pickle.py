@@ -50,20 +50,21 @@ def run(
 
 
 def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
-    result, said = build.artifact, build.artifact.manifest
-    packages = ", ".join(f"{name} {said.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
-    print(f"{result.pickle}  ({'made' if build.is_new else 'nothing changed since it was made'})")
+    result, manifest = build.artifact, build.artifact.manifest
+    bundle = manifest.bundle
+    packages = ", ".join(f"{name} {manifest.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
+    print(f"{result.pickle}  ({'built' if build.is_new else 'nothing changed since it was built'})")
     terminal.print_table(
         [
-            ("image", f"{said.image.ref} ({image_kinds.describe_kind(said.image, root)})"),
-            ("", f"{said.image.base}, {said.image.identity[:19]}..., {said.image.platform}"),
-            ("python", f"{said.image.python}, {packages}"),
-            ("bundle", f"{said.bundle.kind}, {said.bundle.features} features, {said.bundle.parameters:,} parameters"),
-            ("pickle", f"{filesize.decimal(said.pickle.size)}, protocol {said.pickle.protocol}"),
-            ("sha256", said.pickle.sha256),
+            ("image", f"{manifest.image.ref} ({image_kinds.describe_kind(manifest.image, root)})"),
+            ("", f"{manifest.image.base}, {manifest.image.identity[:19]}..., {manifest.image.platform}"),
+            ("python", f"{manifest.image.python}, {packages}"),
+            ("bundle", f"{bundle.kind}, {bundle.features} features, {bundle.parameters:,} parameters"),
+            ("pickle", f"{filesize.decimal(manifest.pickle.size)}, protocol {manifest.pickle.protocol}"),
+            ("sha256", manifest.pickle.sha256),
             ("seconds", watch.line()),
         ]
     )
     findings.print_findings(result)
-    if said.image.kind != "exact":
-        print(image_kinds.warning(said.image.kind, result.folder))
+    if manifest.image.kind != "exact":
+        print(image_kinds.format_warning(manifest.image.kind, result.folder))

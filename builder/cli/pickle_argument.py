@@ -1,4 +1,4 @@
-"""The pickle that a ``SLOT|PICKLE`` argument means."""
+"""Finds the pickle that a ``SLOT|PICKLE`` argument refers to."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from builder.text import sanitize
 
 
 def resolve_pickle(
-    api: tournament.Tournament, found: tournament.Slot | tournament.UploadedPickle, *, assigned: bool = False
+    api: tournament.Tournament, target: tournament.Slot | tournament.UploadedPickle, *, assigned: bool = False
 ) -> tournament.UploadedPickle:
-    """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
+    """Return the pickle that a slot runs, else the newest one uploaded for it; returns a pickle unchanged.
 
     Args:
         api: The tournament.
-        found: What a ``SLOT|PICKLE`` argument names.
-        assigned: Only what the slot runs.
+        target: The slot or pickle that a ``SLOT|PICKLE`` argument refers to.
+        assigned: Do not fall back to uploaded pickles.
 
     Raises:
-        errors.UsageError: There is none.
+        errors.UsageError: There is no pickle to return.
     """
-    if isinstance(found, tournament.UploadedPickle):
-        return found
-    if found.pickle is not None:
-        return found.pickle
-    uploaded = () if assigned else api.list_pickles(found.id)
+    if isinstance(target, tournament.UploadedPickle):
+        return target
+    if target.pickle is not None:
+        return target.pickle
+    uploaded = () if assigned else api.list_pickles(target.id)
     if not uploaded:
         more = (
-            f"`python -m builder pickles {found.name}` lists what was uploaded for it"
+            f"`python -m builder pickles {target.name}` lists what was uploaded for it"
             if assigned
-            else f"upload one: `{commands.suggest('upload', None, f'--model={found.name}')}`"
+            else f"upload one: `{commands.suggest('upload', None, f'--model={target.name}')}`"
         )
-        raise errors.UsageError(f"{sanitize(found.name)}: runs no pickle; {more}")
+        raise errors.UsageError(f"{sanitize(target.name)}: runs no pickle; {more}")
     return uploaded[0]

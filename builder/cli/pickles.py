@@ -29,35 +29,35 @@ def run(
     """List uploaded pickles."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.get_account()
-        slot = slots.find_slot(account, slot_name) if slot_name else None
-        found = api.list_pickles(slot.id if slot else None, unassigned=unassigned)
+        selected = slots.find_slot(account, slot_name) if slot_name else None
+        pickles = api.list_pickles(selected.id if selected else None, unassigned=unassigned)
         now = api.now()
-    names = {one.id: one.name for one in account.slots}
+    names = {slot.id: slot.name for slot in account.slots}
     if json_wanted:
-        print(json.dumps({"format": 1, "pickles": [_pickle_data(one, names) for one in found]}))
+        print(json.dumps({"format": 1, "pickles": [_pickle_data(pickle, names) for pickle in pickles]}))
         return 0
-    if not found:
+    if not pickles:
         kind = "unassigned pickle" if unassigned else "pickle"
-        where = f"was uploaded for {sanitize(slot.name)}" if slot else "was uploaded"
-        print(f"no {kind} {where}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one")
+        target = f" for {sanitize(selected.name)}" if selected else ""
+        print(f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one")
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
-    terminal.print_list(head, [_pickle_row(one, names, now) for one in found])
+    terminal.print_list(head, [_pickle_row(pickle, names, now) for pickle in pickles])
     return 0
 
 
-def _pickle_row(one: tournament.UploadedPickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
+def _pickle_row(pickle: tournament.UploadedPickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
     return (
-        one.id,
-        listing.pickle_line(one),
-        sanitize(one.validation),
-        ", ".join(sanitize(names.get(slot, slot)) for slot in one.slots) or "-",
-        sanitize(names.get(one.owner, one.owner)) or "-",
-        sanitize(one.image_name or one.image),
-        sanitize(one.data_version),
-        times.format_relative(one.inserted_at, now),
+        pickle.id,
+        listing.pickle_line(pickle),
+        sanitize(pickle.validation),
+        ", ".join(sanitize(names.get(slot, slot)) for slot in pickle.slots) or "-",
+        sanitize(names.get(pickle.owner, pickle.owner)) or "-",
+        sanitize(pickle.image_name or pickle.image),
+        sanitize(pickle.data_version),
+        times.format_relative(pickle.inserted_at, now),
     )
 
 
-def _pickle_data(one: tournament.UploadedPickle, names: dict[str, str]) -> dict[str, Any]:
-    return {**dataclasses.asdict(one), "slot_names": [names.get(slot, slot) for slot in one.slots]}
+def _pickle_data(pickle: tournament.UploadedPickle, names: dict[str, str]) -> dict[str, Any]:
+    return {**dataclasses.asdict(pickle), "slot_names": [names.get(slot, slot) for slot in pickle.slots]}

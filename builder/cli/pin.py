@@ -45,28 +45,28 @@ def run(
 ) -> int:
     """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
 
-    Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
+    If one reference cannot be resolved, the others are still pinned; its error sets the exit code.
     """
     with terminal.progress() as progress:
-        root, users = _wanted(what or ())
+        root, users = _find_users(what or ())
         lock = lockfile.read(root)
         registry = session.read_registry(root)
-        images = _offered(root, progress)
-        with connections.connect(progress) as asked:
+        images = _list_offered(root, progress)
+        with connections.connect(progress) as registries:
             answers = [
-                _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
+                _pin_reference(key, lock, images=images, registry=registry, registries=registries, progress=progress)
                 for key in sorted(users)
             ]
-        outcomes = [one for one, _ in answers]
+        outcomes = [result for result, _ in answers]
         if not check:
-            changes = {one.key: one.pin for one in outcomes if one.pin}
+            changes = {result.key: result.pin for result in outcomes if result.pin}
             lockfile.update(
                 root,
-                lambda lock: _changed(lock, changes),
+                lambda lock: _replace_pins(lock, changes),
                 on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
     silent = isinstance(images, errors.NetworkError)
-    notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
+    notes = [f"could not list the tournament's images: {images}"] if silent else []
     if json_wanted:
         print(json.dumps(_report(root, outcomes, notes, users, check=check)))
     else:
@@ -75,29 +75,30 @@ def run(
     if failed:
         return failed.exit_code
     bad = {"gone", "new", "moved"} if check else {"gone"}
-    return 1 if any(one.state in bad or (check and one.pin) for one in outcomes) else 0
+    return 1 if any(result.state in bad or (check and result.pin) for result in outcomes) else 0
 
 
-def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
+def _find_users(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
     """Return the folder of the lock file, and who uses each key of it."""
     paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _all_configs()
-    faults: list[str] = []
+    problems_found: list[str] = []
     loaded: list[config.Config] = []
     for path in paths:
         try:
             loaded.append(config.load(path))
         except errors.ConfigError as error:
-            faults += error.problems
-    if faults:
-        raise errors.ConfigError(faults)
-    roots = {one.root for one in loaded} or {Path.cwd()}
+            problems_found += error.problems
+    if problems_found:
+        raise errors.ConfigError(problems_found)
+    roots = {loaded_config.root for loaded_config in loaded} or {Path.cwd()}
     if len(roots) > 1:
         raise errors.UsageError(
             f"the configs lie below {' and '.join(map(str, sorted(roots)))}, with a lock file each: pin them apart"
         )
     users: dict[str, list[str]] = {}
-    for one in loaded:
-        users.setdefault(config.normalize_reference(one.image.ref), []).append(one.name)
+    for loaded_config in loaded:
+        key = config.normalize_reference(loaded_config.image.ref)
+        users.setdefault(key, []).append(loaded_config.name)
     for text in named:
         if not text.endswith((".yaml", ".yml")):
             users.setdefault(_read_key(text), [])
@@ -105,10 +106,10 @@ def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
 
 
 def _all_configs() -> list[Path]:
-    found = project.list_configs()
-    if not found:
+    remote_image = project.list_configs()
+    if not remote_image:
         raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
-    return found
+    return remote_image
 
 
 def _read_key(text: str) -> str:
@@ -118,23 +119,23 @@ def _read_key(text: str) -> str:
         raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
 
 
-def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
+def _list_offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
     """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
-        with session.connect(progress, root=root) as asked:
-            return asked.list_images()
+        with session.connect(progress, root=root) as registries:
+            return registries.list_images()
     except errors.NetworkError as error:
         return error
 
 
-def _outcome(
+def _pin_reference(
     key: str,
     lock: lockfile.LockFile,
     *,
     images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
-    asked: connections.Registries,
+    registries: connections.Registries,
     progress: Progress,
 ) -> tuple[pinning.PinResult, errors.BuilderError | None]:
     """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
@@ -145,19 +146,27 @@ def _outcome(
             ref = _default(images)
         source = settings.to_pull_reference(ref, registry)
         progress.step(f"asking the registry for {source}")
-        found = asked.resolve(source)
+        remote_image = registries.resolve(source)
     except errors.ImageNotFoundError:
-        found = None
+        remote_image = None
     except (errors.NetworkError, errors.ImageError) as error:
         return pinning.create_unknown_result(key, ref, old_pin=was, reason=str(error)), error
     was_there: bool | str | None = None
-    if was is not None and (found is None or found.digest != was.digest):
-        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, asked)
-    said = () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
-    source = pinning.format_stand_in_note(key, registry)
-    said = (*said, *([source] if source else []))
+    if was is not None and (remote_image is None or remote_image.digest != was.digest):
+        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, registries)
+    tournament_notes = (
+        () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
+    )
+    stand_in_note = pinning.format_stand_in_note(key, registry)
+    tournament_notes = (*tournament_notes, *([stand_in_note] if stand_in_note else []))
     outcome = pinning.compare_pin(
-        key, ref, old_pin=was, found=found, old_digest_exists=was_there, said=said, day=choose.today()
+        key,
+        ref,
+        old_pin=was,
+        remote_image=remote_image,
+        old_digest_exists=was_there,
+        tournament_notes=tournament_notes,
+        day=choose.today(),
     )
     return outcome, None
 
@@ -168,20 +177,20 @@ def _default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
     return tournament_images.get_default_reference(images)
 
 
-def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:
+def _ask_for_old(ref: str, digest: str, registries: connections.Registries) -> bool | str:
     """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
 
     The registry may be another than today's, and gone.
     """
     try:
-        return asked.has_digest(ref, digest)
+        return registries.has_digest(ref, digest)
     except (errors.NetworkError, errors.ImageError) as error:
         return str(error)
 
 
-def _changed(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
-    for key, one in changes.items():
-        lock = lock.with_pin(key, one)
+def _replace_pins(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
+    for key, result in changes.items():
+        lock = lock.with_pin(key, result)
     return lock
 
 
@@ -193,37 +202,39 @@ def _tell(
     *,
     check: bool,
 ) -> None:
-    for one in outcomes:
-        print(f"{one.key}  {(_CHECKED if check else _STATES)[one.state]}{_of(users[one.key])}")
-        terminal.print_table(_lines(one))
+    for result in outcomes:
+        print(f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_of(users[result.key])}")
+        terminal.print_table(_lines(result))
     for text in notes:
         print(f"note: {text}")
-    changed = [one for one in outcomes if one.pin]
+    changed = [result for result in outcomes if result.pin]
     file = root / lockfile.NAME
     if check and changed:
-        print(f"{file} does not say so: `make pin` changes it")
+        print(f"{file} differs: `make pin` updates it")
     elif changed:
         print(f"{file} is changed: keep it under version control")
     elif file.exists():
         print(f"{file}: nothing to change")
     else:
-        needed = any(one.state != "by itself" for one in outcomes)
+        is_unsaved = any(result.state != "by itself" for result in outcomes)
         print(
-            "no lock file yet: nothing to write in it" if needed else "no lock file, and none needed: nothing to change"
+            "no lock file yet: nothing to write in it"
+            if is_unsaved
+            else "no lock file, and none needed: nothing to change"
         )
 
 
-def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
-    """Return what is said of a reference, below its name."""
-    lines = [("stands for", one.ref)] if one.key != one.ref else []
-    if one.old_pin and (one.state in {"moved", "gone"}):
-        lines.append(("was", f"{one.old_pin.digest} ({one.old_pin.pinned})"))
-    now = one.pin or (one.old_pin if one.state == "same" else None)
+def _lines(result: pinning.PinResult) -> list[tuple[str, str]]:
+    """Return the lines to print below a reference."""
+    lines = [("stands for", result.ref)] if result.key != result.ref else []
+    if result.old_pin and (result.state in {"moved", "gone"}):
+        lines.append(("was", f"{result.old_pin.digest} ({result.old_pin.pinned})"))
+    now = result.pin or (result.old_pin if result.state == "same" else None)
     if now:
         lines.append(("is", f"{now.digest} ({now.pinned})"))
         python = [f"Python {now.python}"] if now.python else []
-        lines.append(("", ", ".join([*python, f"{filesize.decimal(one.size)} to pull"])))
-    lines += [("note", text) for text in one.notes]
+        lines.append(("", ", ".join([*python, f"{filesize.decimal(result.size)} to pull"])))
+    lines += [("note", text) for text in result.notes]
     return lines or [("", "is there")]
 
 
@@ -243,24 +254,24 @@ def _report(
         "format": 1,
         "lock": str(root / lockfile.NAME),
         "checked": check,
-        "changed": not check and any(one.pin for one in outcomes),
-        "images": [_entry(one, users[one.key]) for one in outcomes],
+        "changed": not check and any(result.pin for result in outcomes),
+        "images": [_entry(result, users[result.key]) for result in outcomes],
         "notes": list(notes),
     }
 
 
-def _entry(one: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
-    now = one.pin or one.old_pin
+def _entry(result: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
+    now = result.pin or result.old_pin
     return {
-        "key": one.key,
-        "ref": one.ref,
-        "state": one.state,
-        "digest": pinning.digest_from_key(one.key) or (now.digest if now else None),
+        "key": result.key,
+        "ref": result.ref,
+        "state": result.state,
+        "digest": pinning.digest_from_key(result.key) or (now.digest if now else None),
         "pinned": now.pinned if now else None,
         "python": now.python if now else None,
-        "was": one.old_pin.digest if one.old_pin else None,
-        "was_pinned": one.old_pin.pinned if one.old_pin else None,
-        "size": one.size,
+        "was": result.old_pin.digest if result.old_pin else None,
+        "was_pinned": result.old_pin.pinned if result.old_pin else None,
+        "size": result.size,
         "models": list(names),
-        "notes": list(one.notes),
+        "notes": list(result.notes),
     }

@@ -22,12 +22,12 @@ def run(
     write: Annotated[bool, Option("--write", help="let it change something")] = False,
     json_wanted: Json = False,
 ) -> int:
-    """Send a GraphQL text of the user's own."""
+    """Send a GraphQL document."""
     from builder.tournament import query_check  # noqa: PLC0415 - a GraphQL parser
 
-    text = _given(query)
+    text = _read_argument(query)
     changes = query_check.is_mutation(text)
-    values = query_check.read_variables(_given(variables)) if variables else {}
+    values = query_check.read_variables(_read_argument(variables)) if variables else {}
     if changes and not write:
         raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")
     with terminal.progress() as progress, session.connect(progress) as api:
@@ -37,8 +37,8 @@ def run(
     return 0
 
 
-def _given(text: str) -> str:
-    """Return what an argument names: itself, ``@FILE``, or ``-`` for standard input."""
+def _read_argument(text: str) -> str:
+    """Return the content of the file for ``@FILE``, of standard input for ``-``, else the argument itself."""
     if text == "-":
         return sys.stdin.read()
     if not text.startswith("@"):

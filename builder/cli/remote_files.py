@@ -1,4 +1,4 @@
-"""What the tournament holds, on this disk: an uploaded pickle, its image, live data; and what ``dist/`` says of it."""
+"""Fetches files of the tournament into the cache: uploaded pickles and live data; finds the image of a pickle."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, root: Path | None = None) -> str:
-    """Return the image that a pickle was registered for, as a reference.
+    """Return the reference of the image that a pickle was registered for.
 
     Raises:
         errors.ImageError: The API does not say which.
     """
     registry = session.read_registry(root)
-    found = next((one for one in api.list_images() if one.id == pickle.image_id), None)
-    if found is not None:
-        return tournament_images.get_reference(found, registry)
+    image = next((image for image in api.list_images() if image.id == pickle.image_id), None)
+    if image is not None:
+        return tournament_images.get_reference(image, registry)
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
@@ -36,23 +36,23 @@ def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, roo
 
 
 def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress) -> Path:
-    """Return the pickle's bytes in the cache; fetched unless they are there and their hash fits the name.
+    """Return the path of a pickle in the cache; fetches it unless the cached file has the hash of its name.
 
     Raises:
-        errors.NetworkError: They cannot be fetched.
+        errors.NetworkError: A file cannot be fetched.
     """
     folder = paths.cache_folder() / "pickles"
     folder.mkdir(exist_ok=True)
-    kept = folder / download.to_file_name(f"{pickle.id}.pkl")
+    path = folder / download.to_file_name(f"{pickle.id}.pkl")
     digits = download.find_hash_prefix(pickle.filename)
-    if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
-        return kept
+    if digits and path.is_file() and artifact.hash_file(path).startswith(digits):
+        return path
     progress.step(f"fetching {sanitize(pickle.filename)}")
-    came = fetch_pickle(api, pickle, kept, progress)
+    downloaded = fetch_pickle(api, pickle, path, progress)
     digits = known_digits(pickle.filename, Path.cwd())
-    if digits and not came.sha256.startswith(digits):
-        progress.note(f"note: what is stored has the sha256 {came.sha256}, and its name says {digits}: another file")
-    return kept
+    if digits and not downloaded.sha256.startswith(digits):
+        progress.note(f"note: the stored file has the sha256 {downloaded.sha256}, but its name contains {digits}")
+    return path
 
 
 def fetch_pickle(
@@ -61,30 +61,30 @@ def fetch_pickle(
     """Fetch a pickle's bytes through the slot that it belongs to.
 
     Raises:
-        errors.TokenError: The token lacks the scope.
+        errors.TokenError: The token does not have the scope.
         errors.NetworkError: It could not be fetched.
     """
     slot = pickle.owner or next(iter(pickle.slots), "")
-    where = api.get_download_auth(slot, pickle.id)
-    return download.download(where.url, target, description=f"the pickle {pickle.id}", progress=progress)
+    auth = api.get_download_auth(slot, pickle.id)
+    return download.download(auth.url, target, description=f"the pickle {pickle.id}", progress=progress)
 
 
 def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> tuple[Path, Path]:
-    """Return today's live data of a data version, features and benchmark predictions, fetched into the cache.
+    """Return today's live data of a data version, features and benchmark predictions, as paths in the cache.
 
     Raises:
-        errors.NetworkError: They cannot be fetched.
+        errors.NetworkError: A file cannot be fetched.
     """
     folder = paths.cache_folder() / "live"
     folder.mkdir(exist_ok=True)
-    found = []
+    files = []
     for name in ("live", "live_benchmark_models"):
         progress.step(f"fetching {sanitize(version)}/{name}.parquet")
-        kept = folder / download.to_file_name(f"{version}-{name}.parquet")
+        path = folder / download.to_file_name(f"{version}-{name}.parquet")
         url = api.get_dataset_url(f"{version}/{name}.parquet")
-        download.download(url, kept, description=f"{sanitize(version)}/{name}.parquet", progress=progress)
-        found.append(kept)
-    return found[0], found[1]
+        download.download(url, path, description=f"{sanitize(version)}/{name}.parquet", progress=progress)
+        files.append(path)
+    return files[0], files[1]
 
 
 def known_digits(filename: str, root: Path) -> str | None:
@@ -92,6 +92,6 @@ def known_digits(filename: str, root: Path) -> str | None:
     digits = download.find_hash_prefix(filename)
     if digits is None:
         return None
-    hashes = [found.pickle.sha256 for _, found in artifact.read_manifests(root)]
+    hashes = [manifest.pickle.sha256 for _, manifest in artifact.read_manifests(root)]
     hashes += [entry.get_text("sha256") for _, entries in slot_log.read_all() for entry in entries]
     return digits if any(sha256.startswith(digits) for sha256 in hashes) else None

@@ -25,7 +25,7 @@ ALL = tuple(dict.fromkeys((*BASE, *BUILD)))
 
 
 def missing(modules: Iterable[str] = ALL) -> list[str]:
-    """Return those of the modules that are not installed; imports none of them."""
+    """Return those of the modules that are not installed; does not import them."""
     return [name for name in modules if not _is_installed(name)]
 
 
@@ -36,10 +36,10 @@ def check(modules: Iterable[str]) -> None:
         errors.UsageError: Some are not; the message says what to install.
     """
     if absent := missing(modules):
-        raise not_installed(absent)
+        raise create_error(absent)
 
 
-def not_installed(modules: Iterable[str]) -> errors.UsageError:
+def create_error(modules: Iterable[str]) -> errors.UsageError:
     """Return the error that modules are missing."""
     return errors.UsageError(
         f"this command needs packages that are not installed in this Python ({sys.executable}): {', '.join(modules)}; "

@@ -49,7 +49,7 @@ def run(
         else:
             wanted = _choose(slot, remote_checks.find_earlier_pickles(api, slot))
         pickle = _look_up(api, wanted) if wanted else None
-        said = plan.describe_pickle(pickle) if pickle else "no pickle"
+        description = plan.describe_pickle(pickle) if pickle else "no pickle"
         facts = slot_change.follows(slot, pickle, source=str(log.path) if change and not to else "")
         facts.append("         what was submitted already is not taken back")
         # A slot that ran no pickle may have had a machine called in its place.
@@ -59,17 +59,17 @@ def run(
         if hook:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.get_pickle_id(slot) == wanted:
-            return slot_change.tell(slot, slot, said, json_wanted=json_wanted)
+            return slot_change.tell(slot, slot, description, json_wanted=json_wanted)
         if wanted:
             slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
-        question = f"Have {sanitize(slot.name)} run {said} again?"
+        question = f"Have {sanitize(slot.name)} run {description} again?"
         what = confirmation.NEXT_ROUNDS if wanted else confirmation.NO_PICKLE
         confirmation.ask_about_slot(api, slot, question, facts, what, yes=yes)
         with assign.report_slots_on_interrupt(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:
                 webhook.restore_webhook(api, now, hook, progress, log)
-    return slot_change.tell(slot, now, said, json_wanted=json_wanted)
+    return slot_change.tell(slot, now, description, json_wanted=json_wanted)
 
 
 def _meant(text: str) -> tuple[Path, str, str]:
@@ -77,22 +77,24 @@ def _meant(text: str) -> tuple[Path, str, str]:
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
         return Path.cwd(), text, ""
-    chosen = config.load(path)
-    if chosen.upload is None or chosen.upload.model is None:
+    loaded = config.load(path)
+    if loaded.upload is None or loaded.upload.model is None:
         raise errors.UsageError(f"{text}: names no upload.model; name the slot: `python -m builder rollback SLOT`")
-    return chosen.root, chosen.upload.model, f"upload.model of {text}"
+    return loaded.root, loaded.upload.model, f"upload.model of {text}"
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
-    found = api.get_pickle(identity)
-    if found is None:
+    uploaded = api.get_pickle(identity)
+    if uploaded is None:
         raise errors.UsageError(
             f"{identity}: is no longer among the account's pickles; `python -m builder pickles` lists them, and "
             "--to (make: TO=ID) names one"
         )
-    if status.judge_validation(found) is not True:
-        raise errors.RefusedError(f"{identity}: its validation says {found.validation!r}; only a valid one is assigned")
-    return found
+    if status.judge_validation(uploaded) is not True:
+        raise errors.RefusedError(
+            f"{identity}: its validation says {uploaded.validation!r}; only a valid one is assigned"
+        )
+    return uploaded
 
 
 def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle]) -> str:
@@ -103,8 +105,8 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle])
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.describe_pickle(one)}, {sanitize(one.inserted_at)}"
-        for number, one in enumerate(earlier[:_SHOWN], start=1)
+        f"  {number}  {plan.describe_pickle(candidate)}, {sanitize(candidate.inserted_at)}"
+        for number, candidate in enumerate(earlier[:_SHOWN], start=1)
     ]
     if not terminal.is_interactive():
         listed = "\n".join(lines)

@@ -41,7 +41,7 @@ Then, for example, with a config in a folder of its own (your builder.lock.yaml 
 
 Slots: {slots}. In the registry: {images}.
 Ctrl-C ends it and removes that folder, the registry and what was pulled from it; an engine that was started and the
-look-alikes that were made stay for the next time.
+stand-in images are kept for the next run.
 """
 _ELSEWHERE = """\
 note: try it with CONFIG={config}, in a folder of its own that is removed at the end.
@@ -67,7 +67,7 @@ def run(
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)
-            _print(sandbox, {**sandbox.environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
+            _print(sandbox, {**sandbox.create_environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
             threading.Event().wait()
         except KeyboardInterrupt:
             _ignore_signals()  # no second one may keep it from cleaning up

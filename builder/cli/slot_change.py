@@ -1,4 +1,4 @@
-"""Changes what a slot runs: says what follows, assigns, and prints what came of it."""
+"""Changes the pickle of a slot: describes the consequences, assigns the pickle and prints the result."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NO_WEBHOOK = "take it away at the tournament's site first, or upload with --clea
 def change(
     api: tournament.Tournament, slot: tournament.Slot, pickle: str | None, progress: Progress
 ) -> tournament.Slot:
-    """Assign a pickle, or none; return the slot as it is read back.
+    """Assign a pickle, or none; return the slot as read back from the API.
 
     Raises:
-        errors.ApiError: Read back, it runs another.
+        errors.ApiError: The slot that is read back runs another pickle.
         errors.NetworkError: The API does not answer.
     """
     with assign.report_slots_on_interrupt(api, [slot.id]):
@@ -31,12 +31,12 @@ def change(
 
 
 def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, source: str = "") -> list[str]:
-    """Return what is replaced and what follows, a line each.
+    """Return lines that describe what is replaced and the consequences.
 
     Args:
-        slot: As it is.
-        pickle: What it is to run; None for no pickle.
-        source: What says that it is this pickle; empty where a person does.
+        slot: The slot before the change.
+        pickle: The pickle to assign; None for no pickle.
+        source: The file that the choice comes from; empty if the user chose it.
     """
     name, before = sanitize(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
@@ -64,7 +64,7 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
 
 
 def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, json_wanted: bool) -> int:
-    """Print what a slot runs, and whether that was changed; return the exit code.
+    """Print the pickle of a slot, and whether it changed; return the exit code.
 
     Args:
         before: The slot as it was.
@@ -72,11 +72,11 @@ def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, jso
         runs: What to call the pickle that it runs; default: its stored name, label and id.
         json_wanted: Print one JSON object.
     """
-    was, now = (one.pickle.id if one.pickle else None for one in (before, after))
+    was, now = (slot.pickle.id if slot.pickle else None for slot in (before, after))
     if json_wanted:
         print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
         return 0
-    own = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
+    pickle = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
     read = "nothing was to be changed" if was == now else "read back from the slot"
-    print(f"{sanitize(after.name)} runs {runs or own}  ({read})")
+    print(f"{sanitize(after.name)} runs {runs or pickle}  ({read})")
     return 0

@@ -1,4 +1,4 @@
-"""``stand-in``: make a look-alike of the runner image."""
+"""``stand-in``: build an image that imitates the runner."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def run(
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Make a look-alike image, unless it is there."""
+    """Build a stand-in image unless it exists."""
     stand_in.check_python(python)
     with terminal.progress() as progress:
-        made = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)
+        image = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)
     if json_wanted:
-        print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
+        print(json.dumps({"format": 1, "tag": image.tag, "spec": image.spec, "python": image.python}))
     else:
-        print(f"{made.tag}  (spec {made.spec}, {filesize.decimal(made.image.size)})")
-        print(image_kinds.warning("stand_in"))
+        print(f"{image.tag}  (spec {image.spec}, {filesize.decimal(image.image.size)})")
+        print(image_kinds.format_warning("stand_in"))
     return 0

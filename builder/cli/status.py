@@ -1,4 +1,4 @@
-"""``status``: how all slots stand, or one with its last runs."""
+"""``status``: show the status of all slots, or of one with its last runs."""
 
 from __future__ import annotations
 
@@ -23,84 +23,83 @@ _RUNS = 5
 
 
 def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
-    """Show how all slots stand, or one with its last runs."""
+    """Show the status of all slots, or of one with its last runs."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.get_account(), api.list_uploads()
         current, now = api.get_round()
-        one = slot_status.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
-        failure = _explain(api, one, uploaded) if one else None
-    if one is None:
-        found, ownerless = slot_status.judge_all(account.slots, uploaded), slot_status.find_ownerless(uploaded)
+        selected = slot_status.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
+        failure = _explain_failure(api, selected, uploaded) if selected else None
+    if selected is None:
+        statuses, ownerless = slot_status.judge_all(account.slots, uploaded), slot_status.find_ownerless(uploaded)
         if json_wanted:
             data = {
-                "slots": [listing.standing_data(each) for each in found],
-                "ownerless": [each.id for each in ownerless],
+                "slots": [listing.status_data(status) for status in statuses],
+                "ownerless": [pickle.id for pickle in ownerless],
             }
             print(json.dumps({"format": 1, "round": _round_data(current, now), **data}))
         else:
-            _tell_all(found, current, now)
-            for each in ownerless:
+            _print_all(statuses, current, now)
+            for pickle in ownerless:
                 print(
-                    f"a validated pickle is waiting, uploaded for no slot: {listing.pickle_line(each)}  -> "
-                    f"python -m builder assign SLOT {each.id}"
+                    f"a validated pickle is not assigned, and was uploaded for no slot: "
+                    f"{listing.pickle_line(pickle)}  -> python -m builder assign SLOT {pickle.id}"
                 )
         return 0
     if json_wanted:
-        shown = {**listing.standing_data(one), "failure": failure.data() if failure else None}
+        shown = {**listing.status_data(selected), "failure": failure.data() if failure else None}
         print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": shown}))
     else:
-        _tell_one(one, failure, current, now)
+        _print_slot(selected, failure, current, now)
     return 0
 
 
-def _explain(
-    api: tournament.Tournament, one: slot_status.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
+def _explain_failure(
+    api: tournament.Tournament, status: slot_status.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.ExplainedFailure | None:
-    """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
-    for pickle in (one.slot.pickle, slot_status.find_newer_upload(one.slot, uploaded)):
-        if one.todo.startswith("why ") and pickle is not None and slot_status.find_failure(pickle) is not None:
+    """Explain why the pickle of a slot, or a newer upload for it, failed; sends a request for the log."""
+    for pickle in (status.slot.pickle, slot_status.find_newer_upload(status.slot, uploaded)):
+        if status.todo.startswith("why ") and pickle is not None and slot_status.find_failure(pickle) is not None:
             return waiting.explain_failure(api, pickle)
     return None
 
 
-def _tell_all(found: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
+def _print_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
     print(times.describe_round(current, now))
-    if not found:
-        print("  no slot yet; make one: python -m builder create-model NAME")
+    if not statuses:
+        print("  no slot yet; create one: python -m builder create-model NAME")
         return
     rows = [
         (
-            slot_status.STATE_LABELS[one.state],
-            sanitize(one.slot.name),
-            f"stake {sanitize(one.slot.stake)}" if one.slot.stake else "",
-            sanitize(one.reason),
-            _todo(one),
+            slot_status.STATE_LABELS[status.state],
+            sanitize(status.slot.name),
+            f"stake {sanitize(status.slot.stake)}" if status.slot.stake else "",
+            sanitize(status.reason),
+            _format_todo(status),
         )
-        for one in found
+        for status in statuses
     ]
     if terminal.fits(rows):
         terminal.print_table(rows)
         return
     terminal.print_table([row[:-1] for row in rows])
-    for one in found:  # each whole, to be copied
-        if one.todo:
-            print(f"  {_todo(one)}")
+    for status in statuses:  # on lines of their own: a cut or wrapped command cannot be copied
+        if status.todo:
+            print(f"  {_format_todo(status)}")
 
 
-def _todo(one: slot_status.SlotStatus) -> str:
-    return f"-> python -m builder {one.todo}" if one.todo else ""
+def _format_todo(status: slot_status.SlotStatus) -> str:
+    return f"-> python -m builder {status.todo}" if status.todo else ""
 
 
-def _tell_one(
-    one: slot_status.SlotStatus,
+def _print_slot(
+    status: slot_status.SlotStatus,
     failure: waiting.ExplainedFailure | None,
     current: tournament.Round | None,
     now: dt.datetime,
 ) -> None:
-    slot = one.slot
-    print(
-        f"{sanitize(slot.name)}  {slot_status.STATE_LABELS[one.state]}: {sanitize(one.reason)}  {_todo(one)}".rstrip()
-    )
+    slot = status.slot
+    label = slot_status.STATE_LABELS[status.state]
+    print(f"{sanitize(slot.name)}  {label}: {sanitize(status.reason)}  {_format_todo(status)}".rstrip())
     rows = [
         ("slot", slot.id),
         ("stake", sanitize(slot.stake) or "none"),
@@ -108,14 +107,10 @@ def _tell_one(
     ]
     if slot.webhook:
         rows.append(("webhook", f"{listing.webhook_host(slot)}  (must be empty before a pickle is uploaded)"))
-    if slot.submission:
-        sent = slot.submission
-        rows.append(
-            (
-                "submission",
-                f"{sanitize(sent.status)}, {times.format_time(sent.inserted_at, now)}, {sanitize(sent.filename)}",
-            )
-        )
+    if submission := slot.submission:
+        inserted_at = times.format_time(submission.inserted_at, now)
+        text = f"{sanitize(submission.status)}, {inserted_at}, {sanitize(submission.filename)}"
+        rows.append(("submission", text))
     pickle = slot.pickle
     if pickle is not None:
         validation = sanitize(pickle.validation) or "not begun"
@@ -136,7 +131,7 @@ def _tell_one(
                 or "none",
             ),
         ]
-        rows += [("runs" if not place else "", text) for place, text in enumerate(_run_lines(pickle, now))]
+        rows += [("runs" if not index else "", text) for index, text in enumerate(_run_lines(pickle, now))]
     terminal.print_table([*rows, *(failure.rows() if failure else ())])
 
 

@@ -1,4 +1,4 @@
-"""What a person sees: the line that moves while work goes on, tables, sizes. Quiet where nobody watches."""
+"""Terminal output: the progress line, tables and questions; no progress line without a terminal."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class _QuietProgress(Silent):
 
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
-    """Yield what stages are told to report to; standard output stays for results."""
+    """Yield the progress that stages report to; standard output is only for results."""
     if not sys.stderr.isatty() or os.environ.get("CI"):
         yield _QuietProgress()
         return
     shown, out = _TerminalProgress(sys.stderr), sys.stdout
 
     def write_result(text: str) -> None:
-        _take_away()
+        _hide_progress()
         out.write(text)
 
     _moving.append(shown)
@@ -130,7 +130,7 @@ def _console(stream: TextIO, *, width: int | None = None) -> Console:
 
 
 def _lasting_console(stream: TextIO) -> Console:
-    """Return a console that goes on, to nowhere, when its terminal is closed; rich would end the program."""
+    """Return a console that discards output once its terminal is closed; rich would end the program."""
     return _console(cast("TextIO", _Stream(stream, lambda text: put(stream, text))))
 
 
@@ -170,7 +170,7 @@ def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _least(widths: dict[str, int]) -> int:
-    """Return the width below which a list is not cut: its lines then go on in the next line of the terminal."""
+    """Return the width below which a list is not cut: the terminal wraps its lines instead."""
     return sum(2 + (size if name in _WHOLE else min(size, _LEAST_CELL)) for name, size in widths.items())
 
 
@@ -206,12 +206,12 @@ def _width() -> int:
 
 def tell(text: str) -> None:
     """Write a line that belongs to a question."""
-    _say(f"{text}\n")
+    _prompt(f"{text}\n")
 
 
 def ask(question: str) -> str:
-    """Ask on standard error: standard output may be read by a program. The end of the input (Ctrl-D) is no answer."""
-    _say(f"{question} ")
+    """Ask on standard error, as a program may read standard output; return "" at the end of the input (Ctrl-D)."""
+    _prompt(f"{question} ")
     try:
         return input().strip()
     except EOFError:
@@ -219,16 +219,16 @@ def ask(question: str) -> str:
 
 
 def ask_hidden(question: str) -> str:
-    """Ask for what nobody should read on the screen; raises EOFError for the end of the input (Ctrl-D)."""
+    """Ask for a secret without echoing it; raises EOFError at the end of the input (Ctrl-D)."""
     import getpass  # noqa: PLC0415 - asked for seldom
 
-    _say("")
+    _prompt("")
     return getpass.getpass(f"{question} ", stream=sys.stderr)
 
 
 def confirm(question: str) -> bool:
     """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
-    _say(f"{question} [Y/n] ")
+    _prompt(f"{question} [Y/n] ")
     try:
         return input().strip().lower() in {"", "y", "yes"}
     except EOFError:
@@ -245,19 +245,19 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _say(text: str) -> None:
+def _prompt(text: str) -> None:
     """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
-    _take_away()
+    _hide_progress()
     put(sys.stderr, text)
 
 
-def _take_away() -> None:
-    for one in _moving:
-        one.step("")
+def _hide_progress() -> None:
+    for line in _moving:
+        line.step("")
 
 
 def put(stream: TextIO, text: str) -> None:
-    """Write for a person; once nobody can read it any more, to nowhere: what is under way is not cut short by that."""
+    """Write for a person; if the terminal is gone, discard the text, so that the command can finish its work."""
     try:
         stream.write(text)
         stream.flush()

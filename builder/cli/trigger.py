@@ -32,22 +32,24 @@ def run(
 ) -> int:
     """Have a pickle run now."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find_slot_or_pickle(api, name)
-        slot = found if isinstance(found, tournament.Slot) else None
-        pickle = pickle_argument.resolve_pickle(api, found, assigned=True)
+        slot_or_pickle = slots.find_slot_or_pickle(api, name)
+        slot = slot_or_pickle if isinstance(slot_or_pickle, tournament.Slot) else None
+        pickle = pickle_argument.resolve_pickle(api, slot_or_pickle, assigned=True)
         follows = _look_ahead(api, pickle, slot)
         where = [slot] if slot else follows.slots
-        if all(one.archived for one in where):
-            for one in where:
-                slots.check_usable(one)
+        if all(model_slot.archived for model_slot in where):
+            for model_slot in where:
+                slots.check_usable(model_slot)
         follows = _agree(api, follows, slot, validation=validation, yes=yes)
         failure = None
-        with assign.report_slots_on_interrupt(api, [one.id for one in follows.slots]):
+        with assign.report_slots_on_interrupt(api, [model_slot.id for model_slot in follows.slots]):
             run = _begin(api, pickle, slot, validation=validation)
             if run is not None and wait:
                 run, failure = _wait(api, pickle, run, wait, progress)
     if json_wanted:
-        touched = [{"id": one.id, "name": one.name, "stake": one.stake} for one in follows.slots]
+        touched = [
+            {"id": model_slot.id, "name": model_slot.name, "stake": model_slot.stake} for model_slot in follows.slots
+        ]
         data = {"run": dataclasses.asdict(run) if run else None, "failure": failure.data() if failure else None}
         print(json.dumps({"format": 1, "pickle": pickle.id, "slots": touched, **data}))
     else:
@@ -123,7 +125,10 @@ class _Follows:
 
     def exceeds(self, agreed: _Follows) -> bool:
         """Tell whether more follows from it now than a person agreed to: a stake, or a round."""
-        stakes, known = ({(one.id, one.stake) for one in follows.slots if one.stake} for follows in (self, agreed))
+        stakes, known = (
+            {(model_slot.id, model_slot.stake) for model_slot in follows.slots if model_slot.stake}
+            for follows in (self, agreed)
+        )
         return not stakes <= known or self.open_round not in {None, agreed.open_round}
 
     def lines(self, *, validation: bool) -> list[str]:
@@ -135,9 +140,9 @@ class _Follows:
             f"round    {times.describe_round(self.round, self.now)}",
         ]
         if status.judge_validation(pickle) is not True:
-            said = sanitize(pickle.validation) or "nothing"
+            message = sanitize(pickle.validation) or "nothing"
             lines.append(
-                f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
+                f"note     its validation says {message!r}: `python -m builder why {pickle.id}` says what that means"
             )
         each = f" for each of {names}" if len(self.slots) > 1 else ""
         if self.open_round is None:
@@ -164,14 +169,14 @@ def _look_ahead(
     Args:
         api: The tournament.
         pickle: What is run.
-        slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
+        slot: What it is run for; None for any slot that runs it, else the slot that it was uploaded for.
     """
     account = api.get_account()
     current, now = api.get_round()
     where = slots.find_slots_running(account, pickle)
     if slot or not where:
         named = slot.id if slot else pickle.owner
-        where += [one for one in account.slots if one.id == named and one not in where]
+        where += [model_slot for model_slot in account.slots if model_slot.id == named and model_slot not in where]
     return _Follows(pickle=pickle, slots=where, round=current, now=now)
 
 
@@ -180,7 +185,7 @@ def _agree(
 ) -> _Follows:
     """Have a run confirmed, again if more follows from it by the time of the answer; return what was agreed to."""
     while True:
-        stakes = confirmation.about_stakes(follows.slots, confirmation.about_a_run(follows.open_round))
+        stakes = confirmation.format_stakes(follows.slots, confirmation.format_run(follows.open_round))
         question = f"Run {listing.pickle_line(follows.pickle)} now?"
         confirmation.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
         now = follows if yes else _look_ahead(api, follows.pickle, slot)

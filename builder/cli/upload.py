@@ -38,7 +38,7 @@ def run(
         str | None,
         Option("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model"),
     ] = None,
-    create: Annotated[bool, Option("--create", help="make the slot where there is none of this name")] = False,
+    create: Annotated[bool, Option("--create", help="create the slot if it does not exist")] = False,
     clear_webhook: Annotated[bool, Option("--clear-webhook", help="take the slot's webhook away")] = False,
     trigger: Annotated[bool, Option("--trigger", help="have the tournament run it once it is assigned")] = False,
     again: Annotated[bool, Option("--again", help="send it again though an upload of it failed there")] = False,
@@ -50,19 +50,19 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    chosen = target.find_target(project.choose_config(config))
-    root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
-    with terminal.progress() as progress, contextlib.ExitStack() as held:
-        artifact = target.load_artifact(chosen, progress, locked=locked)
-        proof = local_checks.check_artifact(artifact, wanted=chosen.config.data_version if chosen.config else None)
-        reserve = None if dry_run else held.enter_context(slot_log.reserve_space())
-        api = held.enter_context(api_session.connect(progress, root=root))
-        asked = held.enter_context(connections.connect(progress))
+    source = target.find_target(project.choose_config(config))
+    root, configured = (source.config.root, source.config.upload) if source.config else (Path.cwd(), None)
+    with terminal.progress() as progress, contextlib.ExitStack() as stack:
+        artifact = target.load_artifact(source, progress, locked=locked)
+        proof = local_checks.check_artifact(artifact, wanted=source.config.data_version if source.config else None)
+        reserve = None if dry_run else stack.enter_context(slot_log.reserve_space())
+        api = stack.enter_context(api_session.connect(progress, root=root))
+        asked = stack.enter_context(connections.connect(progress))
         remote_checks.check_token(api)
         account = api.get_account()
         name, origin = model, ""
-        if not name and chosen.config and configured and configured.model:
-            name, origin = configured.model, f"upload.model of {chosen.config.file}"
+        if not name and source.config and configured and configured.model:
+            name, origin = configured.model, f"upload.model of {source.config.file}"
         if not name:
             name, create = _ask_for_slot(account, create=create)
         slot = remote_checks.find_slot(account, name, create=create, origin=origin)
@@ -79,7 +79,7 @@ def run(
         host = session.read_registry(root)
 
         def compare(plan: UploadPlan) -> UploadPlan:
-            return _compared(plan, chosen, api, root, progress)
+            return _add_similarity(plan, source, api, root, progress)
 
         if reserve is None:
             _tell_plan(
@@ -90,32 +90,34 @@ def run(
             return 0
         if slot:
             name = slot.name
-        held.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
-        held.enter_context(slot_log.lock_slot(name))
+        stack.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
+        stack.enter_context(slot_log.lock_slot(name))
         old_records.migrate(root, account.slots)
-        plan = _agreed(api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes)
-        done = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
-        plan = _at_the_end(api, plan, done)
-    _tell(done, plan, json_wanted=json_wanted)
-    return 1 if done.failure else 0
+        plan = _get_agreement(
+            api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes
+        )
+        result = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
+        plan = _refresh_round(api, plan, result)
+    _tell(result, plan, json_wanted=json_wanted)
+    return 1 if result.failure else 0
 
 
-def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.UploadResult) -> UploadPlan:
-    """Return the plan with the round as it is now, where its times are told: it may have closed since."""
-    run = _last_run(done)
+def _refresh_round(api: tournament.Tournament, plan: UploadPlan, result: deploy.UploadResult) -> UploadPlan:
+    """Return the plan with the current round if its times are printed: it may have closed in the meantime."""
+    run = _last_run(result)
     if run and status.had_no_round(run):
         with contextlib.suppress(errors.NetworkError):  # what is done is done
             return remote_checks.refresh_round(api, plan)
     return plan
 
 
-def _last_run(done: deploy.UploadResult) -> tournament.Run | None:
-    return done.run or next(iter(done.pickle.runs), None)
+def _last_run(result: deploy.UploadResult) -> tournament.Run | None:
+    return result.run or next(iter(result.pickle.runs), None)
 
 
-def _compared(
+def _add_similarity(
     plan: UploadPlan,
-    chosen: target.Target,
+    source: target.Target,
     api: tournament.Tournament,
     root: Path,
     progress: Progress,
@@ -125,12 +127,12 @@ def _compared(
         return plan
     from builder.cli import compare as comparing  # noqa: PLC0415 - numpy, pyarrow
 
-    similarity = comparing.compare(plan.request, plan.slot.pickle, chosen, api, root, progress=progress)
+    similarity = comparing.compare(plan.request, plan.slot.pickle, source, api, root, progress=progress)
     return dataclasses.replace(plan, similarity=similarity)
 
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
-    """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
+    """Ask for the slot; an unknown name is that of a new slot, which the plan shows before the question."""
     usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.is_interactive():
         names = ", ".join(slot.name for slot in usable) or "none yet"
@@ -146,7 +148,7 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
     return name, create or slots.match_slot(account, name) is None
 
 
-def _agreed(
+def _get_agreement(
     api: tournament.Tournament,
     plan: UploadPlan,
     notes: tuple[str, ...],
@@ -156,7 +158,7 @@ def _agreed(
 ) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
     if not yes and not terminal.is_interactive():
-        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+        _agree(plan, notes, yes=False)  # raises without a terminal, before the slow comparison
     plan = remote_checks.refresh_plan(api, compare(plan))
     while True:
         _agree(plan, notes, yes=yes)
@@ -177,10 +179,10 @@ def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
     if yes:
         return
     webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
-    a_run = confirmation.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
+    a_run = confirmation.format_run(plan.round.number if plan.runs_now and plan.round else None)
     own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
-    stakes = confirmation.about_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
-    confirmation.ask_in_full([*webhook, *stakes, *confirmation.about_stakes(others, a_run)])
+    stakes = confirmation.format_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
+    confirmation.ask_in_full([*webhook, *stakes, *confirmation.format_stakes(others, a_run)])
 
 
 def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
@@ -191,57 +193,55 @@ def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -
     print("nothing was changed (--dry-run)")
 
 
-def _tell(done: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
+def _tell(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
-        failure = done.failure
+        failure = result.failure
         data = {
             "format": 1,
-            "slot": done.slot.name,
-            "pickle": done.pickle.id,
+            "slot": result.slot.name,
+            "pickle": result.pickle.id,
             "good": failure is None,
-            "receipt": done.receipt,
-            "log": list(failure.log if failure else done.log),
+            "receipt": result.receipt,
+            "log": list(failure.log if failure else result.log),
             "failure": failure.data() if failure else None,
         }
         print(json.dumps(data))
-    elif done.failure:
-        _tell_failure(done, plan)
+    elif result.failure:
+        _tell_failure(result, plan)
     else:
-        _tell_good(done, plan)
+        _tell_good(result, plan)
 
 
-def _tell_failure(done: deploy.UploadResult, plan: UploadPlan) -> None:
-    failure = done.failure
+def _tell_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
+    failure = result.failure
     if failure is None:
         return
-    print(f"FAILED: {sanitize(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    print(f"FAILED: {sanitize(result.pickle.filename)} ({result.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
         print(f"  it says  {sanitize(text)}")
     print(f"  cause    {failure.cause}")
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
-    if assign.get_pickle_id(done.slot) == done.pickle.id:
+    if assign.get_pickle_id(result.slot) == result.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
-    elif done.changed_elsewhere:
-        print(
-            f"  {plan.name} runs {assign.describe_pickle(done.slot)}, which someone else assigned meanwhile: it is kept"
-        )
+    elif result.changed_elsewhere:
+        print(f"  {plan.name} runs {assign.describe_pickle(result.slot)}, which someone else assigned meanwhile: kept")
     else:
-        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(done.slot)}")
-    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
+        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(result.slot)}")
+    print("  if the model did not cause that: --again (make: AGAIN=1) sends it again")
 
 
-def _tell_good(done: deploy.UploadResult, plan: UploadPlan) -> None:
-    name = sanitize(done.slot.name)
+def _tell_good(result: deploy.UploadResult, plan: UploadPlan) -> None:
+    name = sanitize(result.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
-    print(f"{name} runs {planning.describe_pickle(done.pickle)}  ({read})")
-    run = _last_run(done)
-    if done.run:
-        print(f"run {done.run.id}: {sanitize('; '.join((done.run.status, *done.run.descriptions)))}")
-        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(done.log, _LOG_LINES)))
+    print(f"{name} runs {planning.describe_pickle(result.pickle)}  ({read})")
+    run = _last_run(result)
+    if result.run:
+        print(f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}")
+        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.describe_round(plan.round, plan.now)}')
-    if done.receipt and done.receipt["previous"]:
-        print(f"before: {sanitize(done.receipt['previous'])}; back: python -m builder rollback {name}")
+    if result.receipt and result.receipt["previous"]:
+        print(f"before: {sanitize(result.receipt['previous'])}; back: python -m builder rollback {name}")
     print(f"{plan.request.artifact.folder / 'receipt.json'}")

@@ -1,4 +1,4 @@
-"""``validate``: run a pickle as the tournament does, and say what held."""
+"""``validate``: run a pickle as the tournament does, and report which checks passed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def run(
     config: Target = None,
     locked: Locked = False,
     stand_in: Annotated[
-        str | None, Option("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
+        str | None,
+        Option("--stand-in", metavar="PYTHON", help="run it in this stand-in image instead of the one it was built in"),
     ] = None,
     yes: StartEngine = False,
     json_wanted: Json = False,
@@ -43,28 +44,28 @@ def run(
 
     if locked and stand_in:
         raise errors.RefusedError(
-            f"--stand-in {stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
+            f"--stand-in {stand_in}: a stand-in is not the image that is pinned in {lockfile.NAME}; "
             "leave out --stand-in, or LOCKED=1 (--locked)"
         )
-    chosen = target.find_target(project.choose_config(config))
+    selected = target.find_target(project.choose_config(config))
     watch = Stopwatch()
     with terminal.progress() as progress:
         target.load_artifact(
-            chosen, progress, locked=locked
-        )  # what is wrong with it is said before anything is started
-        on = engine_session.connect(progress, yes=yes)
-        with artifact.lock_folder(chosen.folder, progress), engine_run.start(on) as identity:
-            made = target.load_artifact(chosen, progress, locked=locked)
-            task = tasks.prepare_task(made, chosen, on, identity, progress, stand_in_python=stand_in)
+            selected, progress, locked=locked
+        )  # problems with it are reported before anything is started
+        engine = engine_session.connect(progress, yes=yes)
+        with artifact.lock_folder(selected.folder, progress), engine_run.start(engine) as identity:
+            built = target.load_artifact(selected, progress, locked=locked)
+            task = tasks.prepare_task(built, selected, engine, identity, progress, stand_in_python=stand_in)
             with watch.stage("validation"):
-                result = validate.validate(task, on, identity, progress)
+                result = validate.validate(task, engine, identity, progress)
             content = report.to_bytes(result)
-            artifact.write_report(made.folder, artifact.VALIDATION, content)
+            artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
     if json_wanted:
         print(content.decode(), end="")
     else:
-        _tell(result, watch, chosen.root)
+        _tell(result, watch, selected.root)
     return 0 if result.good else 1
 
 
@@ -83,7 +84,7 @@ def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
         )
     print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
-        print("the entry point printed last:")
+        print("last output of the entry point:")
         print("\n".join(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
-        print(image_kinds.warning("stand_in", task.artifact.folder))
+        print(image_kinds.format_warning("stand_in", task.artifact.folder))

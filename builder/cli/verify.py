@@ -17,33 +17,35 @@ from builder.progress import Stopwatch
 
 
 def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = False, json_wanted: Json = False) -> int:
-    """Make the pickle again and compare; exit 1 when it differs."""
+    """Build the pickle again and compare; exit 1 if it differs."""
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
-    chosen = target.find_target(project.choose_config(config))
+    selected = target.find_target(project.choose_config(config))
     watch = Stopwatch()
     with (
         terminal.progress() as progress,
         watch.stage("rebuild"),
         tempfile.TemporaryDirectory(prefix="numerai-builder-verify-") as work,
     ):
-        # Nothing is written to the folder, which may be somebody else's, and everything is copied: so no lock is held.
-        made = target.load_artifact(chosen, progress, locked=locked)
-        rendered = recorded_inputs.read_inputs(made, copy=Path(work))
-        on = engine_session.connect(progress, yes=yes)
-        with engine_run.start(on) as identity:
-            where = target.find_image(chosen, made, on, progress)
-            stage.check_image(made, where, image.read_inventory(where, on, identity))
-            rendered = render.use_source(rendered, base=made.manifest.image.base, source=where.source)
-            result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
+        # No lock on the folder: it is only read, may belong to another user, and all its files are copied first.
+        artifact = target.load_artifact(selected, progress, locked=locked)
+        rendered = recorded_inputs.read_inputs(artifact, copy=Path(work))
+        engine = engine_session.connect(progress, yes=yes)
+        with engine_run.start(engine) as identity:
+            runner_image = target.find_image(selected, artifact, engine, progress)
+            stage.check_image(artifact, runner_image, image.read_inventory(runner_image, engine, identity))
+            rendered = render.use_source(rendered, base=artifact.manifest.image.base, source=runner_image.source)
+            result = stage.verify(artifact, rendered, engine, identity, work=Path(work), progress=progress)
     if json_wanted:
-        print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
+        print(json.dumps({"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}))
     else:
         print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
-        print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
-        print(f"  in {made.manifest.image.base} ({image_kinds.describe_kind(made.manifest.image, chosen.root)})")
+        print(f"{'equal' if result.equal else 'DIFFERENT'}: {artifact.pickle}  ({watch.line()})")
+        print(
+            f"  in {artifact.manifest.image.base} ({image_kinds.describe_kind(artifact.manifest.image, selected.root)})"
+        )
         if result.first_difference:
             print(f"the first difference is {result.first_difference}")
-            findings.print_findings(made)
+            findings.print_findings(artifact)
     return 0 if result.equal else 1

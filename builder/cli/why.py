@@ -1,4 +1,4 @@
-"""``why``: what failed at the tournament, run again here in its image; one cause and one fix."""
+"""``why``: run a pickle that failed at the tournament again on this machine, and report one cause and one fix."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _MARKS = {True: "ok", False: "FAILED", None: "note"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """What failed: which pickle, where, and what it printed there."""
+    """A failure at the tournament: the pickle, the status and the log."""
 
     name: str
     pickle: tournament.UploadedPickle
-    fault: status.PickleFailure
+    failure: status.PickleFailure
     log: tuple[str, ...]
 
 
@@ -54,51 +54,51 @@ def run(
     ] = None,
     stand_in: Annotated[
         str | None,
-        Option("--stand-in", metavar="PYTHON", help="where the image cannot be had: run it in this look-alike"),
+        Option("--stand-in", metavar="PYTHON", help="if the image is not available: run it in this stand-in image"),
     ] = None,
     no_run: Annotated[bool, Option("--no-run", help="read what the tournament says and run nothing")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
-    """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
+    """Explain why the pickle of a slot failed; exit 1, or 0 if none failed."""
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(stage, live, benchmarks, stand_in)
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find_slot_or_pickle(api, name)
+        target = slots.find_slot_or_pickle(api, name)
         uploaded = api.list_uploads()
-        case = _find_case(api, found, uploaded)
+        case = _find_case(api, target, uploaded)
         if case is None:
-            return _tell_good(found, uploaded, json_wanted=json_wanted)
+            return _print_no_failure(target, uploaded, json_wanted=json_wanted)
         _check_python(case.pickle, stand_in)
-        here, reason = None, "it was not asked for (--no-run)"
+        result, reason = None, "it was not asked for (--no-run)"
         if not no_run:
             try:
-                here = _run_here(
+                result = _run_here(
                     api, case.pickle, progress, live=live, benchmarks=benchmarks, stand_in=stand_in, yes=yes
                 )
             except errors.BuilderError as error:
                 reason = str(error)
-    cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
+    cause = stage.conclude(case.failure, list(case.log), result, again=f"python -m builder trigger {case.name}")
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
-        print(json.dumps(_data(case, here, reason, cause)))
+        print(json.dumps(_data(case, result, reason, cause)))
     else:
-        _tell(case, here, reason, cause)
+        _print(case, result, reason, cause)
     return 1
 
 
 def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, python: str | None) -> None:
-    """Refuse what cannot be run with before anything is asked.
+    """Check the options before any request is sent.
 
     Raises:
-        errors.UsageError: There is no such look-alike, or benchmark predictions are named without their live data.
-        errors.DataError: A file is not there, or no parquet file.
+        errors.UsageError: There is no stand-in of that Python, or benchmark predictions are passed without live data.
+        errors.DataError: A file does not exist, or is not a parquet file.
     """
     from builder.image import stand_in  # noqa: PLC0415
 
     if benchmarks and not live:
-        raise errors.UsageError("--benchmarks goes with --live FILE, whose rows they are of: name both, or neither")
+        raise errors.UsageError("--benchmarks requires --live FILE with the same rows; pass both or neither")
     for option, text in (("--live", live), ("--benchmarks", benchmarks)):
         if text:
             stage.count_rows(Path(text), option)
@@ -110,39 +110,39 @@ def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, 
 
 
 def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
-    """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
+    """Check that a stand-in has the Python of the pickle's image; another version would itself make it fail.
 
     Raises:
-        errors.UsageError: It is of another.
+        errors.UsageError: The versions differ.
     """
     from builder.image import stand_in  # noqa: PLC0415
 
-    named = f"{pickle.image} {pickle.image_name} {pickle.runtime}"
-    theirs = re.search(r"(?:py_|Python )3[._]([0-9]{1,2})(?![0-9])", named)
-    if python and theirs and stand_in.EDITIONS.get(python, python) != f"3.{theirs[1]}":
+    image_text = f"{pickle.image} {pickle.image_name} {pickle.runtime}"
+    version = re.search(r"(?:py_|Python )3[._]([0-9]{1,2})(?![0-9])", image_text)
+    if python and version and stand_in.EDITIONS.get(python, python) != f"3.{version[1]}":
         raise errors.UsageError(
-            f"--stand-in {python}: the pickle was registered for an image with Python 3.{theirs[1]}, and fails in "
-            f"another for that alone; name --stand-in 3.{theirs[1]}, or leave it out"
+            f"--stand-in {python}: the pickle was registered for an image with Python 3.{version[1]}, and fails "
+            f"with any other version; pass --stand-in 3.{version[1]}, or leave it out"
         )
 
 
 def _find_case(
     api: tournament.Tournament,
-    found: tournament.Slot | tournament.UploadedPickle,
+    target: tournament.Slot | tournament.UploadedPickle,
     uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
-    """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
+    """Return the failure of the slot's pickle, else that of a newer pickle uploaded for it; None if none failed."""
     candidates = (
-        [found.pickle, status.find_newer_upload(found, uploaded)] if isinstance(found, tournament.Slot) else [found]
+        [target.pickle, status.find_newer_upload(target, uploaded)] if isinstance(target, tournament.Slot) else [target]
     )
     for pickle in candidates:
-        fault = status.find_failure(pickle) if pickle else None
-        if pickle is not None and fault is not None:
-            name = found.name if isinstance(found, tournament.Slot) and pickle is found.pickle else pickle.id
-            log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
-            return _Case(name=name, pickle=pickle, fault=fault, log=log)
+        failure = status.find_failure(pickle) if pickle else None
+        if pickle is not None and failure is not None:
+            name = target.name if isinstance(target, tournament.Slot) and pickle is target.pickle else pickle.id
+            log = tuple(line.message for line in waiting.read_log(api, pickle, failure))
+            return _Case(name=name, pickle=pickle, failure=failure, log=log)
     if all(pickle is None for pickle in candidates):
-        pickle_argument.resolve_pickle(api, found)  # says that there is none
+        pickle_argument.resolve_pickle(api, target)  # raises: the slot has no pickle
     return None
 
 
@@ -163,19 +163,19 @@ def _run_here(
     ref = remote_files.reference(api, pickle)
     content = remote_files.fetch(api, pickle, progress)
     files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
-    on = engine_session.connect(progress, yes=yes)
-    where = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), on, pull=False, progress=progress)
-    with run.start(on) as identity:
+    engine = engine_session.connect(progress, yes=yes)
+    runner_image = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), engine, pull=False, progress=progress)
+    with run.start(engine) as identity:
         task = stage.RerunTask(
             pickle=content,
-            image=where,
-            python=image.read_inventory(where, on, identity).python,
-            built_on=_made_on(content),
+            image=runner_image,
+            python=image.read_inventory(runner_image, engine, identity).python,
+            built_on=_find_build_python(content),
             live=files[0],
             benchmarks=files[1],
             limits=config.ValidateConfig().limits,
         )
-        return stage.rerun(task, on, identity, progress)
+        return stage.rerun(task, engine, identity, progress)
 
 
 def _fetch_live(
@@ -185,26 +185,26 @@ def _fetch_live(
     try:
         return remote_files.fetch_live(api, pickle.data_version or "v5.2", progress)
     except errors.NetworkError as error:
-        raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
+        raise errors.NetworkError(f"{error}; or pass live data: --live FILE [--benchmarks FILE]") from error
 
 
-def _made_on(content: Path) -> str | None:
-    """Return the Python that a pickle was made on, where it was made here."""
+def _find_build_python(content: Path) -> str | None:
+    """Return the Python version that a pickle was built with, if `dist/` has its manifest."""
     sha256 = artifact.hash_file(content)
-    here = [found for _, found in artifact.read_manifests(Path.cwd()) if found.pickle.sha256 == sha256]
-    return here[0].image.python if here else None
+    manifests = [manifest for _, manifest in artifact.read_manifests(Path.cwd()) if manifest.pickle.sha256 == sha256]
+    return manifests[0].image.python if manifests else None
 
 
-def _tell_good(
-    found: tournament.Slot | tournament.UploadedPickle,
+def _print_no_failure(
+    target: tournament.Slot | tournament.UploadedPickle,
     uploaded: Sequence[tournament.UploadedPickle],
     *,
     json_wanted: bool,
 ) -> int:
-    if isinstance(found, tournament.Slot):
-        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {sanitize(found.name)}"
+    if isinstance(target, tournament.Slot):
+        name, reason, shows = target.name, status.judge(target, uploaded).reason, f"status {sanitize(target.name)}"
     else:
-        name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
+        name, reason, shows = target.filename, f"validation {target.validation}", f"logs {target.id}"
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
@@ -212,40 +212,45 @@ def _tell_good(
     return 0
 
 
-def _tell(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
-    fault = case.fault
+def _print(case: _Case, result: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
+    failure = case.failure
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{fault.where} {sanitize(fault.status)}")]
-    rows += [("", f"it says: {sanitize(text)}") for text in fault.descriptions]
+    rows = [("there", f"{failure.where} {sanitize(failure.status)}")]
+    rows += [("", f"it says: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
-    if here is None:
+    if result is None:
         rows.append(("here", "not run: " + " ".join(sanitize(reason).split())))
     else:
-        task = here.task
+        task = result.task
         kind = image_kinds.describe_kind(task.image, Path.cwd())
         rows.append(("here", f"in {task.image.base} ({kind}), Python {task.python}"))
-        rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
-        if here.usage:
-            used = here.usage
+        rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in result.checks]
+        if result.usage:
+            used = result.usage
             rows.append(("", f"used {filesize.decimal(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
     terminal.print_table(rows)
     print(f"cause: {cause.text}")
     print(f"fix:   {cause.fix}")
 
 
-def _data(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
-    fault = case.fault
-    there = {"where": fault.where, "status": fault.status, "descriptions": fault.descriptions, "log": case.log}
+def _data(case: _Case, result: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
+    failure = case.failure
+    tournament_data = {
+        "where": failure.where,
+        "status": failure.status,
+        "descriptions": failure.descriptions,
+        "log": case.log,
+    }
     ran: dict[str, object] = {"ran": False, "reason": reason}
-    if here is not None:
-        image = here.task.image
+    if result is not None:
+        image = result.task.image
         ran = {
             "ran": True,
-            "good": here.cause is None,
-            "image": {"kind": image.kind, "ref": image.ref, "identity": image.identity, "python": here.task.python},
-            "checks": [dataclasses.asdict(check) for check in here.checks],
-            "usage": dataclasses.asdict(here.usage) if here.usage else None,
-            "log": here.log,
+            "good": result.cause is None,
+            "image": {"kind": image.kind, "ref": image.ref, "identity": image.identity, "python": result.task.python},
+            "checks": [dataclasses.asdict(check) for check in result.checks],
+            "usage": dataclasses.asdict(result.usage) if result.usage else None,
+            "log": result.log,
         }
-    answer = {"format": 1, "failed": True, "pickle": case.pickle.id, "there": there, "here": ran}
+    answer = {"format": 1, "failed": True, "pickle": case.pickle.id, "there": tournament_data, "here": ran}
     return {**answer, "cause": cause.text, "fix": cause.fix}

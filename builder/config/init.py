@@ -113,7 +113,7 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
 
 def _check_folders(root: Path, configs: Path) -> None:
     if not root.is_dir():
-        raise errors.UsageError(f"{root}: not a folder; pass --root with the folder to contain configs/")
+        raise errors.UsageError(f"{root} is not a folder; pass --root with the folder for configs/")
     # A link could lead out of the root, and every path of a config has to be below the root.
     if os.path.lexists(configs) and (not configs.is_dir() or configs.resolve() != configs):
         raise errors.UsageError(

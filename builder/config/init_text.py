@@ -59,7 +59,7 @@ def render(
         "memory": config_values.format_memory(defaults.limits.memory),
         "seconds": defaults.limits.seconds,
     }
-    version_comment = "" if match.data_version else "  # unknown; the default"
+    version_comment = "" if match.data_version else "  # unknown: the default is used"
     lines = [
         *(["# yaml-language-server: $schema=schema.json"] if has_schema else []),
         "# Written by `init`, filled in from the bundle. You may edit it: every command checks it.",

@@ -252,7 +252,7 @@ def _convert_scalar(node: Any) -> tuple[Any, str | None]:
     else:
         good = "true or false" if node.tag == f"{_TAG}bool" else "a number like 12, 0.5 or 1.0e-3"
         shown = text if len(text) <= 60 else text[:57] + "..."
-        return text, f'{shown} is ambiguous without quotes; write {good}, or "{shown}" if it is text'
+        return text, f'{shown} is not allowed without quotes; write {good}, or "{shown}" if it is text'
     return value, None
 
 

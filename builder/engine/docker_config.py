@@ -251,7 +251,7 @@ def _read_context(config: _Config, name: str, *, by: str, client: Mapping[str, A
         ) from None
     except errors.EngineChoiceError as error:
         raise errors.EngineChoiceError(
-            f"{by}: the docker context {label} is damaged: {str(error).rpartition('; ')[0]}; {others}, "
+            f"{by}: the docker context {label} cannot be used: {str(error).rpartition('; ')[0]}; {others}, "
             "or create it again (`docker context create`)"
         ) from error
     endpoints = data.get("Endpoints")

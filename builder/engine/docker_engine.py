@@ -81,8 +81,8 @@ def connect() -> DockerEngine:
         ) from error
     if version < MINIMUM_API:
         raise errors.EngineError(
-            f"the container engine at {api.base_url} has API {api.api_version}; "
-            f"expected {_MINIMUM_API_TEXT} (Engine 20.10) or newer: update it"
+            f"the container engine at {api.base_url} has API {api.api_version}, older than {_MINIMUM_API_TEXT} "
+            "(Engine 20.10): update it"
         )
     return DockerEngine(api)
 
@@ -513,7 +513,7 @@ def _raise_engine_error(action: str, error: Exception) -> NoReturn:
     root = list_causes(error)[-1]
     raise errors.EngineError(
         f"could not {action}: the container engine does not answer ({str(root) or type(root).__name__}); "
-        "start it (`make engine`), then run this again"
+        "start it (`make engine` does on Debian and Ubuntu), then run this again"
     ) from error
 
 

@@ -85,7 +85,7 @@ class SocketState(enum.Enum):
     ANSWERS = "answers"
     ABSENT = "there is no socket, or no process listens on it"
     DENIED = "this user may not open the socket"
-    SILENT = "it accepts connections but does not answer"
+    SILENT = "it does not answer"
 
 
 def ensure_running(

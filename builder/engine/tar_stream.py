@@ -63,7 +63,7 @@ def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
                         digest.update(chunk)
                         file.write(chunk)
                 return digest.hexdigest()
-    raise errors.EngineError(f"the engine sent an archive without a file; expected {target.name}; run it again")
+    raise errors.EngineError(f"the engine sent an archive without {target.name}; run it again")
 
 
 def unpack_to_memory(chunks: Iterable[bytes]) -> dict[str, bytes]:

@@ -188,9 +188,7 @@ def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: b
             raise errors.ExportError(f"export: unknown member {unknown[0]} in {option}; {hint}")
         missing = [name for name in names if name not in values_by_name]
         if missing and not optional:
-            raise errors.ExportError(
-                f"export: {format_list(missing)} missing in {option}; expected one for each member"
-            )
+            raise errors.ExportError(f"export: missing in {option}: {format_list(missing)}; pass one for each member")
         return [values_by_name.get(name) for name in names]
     # A 0-dimensional array counts as one value: it has __iter__, which raises TypeError.
     if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:

@@ -63,7 +63,7 @@ class ExportResult:
         """Return a line for the user, and one for each note."""
         model = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
         parity_text = (
-            f"largest difference from the framework on {self.parity.rows:,} rows of the sample: "
+            f"largest difference on {self.parity.rows:,} rows of the sample: "
             f"{self.parity.difference:.2g} (at most {self.parity.bound:.2g} allowed)"
         )
         return "\n".join([f"{self.path}: {model}; {parity_text}", *(f"note: {note}" for note in self.notes)])

@@ -61,9 +61,9 @@ def compare_pin(
     ref: str,
     *,
     old_pin: lockfile.Pin | None,
-    found: registry.RemoteImage | None,
+    remote_image: registry.RemoteImage | None,
     old_digest_exists: bool | str | None,
-    said: Sequence[str],
+    tournament_notes: Sequence[str],
     day: str,
 ) -> PinResult:
     """Compare a pin with the registry and return what to write.
@@ -72,14 +72,14 @@ def compare_pin(
         key: The key in the lock file.
         ref: The reference; for ``default``, the one that it stands for now.
         old_pin: The pin in the lock file.
-        found: The image in the registry; None if the registry does not have it.
+        remote_image: The image in the registry; None if the registry does not have it.
         old_digest_exists: Whether the registry still has the digest of ``old_pin``; the reason if that could not be
             checked; None if it was not checked.
-        said: The tournament's notes about the reference.
+        tournament_notes: The tournament's notes about the reference.
         day: Today's date.
     """
     notes = [_format_new_default_note(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
-    if found is None:
+    if remote_image is None:
         pin_note = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
         notes.append(f"image not found in the registry{pin_note}: name another in the config; {tournament_images.LIST}")
         state: State = "gone"
@@ -87,7 +87,7 @@ def compare_pin(
         state = "by itself"
     elif old_pin is None:
         state = "new"
-    elif old_pin.digest != found.digest:
+    elif old_pin.digest != remote_image.digest:
         state = "moved"
         if old_pin.ref in {None, ref}:
             notes.append(
@@ -103,18 +103,20 @@ def compare_pin(
     elif isinstance(old_digest_exists, str):
         notes.append(f"could not check whether the registry still has the pinned image: {old_digest_exists}")
     pin = None
-    if found is not None and (
+    if remote_image is not None and (
         state in {"new", "moved"} or (state == "same" and old_pin and old_pin.ref not in {None, ref})
     ):
         pin = lockfile.create_pin(
-            found.digest,
+            remote_image.digest,
             day=day,
-            python=found.python,
-            labels=found.labels,
+            python=remote_image.python,
+            labels=remote_image.labels,
             ref=ref if key == config_values.DEFAULT_IMAGE else "",
         )
-    size = found.size if found else 0
-    return PinResult(key=key, ref=ref, state=state, pin=pin, old_pin=old_pin, size=size, notes=(*notes, *said))
+    size = remote_image.size if remote_image else 0
+    return PinResult(
+        key=key, ref=ref, state=state, pin=pin, old_pin=old_pin, size=size, notes=(*notes, *tournament_notes)
+    )
 
 
 def create_unknown_result(key: str, ref: str, *, old_pin: lockfile.Pin | None, reason: str) -> PinResult:

@@ -337,12 +337,12 @@ def _check_inventory(image: ResolvedImage, inventory: Inventory) -> None:
     minor = ".".join(inventory.python.split(".")[:2])
     if minor not in KNOWN_PYTHONS:
         raise errors.ImageError(
-            f"{image.ref} has Python {inventory.python}; expected one of {', '.join(KNOWN_PYTHONS)}: "
-            "name one of the tournament's images"
+            f"{image.ref} has Python {inventory.python} (supported: {', '.join(KNOWN_PYTHONS)}): "
+            "use one of the tournament's images"
         )
     missing = [name for name in runner_image.REQUIRED_PACKAGES if name not in inventory.packages]
     if missing:
-        raise errors.ImageError(f"{image.ref} is not a runner image: {', '.join(missing)} missing")
+        raise errors.ImageError(f"{image.ref} is not a runner image: missing packages: {', '.join(missing)}")
 
 
 def resolve_stand_in(ref: str, python: str, engine: protocol.Engine, progress: Progress) -> ResolvedImage:

@@ -67,7 +67,7 @@ class RunnerImage:
             raise ValueError(f"invalid packages; expected at most {_MAX_PACKAGES:,} names of distributions")
         missing = [name for name in REQUIRED_PACKAGES if name not in self.packages]
         if missing:
-            raise ValueError(f"{', '.join(missing)} missing in packages; expected what building a pickle requires")
+            raise ValueError(f"packages: {', '.join(missing)} missing; expected numpy, pandas and cloudpickle")
 
 
 def _is_valid_name(name: str) -> bool:

@@ -363,8 +363,8 @@ def _read_python_release(engine: protocol.Engine, reference: str, python: str, i
     release = EDITIONS.get(python, python)
     if not re.fullmatch(re.escape(release) + r"\.\S+", output):
         raise errors.ImageError(
-            f"expected Python {release} in the base {reference}, but it printed {output!r}: remove "
-            "that image (`docker image rm`), then run this again"
+            f"the base {reference} has Python {output!r}, not {release}: remove that image (`docker image rm`), then "
+            "run this again"
         )
     return output
 

@@ -50,7 +50,7 @@ def main() -> None:
         "parameters": parameters,
         "findings": findings,
     }
-    # The user's own code may print too: the host reads the last line that begins with the mark.
+    # The user's own code may print too: the host reads the last report in the log.
     print(MARK + json.dumps(report, sort_keys=True), flush=True)
 
 

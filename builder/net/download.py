@@ -155,7 +155,7 @@ def _receive(
     length = response.headers.get("content-length", "")
     total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     if total is not None and total > max_bytes:
-        raise http.TooLargeError(f"{subject}: has {total:,} bytes; expected at most {max_bytes:,}")
+        raise http.TooLargeError(f"{subject}: has {total:,} bytes (limit: {max_bytes:,})")
     digest, received = hashlib.sha256(), 0
     # Without a chunk size: with one, a slow server could delay the check of the deadline until a chunk is full.
     for chunk in response.iter_raw():
@@ -163,7 +163,7 @@ def _receive(
         if time.monotonic() > deadline:
             raise errors.NetworkError(f"{subject}: not complete after {MAX_SECONDS / 60:.0f} minutes; {fix}")
         if received > max_bytes:
-            raise http.TooLargeError(f"{subject}: has more than {max_bytes:,} bytes; expected at most that")
+            raise http.TooLargeError(f"{subject}: has more than {max_bytes:,} bytes")
         digest.update(chunk)
         out.write(chunk)
         progress.report_bytes(received, total)

@@ -168,7 +168,7 @@ class RegistryClient:
             raise errors.NetworkError(f"{subject}: the registry requires a login: {self._login_fix}")
         if http.find_redirect_problem(self._base, realm):
             raise errors.NetworkError(
-                f"{subject}: the registry's token server {http.redact_url(realm)} is not secure; expected https"
+                f"{subject}: the registry's token server {http.redact_url(realm)} is not secure (only https is allowed)"
             )
         query_values = {
             "service": parameters.get("service", ""),

@@ -1,4 +1,5 @@
-"""A sandbox of the tournament on this machine: its API, its storage, a registry, and a runner of what is uploaded.
+"""A local imitation of the tournament: its API, its storage, an image registry, and runs of uploaded pickles.
 
-It shares no code with what it stands in for, so that a mistake is not made twice: it has its own client of the engine.
+It shares no code with the parts of the tool that it tests, so that a mistake is not made on both sides: it even has its
+own client for the container engine.
 """

@@ -1,7 +1,7 @@
-"""A folder with the example's config and bundle, to try the tool with the sandbox's settings; gone afterwards.
+"""Create a temporary project with the example's config and bundle, to try the tool against the sandbox.
 
-It is one of its own because of the lock file: what ``default`` stands for in the sandbox would take the place of what
-it stands for at the tournament.
+A project of its own, because of the lock file: pinning ``default`` in the user's project would replace the pin of the
+tournament's image by one of the sandbox's.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from builder import paths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Beside the package in a checkout, inside it in an installed copy.
+# A checkout has configs/ beside the package; a wheel contains the example inside the package.
 _INSTALLED = paths.PACKAGE / "_example"
 EXAMPLE = (_INSTALLED if _INSTALLED.is_dir() else paths.PACKAGE.parent / "configs") / "mlp.yaml"
 
 
 @contextlib.contextmanager
 def create() -> Iterator[Path]:
-    """Yield the config in such a folder."""
+    """Create the project and yield its config's path; the project is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="numerai-tryout-", ignore_cleanup_errors=True) as name:
         config = Path(name).resolve() / "configs" / "tryout.yaml"
         shutil.copytree(EXAMPLE.parent / "bundles" / "mlp", config.parent / "bundles" / "mlp")
+        # Edited as text, because loading and dumping the YAML would lose its comments.
         text = re.sub(r"^name: .*", "name: tryout", EXAMPLE.read_text(), flags=re.MULTILINE)
         text = re.sub(r"^  ref: .*(\n  #.*)*\n  stand_in: .*", "  ref: default", text, flags=re.MULTILINE)
         text = re.sub(r"^upload:\n(  .*\n?)*", "", text, flags=re.MULTILINE)

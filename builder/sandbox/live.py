@@ -1,7 +1,7 @@
-"""Live data in the published shape, the same on every machine: made when it is asked for first.
+"""Generate live data in the published format, the same on every machine.
 
-Index ``id``; ``era``, always ``X``; ``data_type``; int8 features from 0 to 4, some of them all 2; targets, NaN. The
-benchmark models come in a file of their own, in another order. The features are those of the bundles it is given.
+Index ``id``; columns ``era`` (always ``X``), ``data_type``, int8 features from 0 to 4 (some of them constantly 2, as if
+unavailable) and targets (NaN). The benchmark models are in a separate file, with the rows in another order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
 _DEFAULT_BENCHMARK = "v52_lgbm_ender20"
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
-_UNAVAILABLE_EVERY = 50  # one feature in so many is all 2
+_UNAVAILABLE_EVERY = 50  # every 50th feature is constantly 2, as one that is not available in a live round
 
 
-class Live:
-    """The files, in a folder that goes away with this.
+class LiveData:
+    """Live data files in a temporary folder; a context manager that removes it.
 
     Args:
-        bundles: Folders and ``.bundle.zip`` files whose features are wanted; default: the example's.
-        rows: How many rows.
+        bundles: The folders and ``.bundle.zip`` files whose features the data contains; by default the example's.
+        rows: The number of rows.
     """
 
     def __init__(self, bundles: Iterable[Path] = (EXAMPLE.parent / "bundles" / "mlp",), *, rows: int = 5_500) -> None:
@@ -46,8 +46,8 @@ class Live:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def files(self) -> dict[str, Path]:
-        """Return the files by their names."""
+    def write_files(self) -> dict[str, Path]:
+        """Return the paths of the files by name; the first call writes them."""
         with self._lock:
             if not self._files:
                 self._files = _write(Path(self._folder.name), self._bundles, self._rows)
@@ -55,45 +55,45 @@ class Live:
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """Return the bundles in a folder."""
+    """Find the bundles in a folder: folders and zips."""
     return sorted({path.parent for path in folder.glob("*/bundle.json")} | set(folder.glob("*.bundle.zip")))
 
 
-def columns(bundles: Iterable[Path]) -> tuple[list[str], list[str]]:
-    """Return the features and benchmark columns that any of the bundles reads."""
+def find_columns(bundles: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """Return the features and the benchmark columns that any of the bundles uses."""
     features: set[str] = set()
     benchmarks = {_DEFAULT_BENCHMARK}
     for bundle in bundles:
-        header = _header(bundle)
+        header = _read_header(bundle)
         features.update(header["features"])
         benchmarks.update(header["benchmarks"])
         for step in header.get("post", ()):
-            features.update(name for name in _texts(step) if name.startswith("feature_"))
+            features.update(name for name in _iterate_strings(step) if name.startswith("feature_"))
     return sorted(features), sorted(benchmarks)
 
 
-def _header(bundle: Path) -> Any:
+def _read_header(bundle: Path) -> Any:
     if bundle.is_dir():
         return json.loads((bundle / "bundle.json").read_bytes())
     with zipfile.ZipFile(bundle) as archive:
         return json.loads(archive.read("bundle.json"))
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Yield the texts in a JSON value."""
+def _iterate_strings(value: Any) -> Iterable[str]:
+    """Yield the strings in a JSON value."""
     if isinstance(value, str):
         yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _texts(one)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _iterate_strings(item)
 
 
 def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
     import numpy as np
     import pandas as pd
 
-    features, benchmarks = columns(bundles)
+    features, benchmarks = find_columns(bundles)
     random = np.random.default_rng(20_260)
-    ids = pd.Index([f"n{hashlib.sha256(str(place).encode()).hexdigest()[:15]}" for place in range(rows)], name="id")
+    ids = pd.Index([f"n{hashlib.sha256(str(index).encode()).hexdigest()[:15]}" for index in range(rows)], name="id")
     values = random.integers(0, 5, size=(rows, len(features)), dtype=np.int8)
     values[:, ::_UNAVAILABLE_EVERY] = 2
     live = pd.concat(
@@ -105,10 +105,10 @@ def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
         axis=1,
     )
     scores = {name: random.random(rows, dtype=np.float32) for name in benchmarks}
-    others = pd.DataFrame({"era": "X", **scores}, index=ids).iloc[random.permutation(rows)]
+    benchmark_rows = pd.DataFrame({"era": "X", **scores}, index=ids).iloc[random.permutation(rows)]
     files = {name: folder / name for name in (LIVE, BENCHMARKS, FEATURES)}
-    live.to_parquet(files[LIVE], version="2.4")  # the oldest format that keeps int8: the oldest images read it
-    others.to_parquet(files[BENCHMARKS], version="2.4")
+    live.to_parquet(files[LIVE], version="2.4")  # the oldest version with int8, readable in the oldest images
+    benchmark_rows.to_parquet(files[BENCHMARKS], version="2.4")
     sets = {"small": features[:40], "medium": features[:700], "all": features}
     files[FEATURES].write_text(json.dumps({"feature_sets": sets, "targets": list(_TARGETS)}))
     return files

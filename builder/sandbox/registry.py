@@ -1,12 +1,11 @@
-"""A real image registry on the loopback: Debian's ``docker-registry``, with images of its own.
+"""Run an image registry on the loopback interface (Debian's ``docker-registry``) and publish images in it.
 
-Pushing a look-alike takes the engine half a minute, nearly all of it to compress layers that were pushed before. So
-the bytes of layers are kept in the user's cache folder, where all registries that are started here share them; what
-has a name or a digest in one is its own, and gone with it. The folder ``numerai-sandbox-registry`` there may be
-removed whenever none runs.
+Pushing a stand-in image takes the engine half a minute, most of it for compressing layers that were pushed before. So
+all registries share their layers in the user's cache folder; tags and manifests belong to one registry and are removed
+with it. The cache folder ``numerai-sandbox-registry`` can be removed while no registry runs.
 
-with registry.start() as address:
-    by_digest = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
+    with registry.start() as address:
+        ref = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "docker-registry"
 STAND_IN_LABELS = "numerai-builder."
-"""How the labels begin that say of an image that it is a look-alike."""
+"""The prefix of the labels that mark an image as a stand-in."""
 _CONFIG = """\
 version: 0.1
 log: {{level: info, formatter: text, accesslog: {{disabled: true}}}}
@@ -44,30 +43,34 @@ storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true
 http: {{addr: "127.0.0.1:{port}"}}
 """
 _START_SECONDS = 30
+# The registry's storage: blobs/ has the bytes of all layers, repositories/ says which repository has which of them.
 _REPOSITORIES = ("docker", "registry", "v2", "repositories")
 _running: dict[str, Path] = {}
-"""Where the registries that this process started have their repositories, by address."""
-# As it is when this is imported: tests that give the tool a cache of its own share this one all the same.
+"""The repositories folder of each registry that this process started, by address."""
+# Read at import: tests that later set XDG_CACHE_HOME for the tool still share the layers.
 _CACHE = platformdirs.user_cache_path()
 
 
 @contextlib.contextmanager
 def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterator[str]:
-    """Run a registry; yields its address such as ``127.0.0.1:41234``, and is gone afterwards with its data.
+    """Run a registry and yield its address, such as ``127.0.0.1:41234``; afterwards remove it with its data.
 
     Args:
-        port: 0 takes a free one.
-        progress: Told of the installation of a program that is missing.
+        port: 0 selects a free port.
+        progress: Receives the steps of installing docker-registry, if it is missing.
 
     Raises:
-        errors.EngineError: It could not be installed, or does not start.
+        errors.EngineError: docker-registry could not be installed or did not start.
     """
-    program, kept = debian.find_program(PROGRAM, PROGRAM, progress or reports.Silent()), _kept_folder()
-    # Beside what is kept: an upload is moved there when it is whole.
-    with tempfile.TemporaryDirectory(prefix="running-", dir=kept) as folder, _shared_layers(Path(folder, "data"), kept):
+    program, cache = debian.find_program(PROGRAM, PROGRAM, progress or reports.Silent()), _create_cache_folder()
+    # Inside the cache folder, because the registry renames finished uploads into the shared blobs.
+    with (
+        tempfile.TemporaryDirectory(prefix="running-", dir=cache) as folder,
+        _share_layers(Path(folder, "data"), cache),
+    ):
         config, log = Path(folder, "config.yml"), Path(folder, "log")
         config.write_text(_CONFIG.format(folder=folder, port=port))
-        # Whatever is set for a registry of this machine is not for this one.
+        # REGISTRY_... overrides the config file, and is meant for another registry of this machine.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -76,7 +79,7 @@ def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterato
                 stdout=output,
                 stderr=output,
                 env=environment,
-                start_new_session=True,  # a Ctrl-C is for who started it, and who started it ends it
+                start_new_session=True,  # Ctrl-C must not reach it: this process terminates it
             )
         try:
             address = _wait_for_address(process, log)
@@ -92,131 +95,140 @@ def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterato
 
 
 def push(image: str, reference: str) -> str:
-    """Give an image of the engine a name in a registry and push it.
+    """Tag an image of the engine with a reference and push it.
 
     Returns:
-        The reference with the digest that the registry gave, ``name@sha256:...``.
+        The reference by the digest in the registry, ``name@sha256:...``.
     """
     name, _, tag = reference.rpartition(":")
-    with connect_engine() as api, _kept_in_mind(reference.partition("/")[0]):
+    with connect_engine() as api, _lock_layers(reference.partition("/")[0]):
         api.tag(image, name, tag)
         digests = [
             event["aux"]["Digest"]
-            for event in _checked(api.push(name, tag, stream=True, decode=True))
+            for event in _raise_errors(api.push(name, tag, stream=True, decode=True))
             if "aux" in event
         ]
     return f"{name}@{digests[-1]}"
 
 
 def publish(image: str, reference: str, **labels: str) -> str:
-    """Push a look-alike as if it were the runner: what labels it as one is emptied, ``labels`` are added.
+    """Push a stand-in image as if it were the runner image: empty its stand-in labels, add ``labels``.
 
     Returns:
-        Its reference by digest. The engine has it by both names until :func:`forget`.
+        The reference by digest. The engine keeps the image until :func:`remove_images`.
     """
     with connect_engine() as api:
-        held = api.inspect_image(image)["Config"]["Labels"] or {}
-        emptied = {name: "" for name in held if name.startswith(STAND_IN_LABELS)}
+        present = api.inspect_image(image)["Config"]["Labels"] or {}
+        # A Dockerfile cannot remove an inherited label, only set it to an empty value.
+        emptied = {name: "" for name in present if name.startswith(STAND_IN_LABELS)}
         text = "".join(f'LABEL "{name}"="{value}"\n' for name, value in {**emptied, **labels}.items())
-        context = _context(f"FROM {image}\n{text}")
+        context = _create_context(f"FROM {image}\n{text}")
         events = api.build(fileobj=context, custom_context=True, rm=True, forcerm=True, decode=True)
-        built = [event["aux"]["ID"] for event in _checked(events) if "ID" in event.get("aux", {})]
-    return push(built[-1], reference)
+        ids = [event["aux"]["ID"] for event in _raise_errors(events) if "ID" in event.get("aux", {})]
+    return push(ids[-1], reference)
 
 
-def forget(*references: str) -> None:
-    """Remove names of images, and images that have no other, from the engine."""
+def remove_images(*references: str) -> None:
+    """Remove references from the engine, with the images that have no other reference."""
     with connect_engine() as api:
         for reference in references:
             with contextlib.suppress(docker.errors.NotFound):
                 api.remove_image(reference, force=True)
 
 
-def forget_all(address: str) -> None:
-    """Remove every image that the engine has from a registry, whoever pulled it."""
+def remove_images_of(address: str) -> None:
+    """Remove all images of a registry from the engine."""
     with connect_engine() as api:
-        names = [
-            name
+        references = [
+            reference
             for image in api.images()
-            for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ()))
-            if name.startswith(f"{address}/")
+            for reference in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ()))
+            if reference.startswith(f"{address}/")
         ]
-    forget(*names)
+    remove_images(*references)
 
 
 @contextlib.contextmanager
 def connect_engine() -> Iterator[Any]:
-    """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names."""
+    """Connect to the engine of ``DOCKER_HOST``, or the local one, and yield the SDK's low-level client."""
     with contextlib.closing(docker.DockerClient.from_env(version="auto", timeout=120).api) as api:
         yield api
 
 
-def _checked(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what the engine reports, up to an error."""
+def _raise_errors(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the engine's events; raise an error at the first error event."""
     for event in events:
         if "error" in event:
             raise errors.EngineError(f"the engine could not publish an image of the sandbox: {event['error']}")
         yield event
 
 
-def _context(dockerfile: str) -> io.BytesIO:
-    content, made = dockerfile.encode(), io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
+def _create_context(dockerfile: str) -> io.BytesIO:
+    content, stream = dockerfile.encode(), io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         entry = tarfile.TarInfo("Dockerfile")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    made.seek(0)
-    return made
+    stream.seek(0)
+    return stream
 
 
-def _kept_folder() -> Path:
+def _create_cache_folder() -> Path:
     folder = _CACHE / "numerai-sandbox-registry"
     (folder / "blobs").mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextlib.contextmanager
-def _shared_layers(data: Path, kept: Path) -> Iterator[None]:
-    """Give a registry the kept layers, and keep those that it got: the files that say so are tiny and never change."""
+def _share_layers(data: Path, cache: Path) -> Iterator[None]:
+    """Give a registry the cached layers, and cache the layers that were pushed to it.
+
+    The blobs folder is shared by a symbolic link. Which repository has which layers is in small files that never
+    change; they are copied.
+    """
     repositories = data.joinpath(*_REPOSITORIES)
     repositories.parent.mkdir(parents=True)
-    (repositories.parent / "blobs").symlink_to(kept / "blobs")
-    _copy_links(kept / "repositories", repositories)
+    (repositories.parent / "blobs").symlink_to(cache / "blobs")
+    _copy_links(cache / "repositories", repositories)
     yield
-    _copy_links(repositories, kept / "repositories")
+    _copy_links(repositories, cache / "repositories")
 
 
 @contextlib.contextmanager
-def _kept_in_mind(address: str) -> Iterator[None]:
-    """Have one process push at a time, and each know what those before it pushed: nothing is compressed twice."""
-    repositories, kept = _running.get(address), _kept_folder()
+def _lock_layers(address: str) -> Iterator[None]:
+    """Let one process push at a time, with the layers of all pushes before it, so that none is compressed twice."""
+    repositories, cache = _running.get(address), _create_cache_folder()
     if repositories is None:
         yield
         return
-    with locks.acquire(kept / "lock", lambda _: None):
-        _copy_links(kept / "repositories", repositories)
+    with locks.acquire(cache / "lock", lambda _: None):
+        _copy_links(cache / "repositories", repositories)
         yield
-        _copy_links(repositories, kept / "repositories")
+        _copy_links(repositories, cache / "repositories")
 
 
 def _copy_links(source: Path, target: Path) -> None:
-    """Copy which repository has which layers; which images it has stays where it is."""
+    """Copy the files that say which repository has which layers, but not tags and manifests."""
     for link in source.glob("**/_layers/sha256/*/link"):
         path = target / link.relative_to(source)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Written to the side and renamed, because a registry may be reading this folder.
             part = path.with_name(f"{secrets.token_hex(4)}.part")
             part.write_bytes(link.read_bytes())
             part.replace(path)
 
 
 def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Return where it listens, as it says itself once it does: no port is chosen here that somebody else may take."""
+    """Wait for the registry to print its address, and return it.
+
+    The registry selects the port: a port selected here could be taken before it listens.
+    """
     deadline = time.monotonic() + _START_SECONDS
-    while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
+    while not (match := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
         if process.poll() is not None or time.monotonic() > deadline:
             raise errors.EngineError(
-                f"the sandbox's registry does not start; it printed:\n{debian.read_last_lines(log)}"
+                f"the sandbox's registry did not start; it printed:\n{debian.read_last_lines(log)}"
             )
         time.sleep(0.05)
-    return found[1]
+    return match[1]

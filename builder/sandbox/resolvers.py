@@ -1,10 +1,10 @@
-"""What each field of the schema answers, and the rules by which it refuses.
+"""Resolve the root fields of the GraphQL schema.
 
-A resolver takes the request and the field's arguments. What it refuses leaves as :class:`Refused`, an entry of the
-answer's ``errors``; a missing or bad token as :class:`Unauthenticated`, which takes the whole answer.
+A resolver takes the context and the field's arguments. It raises :class:`RefusedError`, an entry in the response's
+``errors``, or :class:`UnauthenticatedError`, which replaces the whole response.
 
-Said in no documentation, and chosen here: every mutation takes the scope ``upload_submission``; a stored name may be
-registered for the slot alone that it was handed out for; a deprecated image is registered like any other.
+Not documented, and chosen here: every mutation requires the scope ``upload_submission``; a stored name can be
+registered only for the slot that it was authorised for; a deprecated image can be registered like any other.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _NAME = re.compile(r"[a-z0-9_]{3,20}")
 _ASSIGNED, _DISABLED = "assigned", "disabled"
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
-    """The API says no, in these words."""
+class RefusedError(Exception):
+    """The API refuses a request; the message is part of the response."""
 
 
-class Unauthenticated(Exception):  # noqa: N818 - it is an answer
-    """There is no token, or no good one."""
+class UnauthenticatedError(Exception):
+    """The request has no valid token."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """Who asks, and all that answering takes."""
+class Context:
+    """The token of a request, and everything that resolvers use."""
 
     state: sandbox_state.State
     storage: Storage
@@ -47,27 +47,27 @@ class Request:
 
     @property
     def account(self) -> sandbox_state.SandboxAccount:
-        """The account of the token, which has to be there."""
+        """The account of the token; a resolver that uses it requires a token."""
         if self.token is None:
-            raise Unauthenticated
+            raise UnauthenticatedError
         return self.token.account
 
     def require(self, scope: str) -> None:
-        """Refuse a token that may not do this."""
+        """Raise an error unless the token has a scope."""
         if self.token is None:
-            raise Unauthenticated
+            raise UnauthenticatedError
         if scope not in self.token.scopes:
-            raise Refused(f"Your API key does not have the required scope: {scope}")
+            raise RefusedError(f"Your API key does not have the required scope: {scope}")
 
 
-def account(request: Request) -> Any:
-    return views.account(request.state, request.account)
+def resolve_account(context: Context) -> Any:
+    return views.serialize_account(context.state, context.account)
 
 
-def api_token_info(request: Request) -> Any:
-    owner, token = request.account, request.token
+def resolve_api_token_info(context: Context) -> Any:
+    owner, token = context.account, context.token
     if token is None:
-        raise Unauthenticated
+        raise UnauthenticatedError
     return {
         "accountUsername": owner.username,
         "name": token.name,
@@ -76,139 +76,150 @@ def api_token_info(request: Request) -> Any:
     }
 
 
-def api_token_scopes(request: Request) -> Any:
+def resolve_api_token_scopes(context: Context) -> Any:
     return [{"name": name, "description": description} for name, description in sandbox_state.SCOPES.items()]
 
 
-def data_versions(request: Request, *, deprecated: bool) -> Any:
-    return [views.data_version(one) for one in request.state.data_versions if deprecated or not one.deprecated]
+def resolve_data_versions(context: Context, *, deprecated: bool) -> Any:
+    return [
+        views.serialize_data_version(version)
+        for version in context.state.data_versions
+        if deprecated or not version.deprecated
+    ]
 
 
-def docker_images(request: Request, *, deprecated: bool | None) -> Any:
-    return [views.image(one) for one in request.state.images if deprecated or not one.deprecated]
+def resolve_docker_images(context: Context, *, deprecated: bool | None) -> Any:
+    return [views.serialize_image(image) for image in context.state.images if deprecated or not image.deprecated]
 
 
-def upload_auth(request: Request, *, filename: str | None = None, model_id: str | None = None) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
+def resolve_upload_auth(context: Context, *, filename: str | None = None, model_id: str | None = None) -> Any:
+    context.require(sandbox_state.UPLOAD_SCOPE)
     if model_id is not None:
-        _require_empty_webhook(_classic_slot(request, model_id))
+        _require_no_webhook(_get_classic_slot(context, model_id))
     local = PurePath(filename or "model.pkl")
     if local.suffix != ".pkl":
-        raise Refused("The model file must end in .pkl")
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", local.stem) if request.state.keeps_names else "model"
-    stored = f"{secrets.token_hex(4)}-{stem}.pkl"  # another name than the local one, which it holds
-    request.state.grants[stored] = sandbox_state.Grant(filename=stored, account=request.account, slot_id=model_id)
-    return _address(stored, request.storage.sign("PUT", runs.key(stored)))
+        raise RefusedError("The model file must end in .pkl")
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", local.stem) if context.state.keeps_filenames else "model"
+    stored = f"{secrets.token_hex(4)}-{stem}.pkl"  # like the tournament: a prefix makes the local name unique
+    context.state.grants[stored] = sandbox_state.Grant(filename=stored, account=context.account, slot_id=model_id)
+    return _serialize_url(stored, context.storage.sign("PUT", runs.get_key(stored)))
 
 
-def download_auth(request: Request, *, model_id: str, pickle_id: str | None = None) -> Any:
-    request.require(sandbox_state.DOWNLOAD_SCOPE)
-    slot = _own_slot(request, model_id)
-    wanted = pickle_id or slot.pickle_id
-    if wanted is None:
-        raise Refused("This model has no pickle")
-    pickle = _own_pickle(request, wanted)
-    if slot.id not in {pickle.slot_id, *(one.id for one in request.state.slots_with(pickle.id))}:
-        raise Refused("This pickle does not belong to this model")
-    return _address(pickle.filename, request.storage.sign("GET", runs.key(pickle.filename)))
+def resolve_download_auth(context: Context, *, model_id: str, pickle_id: str | None = None) -> Any:
+    context.require(sandbox_state.DOWNLOAD_SCOPE)
+    slot = _get_slot(context, model_id)
+    pickle_id = pickle_id or slot.pickle_id
+    if pickle_id is None:
+        raise RefusedError("This model has no pickle")
+    pickle = _get_pickle(context, pickle_id)
+    if slot.id not in {pickle.slot_id, *(assigned.id for assigned in context.state.find_slots_with(pickle.id))}:
+        raise RefusedError("This pickle does not belong to this model")
+    return _serialize_url(pickle.filename, context.storage.sign("GET", runs.get_key(pickle.filename)))
 
 
-def pickles(
-    request: Request,
+def resolve_pickles(
+    context: Context,
     *,
     id_: str | None = None,
     model_id: str | None = None,
     unassigned: bool,
 ) -> Any:
-    found = request.state.list_pickles(request.account)
-    shown = []
-    for one in reversed(found):
-        if (id_ and one.id != id_) or (model_id and one.slot_id != model_id):
+    results = []
+    for pickle in reversed(context.state.list_pickles(context.account)):
+        if (id_ and pickle.id != id_) or (model_id and pickle.slot_id != model_id):
             continue
-        if unassigned and request.state.slots_with(one.id):
+        if unassigned and context.state.find_slots_with(pickle.id):
             continue
-        word = one.interim.popleft() if id_ and one.interim else one.interim[0] if one.interim else None
-        shown.append(views.pickle(request.state, one, status=word))
-    return shown
+        # Only a query by id uses up an interim status: a poll goes by id, and a list must not change what it sees.
+        word = pickle.interim.popleft() if id_ and pickle.interim else pickle.interim[0] if pickle.interim else None
+        results.append(views.serialize_pickle(context.state, pickle, status=word))
+    return results
 
 
-def dataset(request: Request, *, filename: str, round_: int | None = None, tournament: int | None = None) -> Any:
-    if filename not in request.datasets():
-        raise Refused(f"Unknown dataset: {filename}")
-    return request.storage.sign("GET", f"datasets/{filename}")
+def resolve_dataset(
+    context: Context, *, filename: str, round_: int | None = None, tournament: int | None = None
+) -> Any:
+    if filename not in context.datasets():
+        raise RefusedError(f"Unknown dataset: {filename}")
+    return context.storage.sign("GET", f"datasets/{filename}")
 
 
-def list_datasets(request: Request, *, round_: int | None = None, tournament: int | None = None) -> Any:
-    return sorted(request.datasets())
+def resolve_datasets(context: Context, *, round_: int | None = None, tournament: int | None = None) -> Any:
+    return sorted(context.datasets())
 
 
-def diagnostics(request: Request, *, id_: str | None = None, model_id: str | None = None) -> Any:
+def resolve_diagnostics(context: Context, *, id_: str | None = None, model_id: str | None = None) -> Any:
     return [
         {
-            "id": one.diagnostics_id,
-            "status": one.diagnostics,
-            "updatedAt": views.time(one.updated_at),
+            "id": pickle.diagnostics_id,
+            "status": pickle.diagnostics,
+            "updatedAt": views.format_time(pickle.updated_at),
             "validationCorrMean": None,
         }
-        for one in request.state.list_pickles(request.account)
-        if one.diagnostics_id and (not id_ or one.diagnostics_id == id_) and (not model_id or one.slot_id == model_id)
+        for pickle in context.state.list_pickles(context.account)
+        if pickle.diagnostics_id
+        and (not id_ or pickle.diagnostics_id == id_)
+        and (not model_id or pickle.slot_id == model_id)
     ]
 
 
-def diagnostics_logs(request: Request, *, pickle_id: str) -> Any:
-    return views.logs(_own_pickle(request, pickle_id).diagnostics_logs)
+def resolve_diagnostics_logs(context: Context, *, pickle_id: str) -> Any:
+    return views.serialize_logs(_get_pickle(context, pickle_id).diagnostics_logs)
 
 
-def trigger_logs(request: Request, *, trigger_id: str) -> Any:
-    for pickle in request.state.list_pickles(request.account):
-        for one in pickle.triggers:
-            if one.id == trigger_id:
-                return views.logs(one.logs)
-    raise Refused("Trigger not found")
+def resolve_trigger_logs(context: Context, *, trigger_id: str) -> Any:
+    for pickle in context.state.list_pickles(context.account):
+        for trigger in pickle.triggers:
+            if trigger.id == trigger_id:
+                return views.serialize_logs(trigger.logs)
+    raise RefusedError("Trigger not found")
 
 
-def model(request: Request, *, model_id: str | None = None) -> Any:
-    return views.slot(request.state, _own_slot(request, model_id or ""))
+def resolve_model(context: Context, *, model_id: str | None = None) -> Any:
+    return views.serialize_slot(context.state, _get_slot(context, model_id or ""))
 
 
-def performances(request: Request, *, model_id: str, tournament: int) -> Any:
-    """Show anybody's scores: the official client asks for them without a token."""
-    slot = request.state.slots.get(model_id)
+def resolve_performances(context: Context, *, model_id: str, tournament: int) -> Any:
+    """Resolve the scores of any account: the official client requests them without a token."""
+    slot = context.state.slots.get(model_id)
     if slot is None or slot.tournament != tournament:
-        raise Refused("Model not found")
-    return views.performances(slot)
+        raise RefusedError("Model not found")
+    return views.serialize_performances(slot)
 
 
-def name_available(request: Request, *, name: str, tournament: int) -> Any:
-    return _is_free(request, name, tournament)
+def resolve_name_availability(context: Context, *, name: str, tournament: int) -> Any:
+    return _is_free(context, name, tournament)
 
 
-def rounds(
-    request: Request, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
+def resolve_rounds(
+    context: Context, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
 ) -> Any:
-    wanted = tournament or sandbox_state.CLASSIC
-    if number == 0:
-        current = request.state.current_round(wanted)
-        return [views.round_(current)] if current else []
-    every = [one for one in request.state.rounds if one.tournament == wanted and number in {None, one.number}]
-    return [views.round_(one) for one in sorted(every, key=lambda one: -one.number)[:limit]]
+    tournament = tournament or sandbox_state.CLASSIC
+    if number == 0:  # the API's number for the current round
+        current = context.state.get_current_round(tournament)
+        return [views.serialize_round(current)] if current else []
+    matching = [
+        round_ for round_ in context.state.rounds if round_.tournament == tournament and number in {None, round_.number}
+    ]
+    matching.sort(key=lambda round_: round_.number, reverse=True)
+    return [views.serialize_round(round_) for round_ in matching[:limit]]
 
 
-def add_model(request: Request, *, name: str, tournament: int) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
+def add_model(context: Context, *, name: str, tournament: int) -> Any:
+    context.require(sandbox_state.UPLOAD_SCOPE)
     if not _NAME.fullmatch(name):
-        raise Refused("Model name must be 3 to 20 of a-z, 0-9 and _")
-    if not _is_free(request, name, tournament):
-        raise Refused("Model name has already been taken")
-    taken = sum(one.account is request.account and not one.archived for one in request.state.slots.values())
-    if taken >= request.account.max_model_slots:
-        raise Refused("You have no model slots left")
-    made = sandbox_state.SandboxSlot(name=name, account=request.account, tournament=tournament)
-    return views.slot(request.state, request.state.add_slot(made))
+        raise RefusedError("Model name must be 3 to 20 of a-z, 0-9 and _")
+    if not _is_free(context, name, tournament):
+        raise RefusedError("Model name has already been taken")
+    count = sum(slot.account is context.account and not slot.archived for slot in context.state.slots.values())
+    if count >= context.account.max_model_slots:
+        raise RefusedError("You have no model slots left")
+    slot = sandbox_state.SandboxSlot(name=name, account=context.account, tournament=tournament)
+    return views.serialize_slot(context.state, context.state.add_slot(slot))
 
 
 def create_upload(
-    request: Request,
+    context: Context,
     *,
     filename: str,
     tournament: int,
@@ -217,146 +228,147 @@ def create_upload(
     docker_image_id: str | None = None,
     source: str | None = None,
 ) -> Any:
-    """Register: by the stored name alone. As the real one, it does not look whether there are any bytes."""
-    request.require(sandbox_state.UPLOAD_SCOPE)
+    """Register a pickle by its stored name. Like the real API, do not check whether it was stored."""
+    context.require(sandbox_state.UPLOAD_SCOPE)
     if tournament != sandbox_state.CLASSIC:
-        raise Refused("Models can only be uploaded to the Classic tournament")
+        raise RefusedError("Models can only be uploaded to the Classic tournament")
     if model_id is not None:
-        _require_empty_webhook(_classic_slot(request, model_id))
-    grant = request.state.grants.get(filename)
-    if grant is None or grant.account is not request.account:
-        raise Refused("Invalid filename: it was not authorised for upload")
+        _require_no_webhook(_get_classic_slot(context, model_id))
+    grant = context.state.grants.get(filename)
+    if grant is None or grant.account is not context.account:
+        raise RefusedError("Invalid filename: it was not authorised for upload")
     if grant.slot_id != model_id:
-        raise Refused("Invalid filename: it was authorised for another model")
-    now = request.state.now()
-    made = sandbox_state.Pickle(
+        raise RefusedError("Invalid filename: it was authorised for another model")
+    now = context.state.now()
+    pickle = sandbox_state.Pickle(
         filename=filename,
-        account=request.account,
+        account=context.account,
         slot_id=model_id,
-        image=_chosen("Docker image", request.state.images, docker_image_id),
-        data_version=_chosen("Data version", request.state.data_versions, data_version_id),
-        version=request.state.next_version(model_id),
-        status=request.state.words.pending,
+        image=_select("Docker image", context.state.images, docker_image_id),
+        data_version=_select("Data version", context.state.data_versions, data_version_id),
+        version=context.state.get_next_version(model_id),
+        status=context.state.words.pending,
         inserted_at=now,
         updated_at=now,
     )
-    request.state.pickles[made.id] = made
-    request.runs.begin(made, kind="upload", validates=True)
-    return views.pickle(request.state, made, status=request.state.words.pending)
+    context.state.pickles[pickle.id] = pickle
+    context.runs.start(pickle, kind="upload", validates=True)
+    # A scripted run has ended here, but the response must be that of an API which is still validating.
+    return views.serialize_pickle(context.state, pickle, status=context.state.words.pending)
 
 
-def assign(request: Request, *, model_id: str | None = None, pickle_id: str | None = None) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
-    slot = _classic_slot(request, model_id or "")
+def assign_pickle(context: Context, *, model_id: str | None = None, pickle_id: str | None = None) -> Any:
+    context.require(sandbox_state.UPLOAD_SCOPE)
+    slot = _get_classic_slot(context, model_id or "")
     if pickle_id is None:
         slot.pickle_id = None
         return _DISABLED
-    pickle = _own_pickle(request, pickle_id)
-    if request.state.checks_assigned and (not pickle.passed or pickle.interim):
-        raise Refused("This pickle has not passed validation")
-    _require_empty_webhook(slot)
+    pickle = _get_pickle(context, pickle_id)
+    if context.state.rejects_unvalidated and (not pickle.passed or pickle.interim):
+        raise RefusedError("This pickle has not passed validation")
+    _require_no_webhook(slot)
     slot.pickle_id = pickle.id
     return _ASSIGNED
 
 
-def trigger(
-    request: Request,
+def trigger_run(
+    context: Context,
     *,
     model_id: str | None = None,
     pickle_id: str | None = None,
     trigger_validation: bool | None = None,
 ) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
-    wanted = pickle_id or (_own_slot(request, model_id).pickle_id if model_id else None)
-    if wanted is None:
-        raise Refused("There is no pickle to run")
-    pickle = _own_pickle(request, wanted)
-    request.runs.begin(pickle, kind="manual", validates=bool(trigger_validation))
-    return views.pickle(request.state, pickle)
+    context.require(sandbox_state.UPLOAD_SCOPE)
+    pickle_id = pickle_id or (_get_slot(context, model_id).pickle_id if model_id else None)
+    if pickle_id is None:
+        raise RefusedError("There is no pickle to run")
+    pickle = _get_pickle(context, pickle_id)
+    context.runs.start(pickle, kind="manual", validates=bool(trigger_validation))
+    return views.serialize_pickle(context.state, pickle)
 
 
-def update_label(request: Request, *, pickle_id: str, label: str | None = None) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
-    pickle = _own_pickle(request, pickle_id)
-    pickle.label, pickle.updated_at = label, request.state.now()
-    return views.pickle(request.state, pickle)
+def update_label(context: Context, *, pickle_id: str, label: str | None = None) -> Any:
+    context.require(sandbox_state.UPLOAD_SCOPE)
+    pickle = _get_pickle(context, pickle_id)
+    pickle.label, pickle.updated_at = label, context.state.now()
+    return views.serialize_pickle(context.state, pickle)
 
 
-def set_webhook(request: Request, *, model_id: str | None = None, new_submission_webhook: str | None = None) -> Any:
-    request.require(sandbox_state.UPLOAD_SCOPE)
-    slot = _own_slot(request, model_id or "")
+def set_webhook(context: Context, *, model_id: str | None = None, new_submission_webhook: str | None = None) -> Any:
+    context.require(sandbox_state.UPLOAD_SCOPE)
+    slot = _get_slot(context, model_id or "")
     slot.webhook = new_submission_webhook or None
     return slot.webhook
 
 
 QUERIES: Mapping[str, Callable[..., Any]] = {
-    "account": account,
-    "apiTokenInfo": api_token_info,
-    "apiTokenScopes": api_token_scopes,
-    "computePickleDataVersions": data_versions,
-    "computePickleDockerImages": docker_images,
-    "computePickleUploadAuth": upload_auth,
-    "computePickleDownloadAuth": download_auth,
-    "computePickles": pickles,
-    "dataset": dataset,
-    "listDatasets": list_datasets,
-    "diagnostics": diagnostics,
-    "diagnosticsTriggerLogs": diagnostics_logs,
-    "triggerLogs": trigger_logs,
-    "model": model,
-    "modelNameAvailable": name_available,
-    "rounds": rounds,
-    "v2RoundModelPerformances": performances,
+    "account": resolve_account,
+    "apiTokenInfo": resolve_api_token_info,
+    "apiTokenScopes": resolve_api_token_scopes,
+    "computePickleDataVersions": resolve_data_versions,
+    "computePickleDockerImages": resolve_docker_images,
+    "computePickleUploadAuth": resolve_upload_auth,
+    "computePickleDownloadAuth": resolve_download_auth,
+    "computePickles": resolve_pickles,
+    "dataset": resolve_dataset,
+    "listDatasets": resolve_datasets,
+    "diagnostics": resolve_diagnostics,
+    "diagnosticsTriggerLogs": resolve_diagnostics_logs,
+    "triggerLogs": resolve_trigger_logs,
+    "model": resolve_model,
+    "modelNameAvailable": resolve_name_availability,
+    "rounds": resolve_rounds,
+    "v2RoundModelPerformances": resolve_performances,
 }
 MUTATIONS: Mapping[str, Callable[..., Any]] = {
     "addModel": add_model,
     "createComputePickleUpload": create_upload,
-    "assignPickleToModel": assign,
-    "triggerComputePickleUpload": trigger,
+    "assignPickleToModel": assign_pickle,
+    "triggerComputePickleUpload": trigger_run,
     "updatePickleLabel": update_label,
     "setSubmissionWebhook": set_webhook,
 }
 
 
-def _address(filename: str, url: str) -> dict[str, Any]:
+def _serialize_url(filename: str, url: str) -> dict[str, Any]:
     return {"filename": filename, "url": url, "accelerated": False, "countryCode": None}
 
 
-def _own_slot(request: Request, slot_id: str) -> sandbox_state.SandboxSlot:
-    slot = request.state.slots.get(slot_id)
-    if slot is None or slot.account is not request.account:
-        raise Refused("Model not found")
+def _get_slot(context: Context, slot_id: str) -> sandbox_state.SandboxSlot:
+    slot = context.state.slots.get(slot_id)
+    if slot is None or slot.account is not context.account:
+        raise RefusedError("Model not found")
     return slot
 
 
-def _classic_slot(request: Request, slot_id: str) -> sandbox_state.SandboxSlot:
-    slot = _own_slot(request, slot_id)
+def _get_classic_slot(context: Context, slot_id: str) -> sandbox_state.SandboxSlot:
+    slot = _get_slot(context, slot_id)
     if slot.tournament != sandbox_state.CLASSIC:
-        raise Refused("Models can only be uploaded to the Classic tournament")
+        raise RefusedError("Models can only be uploaded to the Classic tournament")
     if slot.archived:
-        raise Refused("This model is archived")
+        raise RefusedError("This model is archived")
     return slot
 
 
-def _require_empty_webhook(slot: sandbox_state.SandboxSlot) -> None:
+def _require_no_webhook(slot: sandbox_state.SandboxSlot) -> None:
     if slot.webhook:
-        raise Refused("This model has a submission webhook: remove it before uploading a model")
+        raise RefusedError("This model has a submission webhook: remove it before uploading a model")
 
 
-def _own_pickle(request: Request, pickle_id: str) -> sandbox_state.Pickle:
-    pickle = request.state.pickles.get(pickle_id)
-    if pickle is None or pickle.account is not request.account:
-        raise Refused("Pickle not found")
+def _get_pickle(context: Context, pickle_id: str) -> sandbox_state.Pickle:
+    pickle = context.state.pickles.get(pickle_id)
+    if pickle is None or pickle.account is not context.account:
+        raise RefusedError("Pickle not found")
     return pickle
 
 
-def _chosen(what: str, among: list[Any], wanted: str | None) -> Any:
-    """Return the one with an id, or the default."""
-    for one in among:
-        if one.id == wanted if wanted is not None else one.default:
-            return one
-    raise Refused(f"{what} not found")
+def _select(kind: str, items: list[Any], item_id: str | None) -> Any:
+    """Return the item with an id, or the default item if there is no id."""
+    for item in items:
+        if item.id == item_id if item_id is not None else item.default:
+            return item
+    raise RefusedError(f"{kind} not found")
 
 
-def _is_free(request: Request, name: str, tournament: int) -> bool:
-    return all((one.name, one.tournament) != (name, tournament) for one in request.state.slots.values())
+def _is_free(context: Context, name: str, tournament: int) -> bool:
+    return all((slot.name, slot.tournament) != (name, tournament) for slot in context.state.slots.values())

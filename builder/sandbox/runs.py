@@ -1,7 +1,7 @@
-"""What becomes of a registered pickle: it is run, its validation settles, the current round gets a submission.
+"""Run registered pickles: the validation settles, and the current round gets a submission.
 
-Who says how a run ends is the judge: :class:`Scripted` at once and without running anything, for tests that are about
-something else, or :class:`builder.sandbox.runner.Runner`, which runs the pickle in its image on a real engine.
+A :class:`PickleRunner` decides how a run ends: :class:`ScriptedRunner` at once and without running anything, for tests
+of something else, or :class:`builder.sandbox.run_in_container.ContainerRunner`, which runs the pickle in its image.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from builder.sandbox.storage import Storage
 
+# The tournament's own wording. It is repeated here because the sandbox shares no code with the tool that it tests.
 NO_ROUND = "No currently open rounds!"
 SEGMENTATION_FAULT = "Segmentation fault! Ensure python and library versions match our environment."
 NOT_STORED = "The model file could not be found."
@@ -26,7 +27,7 @@ NOT_STORED = "The model file could not be found."
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A pickle that is to be run: its bytes, the runtime it was registered for, the data."""
+    """A pickle to run, and the image and data version that it was registered for."""
 
     path: Path
     image: sandbox_state.Image
@@ -35,43 +36,43 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: the description where it did not end well, and what it printed."""
+    """How a run ended: a description if it failed, and what it printed."""
 
-    good: bool
+    succeeded: bool
     description: str | None = None
     logs: tuple[str, ...] = ()
 
 
-class Judge(Protocol):
+class PickleRunner(Protocol):
     """Runs a pickle."""
 
     def run(self, job: Job) -> Outcome:
-        """Run it and say how that ended."""
+        """Run the pickle to its end."""
 
     def close(self) -> None:
-        """End what is running still."""
+        """Stop the runs that have not ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scripted:
-    """A judge that does not look: says at once what it was made with.
+class ScriptedRunner:
+    """Runs nothing: every run ends at once with the same outcome.
 
     Attributes:
         outcome: How every run ends.
-        interim: Words that polling by id is shown first, one a reading: ``("pending", "validating")``.
-        settles: False leaves validation, and the run, at the last word for ever.
+        interim: Status words that polling by id returns first, one per request: ``("pending", "validating")``.
+        settles: False keeps validation and run at the last interim word.
     """
 
-    outcome: Outcome = field(default_factory=lambda: Outcome(good=True, logs=("the model was run",)))
+    outcome: Outcome = field(default_factory=lambda: Outcome(succeeded=True, logs=("the model was run",)))
     interim: tuple[str, ...] = ()
     settles: bool = True
 
     @classmethod
-    def failing(cls, description: str, *logs: str, interim: tuple[str, ...] = ()) -> Scripted:
-        """Return one by which every run fails with a description."""
-        return cls(outcome=Outcome(good=False, description=description, logs=logs), interim=interim)
+    def failing(cls, description: str, *logs: str, interim: tuple[str, ...] = ()) -> ScriptedRunner:
+        """Create a runner whose runs fail with a description."""
+        return cls(outcome=Outcome(succeeded=False, description=description, logs=logs), interim=interim)
 
-    def run(self, job: Job) -> Outcome:  # noqa: ARG002 - it does not look
+    def run(self, job: Job) -> Outcome:  # noqa: ARG002 - the outcome depends on nothing
         return self.outcome
 
     def close(self) -> None:
@@ -79,64 +80,65 @@ class Scripted:
 
 
 class Runs:
-    """Runs pickles and writes down what came of it.
+    """Runs pickles and records the results in the state.
 
     Attributes:
-        judge: Says how a run ends; a test may replace it at any time.
+        runner: Runs the pickles; a test may replace it at any time.
     """
 
-    def __init__(self, state: sandbox_state.State, storage: Storage, judge: Judge) -> None:
+    def __init__(self, state: sandbox_state.State, storage: Storage, runner: PickleRunner) -> None:
         self._state = state
         self._storage = storage
         self._threads: list[threading.Thread] = []
-        self.judge = judge
+        self.runner = runner
 
     def close(self) -> None:
-        """End what runs still, and what is about to."""
+        """Stop all runs."""
+        # A run that is just starting is not stopped by the first call, so the runner is closed until all have ended.
         while any(thread.is_alive() for thread in self._threads):
-            self.judge.close()
+            self.runner.close()
             self.wait(timeout=0.2)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until every run that was begun has ended."""
+        """Wait until every run has ended, at most ``timeout`` seconds for each."""
         for thread in self._threads:
             thread.join(timeout)
 
-    def begin(self, pickle: sandbox_state.Pickle, *, kind: str, validates: bool) -> sandbox_state.Trigger:
-        """Begin a run of a pickle; the caller holds the state's lock."""
+    def start(self, pickle: sandbox_state.Pickle, *, kind: str, validates: bool) -> sandbox_state.Trigger:
+        """Start a run of a pickle; the caller must hold the state's lock."""
         state, words, now = self._state, self._state.words, self._state.now()
-        current = state.current_round()
+        current = state.get_current_round()
         open_round = current if current and current.is_open(now) else None
-        begun = sandbox_state.Status(status=words.run_pending, description=None, at=now)
-        trigger = sandbox_state.Trigger(kind=kind, round=open_round, statuses=[begun])
+        queued = sandbox_state.Status(status=words.run_pending, description=None, at=now)
+        trigger = sandbox_state.Trigger(kind=kind, round=open_round, statuses=[queued])
         pickle.triggers.append(trigger)
         pickle.updated_at = now
         if validates:
             pickle.status, pickle.passed = words.pending, False
         elif open_round is None:
-            self._no_round(trigger)
+            self._add_no_round_status(trigger)
             return trigger
-        path = self._storage.find(key(pickle.filename))
+        path = self._storage.find(get_key(pickle.filename))
         if path is None:
-            self._settle(pickle, trigger, Outcome(good=False, description=NOT_STORED), validates=validates)
+            self._settle(pickle, trigger, Outcome(succeeded=False, description=NOT_STORED), validates=validates)
             return trigger
         job = Job(path=path, image=pickle.image, data_version=pickle.data_version.name)
-        judge = self.judge
-        if isinstance(judge, Scripted):
-            pickle.interim = deque(judge.interim)
-            if not judge.settles:
-                pickle.status = judge.interim[-1] if judge.interim else words.running
+        runner = self.runner
+        if isinstance(runner, ScriptedRunner):
+            pickle.interim = deque(runner.interim)
+            if not runner.settles:
+                pickle.status = runner.interim[-1] if runner.interim else words.running
             else:
-                self._settle(pickle, trigger, judge.run(job), validates=validates)
+                self._settle(pickle, trigger, runner.run(job), validates=validates)
             return trigger
-        thread = threading.Thread(target=self._run, args=(judge, job, pickle, trigger, validates))
+        thread = threading.Thread(target=self._run, args=(runner, job, pickle, trigger, validates))
         self._threads.append(thread)
         thread.start()
         return trigger
 
     def _run(
         self,
-        judge: Judge,
+        runner: PickleRunner,
         job: Job,
         pickle: sandbox_state.Pickle,
         trigger: sandbox_state.Trigger,
@@ -145,8 +147,8 @@ class Runs:
         with self._state.lock:
             if validates:
                 pickle.status = self._state.words.running
-            self._say(trigger, self._state.words.run_running)
-        outcome = judge.run(job)
+            self._add_status(trigger, self._state.words.run_running)
+        outcome = runner.run(job)
         with self._state.lock:
             self._settle(pickle, trigger, outcome, validates=validates)
 
@@ -157,49 +159,49 @@ class Runs:
         trigger.logs += [sandbox_state.Log(timestamp=int(now.timestamp()), message=line) for line in outcome.logs]
         pickle.updated_at = now
         if validates:
-            pickle.passed = outcome.good
-            pickle.status = words.good if outcome.good else words.bad
-        if not outcome.good:
-            self._say(trigger, words.run_bad, outcome.description)
+            pickle.passed = outcome.succeeded
+            pickle.status = words.good if outcome.succeeded else words.bad
+        if not outcome.succeeded:
+            self._add_status(trigger, words.run_bad, outcome.description)
             return
         if validates:
-            self._diagnose(pickle)
+            self._add_diagnostics(pickle)
         if trigger.round is None:
-            self._no_round(trigger)
+            self._add_no_round_status(trigger)
             if validates and self._state.no_round_fails:
                 pickle.status = words.bad
             return
-        self._say(trigger, words.run_good)
-        self._submit(pickle, trigger, trigger.round)
+        self._add_status(trigger, words.run_good)
+        self._add_submission(pickle, trigger, trigger.round)
 
-    def _submit(
+    def _add_submission(
         self, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger, current: sandbox_state.SandboxRound
     ) -> None:
-        """Write the submission down: for the slots that the pickle runs in, else for the one it was uploaded for."""
-        made = sandbox_state.SandboxSubmission(
+        """Record the submission for the slots that the pickle runs in, or else for the slot it was uploaded for."""
+        submission = sandbox_state.SandboxSubmission(
             filename=f"live_predictions-{hashlib.sha256(trigger.id.encode()).hexdigest()[:12]}.csv",
             status=self._state.words.run_good,
             round=current,
             inserted_at=self._state.now(),
         )
-        trigger.submission_id = made.id
+        trigger.submission_id = submission.id
         owner = self._state.slots.get(pickle.slot_id or "")
-        for slot in self._state.slots_with(pickle.id) or ([owner] if owner else []):
-            slot.submissions.append(made)
+        for slot in self._state.find_slots_with(pickle.id) or ([owner] if owner else []):
+            slot.submissions.append(submission)
 
-    def _diagnose(self, pickle: sandbox_state.Pickle) -> None:
-        """Say that there was a diagnostics run: this sandbox has no validation data, and says that in its log."""
-        pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, sandbox_state.new_id()
-        said = "this sandbox computes no diagnostics"
-        pickle.diagnostics_logs = [sandbox_state.Log(timestamp=int(self._state.now().timestamp()), message=said)]
+    def _add_diagnostics(self, pickle: sandbox_state.Pickle) -> None:
+        """Record a diagnostics run that computes nothing: the sandbox has no validation data."""
+        pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, sandbox_state.create_id()
+        message = "this sandbox computes no diagnostics"
+        pickle.diagnostics_logs = [sandbox_state.Log(timestamp=int(self._state.now().timestamp()), message=message)]
 
-    def _no_round(self, trigger: sandbox_state.Trigger) -> None:
-        self._say(trigger, self._state.words.run_no_round, NO_ROUND)
+    def _add_no_round_status(self, trigger: sandbox_state.Trigger) -> None:
+        self._add_status(trigger, self._state.words.run_no_round, NO_ROUND)
 
-    def _say(self, trigger: sandbox_state.Trigger, word: str, description: str | None = None) -> None:
+    def _add_status(self, trigger: sandbox_state.Trigger, word: str, description: str | None = None) -> None:
         trigger.statuses.append(sandbox_state.Status(status=word, description=description, at=self._state.now()))
 
 
-def key(filename: str) -> str:
-    """Return where in the storage a pickle is, by its stored name."""
+def get_key(filename: str) -> str:
+    """Return the storage key of a pickle's stored name."""
     return f"pickles/{filename}"

@@ -1,15 +1,15 @@
-"""The sandbox for the tournament, over real sockets: API at ``/``, storage at ``/storage/``.
+"""Serve the sandbox over HTTP: the tournament's API at ``/``, its storage at ``/storage/``.
 
     from builder.sandbox import faults, server
 
     with server.start() as sandbox:
-        subprocess.run([...], env={**os.environ, **sandbox.environment()})
-        sandbox.faults.add("PUT", faults.status(503))
+        subprocess.run([...], env={**os.environ, **sandbox.create_environment()})
+        sandbox.faults.add("PUT", faults.respond_status(503))
         sandbox.state.get_slot("staked").stake = None
         assert sandbox.requests.count("createComputePickleUpload") == 1
 
-What is registered is judged by ``sandbox.runs.judge``: :class:`builder.sandbox.runs.Scripted` unless ``start`` is
-handed another, such as a :class:`builder.sandbox.runner.Runner`, which runs it for real.
+Registered pickles are run by ``sandbox.runs.runner``: by default a :class:`builder.sandbox.runs.ScriptedRunner`, which
+runs nothing; a :class:`builder.sandbox.run_in_container.ContainerRunner` runs them in their image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import threading
 import urllib.parse
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from builder.sandbox import faults, graph, live, requests_log, resolvers, runs, storage
+from builder.sandbox import faults, graph, live, request_log, resolvers, runs, storage
 from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
@@ -41,22 +41,22 @@ class Sandbox:
     """A running sandbox.
 
     Attributes:
-        api_url: Where GraphQL is posted to.
-        state: All it knows; change what a test needs changed.
+        api_url: The URL of the GraphQL API.
+        state: The data; tests may change it.
         requests: A record of every request.
-        faults: What is to go wrong.
+        faults: The planned faults.
         storage: The stored objects.
-        runs: What runs registered pickles; ``runs.judge`` may be replaced, ``runs.wait()`` waits for what runs.
-        broken: Faults of the sandbox itself; the first is raised when it ends.
+        runs: The runs of pickles; ``runs.runner`` may be replaced, ``runs.wait()`` waits until all have ended.
+        internal_errors: Exceptions in request handlers; the first is raised when the sandbox stops.
     """
 
-    def __init__(self, state: sandbox_state.State, judge: runs.Judge, data: live.Live) -> None:
+    def __init__(self, state: sandbox_state.State, runner: runs.PickleRunner, data: live.LiveData) -> None:
         self.state = state
         self.storage = storage.Storage(state)
         self.faults = faults.Faults()
-        self.requests = requests_log.Requests()
-        self.runs = runs.Runs(state, self.storage, judge)
-        self.broken: list[BaseException] = []
+        self.requests = request_log.Requests()
+        self.runs = runs.Runs(state, self.storage, runner)
+        self.internal_errors: list[BaseException] = []
         self.schema = graph.load_schema()
         self.api_url = ""
         self._data = data
@@ -66,57 +66,61 @@ class Sandbox:
         """Host and port."""
         return self.api_url.removeprefix("http://").rstrip("/")
 
-    def environment(self, token: str = sandbox_state.FULL) -> dict[str, str]:
-        """Return the settings of the tool under which it talks to this sandbox, with a token by its name."""
-        one = self.state.get_token(token)
+    def create_environment(self, token: str = sandbox_state.FULL) -> dict[str, str]:
+        """Return the environment variables that make the tool use this sandbox with the token of a name."""
+        credentials = self.state.get_token(token)
         return {
             "NUMERAI_API_URL": self.api_url,
-            "NUMERAI_PUBLIC_ID": one.public_id,
-            "NUMERAI_SECRET_KEY": one.secret_key,
+            "NUMERAI_PUBLIC_ID": credentials.public_id,
+            "NUMERAI_SECRET_KEY": credentials.secret_key,
         }
 
     def read_pickle(self, filename: str) -> bytes:
-        """Return the bytes that are stored under a pickle's stored name."""
-        return self.storage.path(runs.key(filename)).read_bytes()
+        """Return the stored bytes of a pickle, by its stored name."""
+        return self.storage.get_path(runs.get_key(filename)).read_bytes()
 
-    def datasets(self) -> dict[str, Path]:
-        """Return the data that is on offer by its names, made when it is asked for first."""
-        versions = [one.name for one in self.state.data_versions if not one.deprecated]
-        found = {f"{version}/{name}": path for version in versions for name, path in self._data.files().items()}
-        for name, path in found.items():
+    def publish_datasets(self) -> dict[str, Path]:
+        """Publish the datasets in the storage and return their paths by name; the first call writes the files."""
+        versions = [version.name for version in self.state.data_versions if not version.deprecated]
+        datasets = {
+            f"{version}/{name}": path for version in versions for name, path in self._data.write_files().items()
+        }
+        for name, path in datasets.items():
             self.storage.publish(f"datasets/{name}", path)
-        return found
+        return datasets
 
     def find_token(self, header: str) -> sandbox_state.Token | None:
-        """Return the token of an Authorization header, unless it is not known or revoked."""
-        for one in self.state.tokens:
-            if hmac.compare_digest(one.header.encode(), header.encode()) and not one.revoked:
-                return one
+        """Return the token of an Authorization header, None if it is unknown or revoked."""
+        for token in self.state.tokens:
+            if hmac.compare_digest(token.header.encode(), header.encode()) and not token.revoked:
+                return token
         return None
 
 
 @contextlib.contextmanager
 def start(
     *,
-    judge: runs.Judge | None = None,
-    data: live.Live | None = None,
+    runner: runs.PickleRunner | None = None,
+    data: live.LiveData | None = None,
     state: sandbox_state.State | None = None,
     port: int = 0,
 ) -> Iterator[Sandbox]:
-    """Run a sandbox on the loopback; it is gone afterwards, with all that it stored and ran.
+    """Run a sandbox on the loopback interface; afterwards stop all runs and remove all stored objects.
 
     Args:
-        judge: Runs what is registered; without one everything that was stored passes at once.
-        data: The live data on offer; small, of the example's features, where it is left out.
-        state: What it knows at first; :func:`builder.sandbox.state.default_world` where it is left out.
-        port: 0 takes a free one.
+        runner: Runs registered pickles; by default every stored pickle passes at once.
+        data: The live data that the API offers; by default data with the example's features.
+        state: The initial data; by default :func:`builder.sandbox.state.create_default_state`.
+        port: 0 selects a free port.
     """
     with contextlib.ExitStack() as undo:
         sandbox = Sandbox(
-            state or sandbox_state.default_state(), judge or runs.Scripted(), data or undo.enter_context(live.Live())
+            state or sandbox_state.create_default_state(),
+            runner or runs.ScriptedRunner(),
+            data or undo.enter_context(live.LiveData()),
         )
         undo.callback(sandbox.storage.close)
-        listener = _Listener(("127.0.0.1", port), sandbox)
+        listener = _Server(("127.0.0.1", port), sandbox)
         sandbox.storage.base = f"http://127.0.0.1:{listener.server_address[1]}"
         sandbox.api_url = f"{sandbox.storage.base}/"
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
@@ -124,23 +128,24 @@ def start(
         try:
             yield sandbox
         finally:
+            # Stalled requests and runs have to end first: shutting down the server waits for their threads.
             sandbox.faults.close()
             sandbox.runs.close()
             listener.shutdown()
-            listener.hang_up()
+            listener.close_connections()
             listener.server_close()
             thread.join()
-    if sandbox.broken:
-        raise sandbox.broken[0]
+    if sandbox.internal_errors:
+        raise sandbox.internal_errors[0]
 
 
-class _Gone(Exception):  # noqa: N818 - no fault
-    """The connection was reset on purpose."""
+class _ConnectionReset(Exception):  # noqa: N818 - not an error: it only leaves the handler
+    """The connection was reset by a fault."""
 
 
-class _Listener(http.server.ThreadingHTTPServer):
-    daemon_threads = False  # so that the end waits for them
-    request_queue_size = 64
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close() waits for the handlers
+    request_queue_size = 64  # the default, 5, is too small for tests with many clients
 
     def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -158,77 +163,77 @@ class _Listener(http.server.ThreadingHTTPServer):
             self._connections.discard(request)
         super().shutdown_request(request)
 
-    def hang_up(self) -> None:
-        """End connections that are kept alive."""
+    def close_connections(self) -> None:
+        """Close connections that are kept alive, which server_close() would wait for."""
         with self._lock:
-            for one in self._connections:
+            for connection in self._connections:
                 with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base's
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
         error = sys.exception()
-        # A client may leave at any time.
-        if error is not None and not isinstance(error, (_Gone, ConnectionError)):
-            self.sandbox.broken.append(error)
+        # A client may close its connection at any time.
+        if error is not None and not isinstance(error, (_ConnectionReset, ConnectionError)):
+            self.sandbox.internal_errors.append(error)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Listener
+    server: _Server
 
     def do_POST(self) -> None:
-        self._begin()
+        self._start_record()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.record.read = len(body)
+        self.record.bytes_read = len(body)
         if self.record.path not in _API_PATHS:
             self.sandbox.requests.add(self.record)
             self._send(404)
             return
         try:
-            question = graph.read(json.loads(body))
+            request = graph.parse_request(json.loads(body))
         except (ValueError, TypeError):
             self.sandbox.requests.add(self.record)
-            self._send_json(400, graph.detail("the body is no GraphQL request"))
+            self._send_json(400, graph.format_detail("the body is not a GraphQL request"))
             return
-        self.record.fields, self.record.variables = question.fields, question.variables
-        self.record.operation = question.name or next(iter(question.fields), "")
+        self.record.fields, self.record.variables = request.fields, request.variables
+        self.record.operation = request.name or next(iter(request.fields), "")
         self.sandbox.requests.add(self.record)
         action = self.sandbox.faults.take(self.record)
         if action is not None and not action.applies:
-            self._misbehave(action)
+            self._inject(action)
             return
-        status, value = self._answer(question)
+        status, value = self._execute(request)
         if action is not None:
-            if action.then is not None:
+            if action.callback is not None:
                 with self.sandbox.state.lock:
-                    action.then(self.sandbox.state, question.variables)
-            value = action.change(value) if action.change is not None else value
-            if action.answer or action.reset or action.stall:
-                self._misbehave(action)
+                    action.callback(self.sandbox.state, request.variables)
+            value = action.edit(value) if action.edit is not None else value
+            if action.response or action.reset or action.stall:
+                self._inject(action)
                 return
         self._send_json(status, value)
 
     def do_PUT(self) -> None:
-        self._begin()
+        self._start_record()
         self.sandbox.requests.add(self.record)
         action = self.sandbox.faults.take(self.record)
-        key, refusal = self.sandbox.storage.judge("PUT", self.path, self.headers)
+        key, refusal = self.sandbox.storage.check_request("PUT", self.path, self.headers)
         length = self._body_length()
         if isinstance(length, storage.Refusal):
-            self.close_connection = True  # nobody knows where this body ends
+            self.close_connection = True  # the end of this body is unknown, so the connection cannot be reused
             self._refuse(length)
             return
         if action is not None and not action.applies:
             if action.reset or action.stall:
                 self._discard(min(action.after_bytes, length))
-            elif action.drains:
+            elif action.reads_body:
                 self._discard(length)
             else:
                 self.close_connection = True
-            self._misbehave(action)
+            self._inject(action)
             return
-        if refusal is not None or not self.path.startswith((storage.PREFIX, storage.MOVED)):
+        if refusal is not None or not self.path.startswith((storage.PREFIX, storage.REDIRECTED_PREFIX)):
             self._discard(length)
             self._refuse(refusal or storage.NO_KEY)
             return
@@ -237,30 +242,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self._refuse(storage.INCOMPLETE)
             return
-        if action is not None and action.then is not None:
-            action.then(self.sandbox.state, {})
-        if action is not None and (action.answer or action.reset or action.stall):
-            self._misbehave(action)
+        if action is not None and action.callback is not None:
+            action.callback(self.sandbox.state, {})
+        if action is not None and (action.response or action.reset or action.stall):
+            self._inject(action)
         else:
             self._send(200, headers={"ETag": etag})
 
     def do_GET(self) -> None:
-        self._begin()
+        self._start_record()
         self.sandbox.requests.add(self.record)
         action = self.sandbox.faults.take(self.record)
         if action is not None:
-            self._misbehave(action)
+            self._inject(action)
             return
         if not self.path.startswith(storage.PREFIX):
             self._send(404)
             return
-        key, refusal = self.sandbox.storage.judge("GET", self.path, self.headers)
+        key, refusal = self.sandbox.storage.check_request("GET", self.path, self.headers)
         path = self.sandbox.storage.find(key)
         if refusal is not None or path is None:
             self._refuse(refusal or storage.NO_KEY)
             return
         with path.open("rb") as file:
-            self.sandbox.requests.note(self.record, status=200)
+            self.sandbox.requests.update(self.record, status=200)
             self.send_response(200)
             self.send_header("Content-Length", str(path.stat().st_size))
             self.send_header("Content-Type", "binary/octet-stream")
@@ -270,13 +275,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection.sendfile(file)
 
     def do_OTHER(self) -> None:
-        """Refuse a method that nothing here has; what may follow is not read."""
-        self._begin()
+        """Refuse any other method, without reading a body."""
+        self._start_record()
         self.sandbox.requests.add(self.record)
         self.close_connection = True
         self._send(405)
 
-    do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = do_OTHER  # noqa: N815 - the base calls them so
+    do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = do_OTHER  # noqa: N815 - the names that the base class calls
 
     def version_string(self) -> str:
         return "sandbox"
@@ -287,15 +292,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
 
     def log_message(self, *_: object) -> None:
-        pass  # the record is kept in memory; addresses with their signatures go nowhere
+        pass  # nothing prints presigned URLs: they are secrets
 
     @property
     def sandbox(self) -> Sandbox:
         return self.server.sandbox
 
-    def _begin(self) -> None:
+    def _start_record(self) -> None:
         names = frozenset(name.lower() for name in self.headers)
-        self.record = requests_log.Record(
+        self.record = request_log.Record(
             method=self.command,
             path=urllib.parse.urlsplit(self.path).path,
             host=self.headers.get("Host", ""),
@@ -303,20 +308,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             had_token="authorization" in names,
         )
 
-    def _answer(self, question: graph.Question) -> tuple[int, dict[str, Any]]:
+    def _execute(self, request: graph.GraphQLRequest) -> tuple[int, dict[str, Any]]:
         token, header = None, self.headers.get("Authorization")
         if header is not None:
             token = self.sandbox.find_token(header)
             if token is None:
-                return graph.bad_token(self.sandbox.state.refusal_status)
-        request = resolvers.Request(
+                return graph.refuse_token(self.sandbox.state.refusal_status)
+        context = resolvers.Context(
             state=self.sandbox.state,
             storage=self.sandbox.storage,
             runs=self.sandbox.runs,
             token=token,
-            datasets=self.sandbox.datasets,
+            datasets=self.sandbox.publish_datasets,
         )
-        return graph.answer(self.sandbox.schema, question, request)
+        return graph.execute(self.sandbox.schema, request, context)
 
     def _body_length(self) -> int | storage.Refusal:
         if self.headers.get("Transfer-Encoding"):
@@ -325,69 +330,70 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return int(text) if text.isdecimal() else storage.NO_LENGTH
 
     def _store(self, key: str, length: int, action: faults.Action | None) -> str | None:
-        """Store the body under a key and return its ETag; None where the body ends early, and then nothing is stored.
+        """Store the body and return its ETag; if the body ends early, store nothing and return None.
 
-        In chunks: what is sent may be larger than memory.
+        In chunks, because a body may be larger than memory.
         """
-        kept = length // 2 if action is not None and action.keeps == "half" else length
-        sent, stored = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-        part, done = self.sandbox.storage.new_file(), 0
+        stored_length = length // 2 if action is not None and action.stored_part == "half" else length
+        sent_md5, stored_md5 = hashlib.md5(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+        part, received = self.sandbox.storage.create_part_path(), 0
         buffer = memoryview(bytearray(_CHUNK))
         with part.open("wb", buffering=0) as file:
-            while done < length:
-                count = self.rfile.readinto(buffer[: min(_CHUNK, length - done)])
+            while received < length:
+                count = self.rfile.readinto(buffer[: min(_CHUNK, length - received)])
                 if not count:
                     part.unlink()
                     return None
                 chunk = buffer[:count]
-                sent.update(chunk)
-                if done < kept:
-                    file.write(chunk[: kept - done])
-                    if kept != length:
-                        stored.update(chunk[: kept - done])
-                done += count
-                self.sandbox.requests.note(self.record, read=done)
-        part.replace(self.sandbox.storage.path(key))
-        which = action.etag if action is not None else "sent"
-        value = {"sent": sent, "stored": sent if kept == length else stored}.get(which)
-        etag = f'"{value.hexdigest() if value else "0" * 32}"'
+                sent_md5.update(chunk)
+                if received < stored_length:
+                    file.write(chunk[: stored_length - received])
+                    if stored_length != length:  # if they are equal, so are the MD5s, and one is enough
+                        stored_md5.update(chunk[: stored_length - received])
+                received += count
+                self.sandbox.requests.update(self.record, bytes_read=received)
+        part.replace(self.sandbox.storage.get_path(key))
+        kind = action.etag if action is not None else "sent"
+        digest = {"sent": sent_md5, "stored": sent_md5 if stored_length == length else stored_md5}.get(kind)
+        etag = f'"{digest.hexdigest() if digest else "0" * 32}"'
         self.sandbox.storage.etags[key] = etag
         return etag
 
     def _discard(self, length: int) -> None:
-        done = 0
-        while done < length and (chunk := self.rfile.read(min(_CHUNK, length - done))):
-            done += len(chunk)
-            self.sandbox.requests.note(self.record, read=done)
+        received = 0
+        while received < length and (chunk := self.rfile.read(min(_CHUNK, length - received))):
+            received += len(chunk)
+            self.sandbox.requests.update(self.record, bytes_read=received)
 
-    def _misbehave(self, action: faults.Action) -> None:
+    def _inject(self, action: faults.Action) -> None:
         if action.stall:
-            self.sandbox.faults.hold()
+            self.sandbox.faults.wait_for_release()
             self._reset()
         if action.reset:
             self._reset()
         if action.redirect is not None:
             code, host = action.redirect
-            target = storage.MOVED + self.path.removeprefix(storage.PREFIX)
+            target = storage.REDIRECTED_PREFIX + self.path.removeprefix(storage.PREFIX)
             self._send(code, headers={"Location": f"http://{host or self.sandbox.address}{target}"})
-        elif action.answer is not None:
-            self._send(action.answer.status, action.answer.body, action.answer.headers)
+        elif action.response is not None:
+            self._send(action.response.status, action.response.body, action.response.headers)
 
     def _reset(self) -> NoReturn:
-        """Close so that the other side sees a reset, whatever it was doing."""
+        """Reset the connection, even while the client sends."""
+        # With a linger time of 0, close() sends RST instead of FIN.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()
-        raise _Gone
+        raise _ConnectionReset
 
     def _refuse(self, refusal: storage.Refusal) -> None:
-        self._send(refusal.status, refusal.body(), {"Content-Type": "application/xml"})
+        self._send(refusal.status, refusal.to_xml(), {"Content-Type": "application/xml"})
 
     def _send_json(self, status: int, value: Any) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": "application/json; charset=utf-8"})
 
     def _send(self, status: int, body: bytes = b"", headers: Any = None) -> None:
-        self.sandbox.requests.note(self.record, status=status)
+        self.sandbox.requests.update(self.record, status=status)
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""All parts of a sandbox together: the API, a registry with look-alikes of the runner, and what runs uploads."""
+"""Start a complete sandbox: the API, a registry with stand-in images, and runs of uploaded pickles on the engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.sandbox import example, live, registry, runner, server
+from builder.sandbox import example, live, registry, run_in_container, server
 from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.sandbox.status_words import StatusWords
 
-PYTHONS = ("3.11", "3.13")  # Debian's own: the others cannot be made where no image can be pulled
+PYTHONS = ("3.11", "3.13")  # Debian's own: other stand-in images cannot be built without pulling an image
 
 
 def get_image_name(python: str) -> str:
-    """Return the name of the tournament's image for a Python."""
+    """Return the repository name of the tournament's image for a Python version."""
     return f"numerai_predict_py_{python.replace('.', '_')}"
 
 
@@ -31,35 +31,37 @@ def start(
     """Start a sandbox; ``undo`` ends it.
 
     Args:
-        undo: Takes what ends each part.
-        tags: The look-alike of each Python, on the engine.
-        words: The status words that it speaks.
-        port: Of the API; 0 takes a free one.
-        progress: Told of each step.
+        undo: Receives the callbacks that stop the parts.
+        tags: The tag of the stand-in image on the engine, by Python version.
+        words: The status words that the API returns.
+        port: The port of the API; 0 selects a free one.
+        progress: Receives each step.
 
     Returns:
-        The sandbox, and what stands for ``ghcr.io/numerai``.
+        The sandbox, and the registry that replaces ``ghcr.io/numerai``.
 
     Raises:
         errors.EngineError: The registry could not be installed or started, or an image could not be pushed.
         errors.UsageError: The port is in use.
     """
-    state = sandbox_state.default_state(words)
+    state = sandbox_state.create_default_state(words)
     address = undo.enter_context(registry.start(progress=progress))
-    undo.callback(registry.forget_all, address)
+    undo.callback(registry.remove_images_of, address)
     name = f"{address}/numerai"
     for python, tag in tags.items():
         image = state.get_image(get_image_name(python))
-        progress.step(f"publishing the look-alike of Python {python}")
+        progress.step(f"publishing the stand-in image of Python {python}")
         registry.publish(tag, f"{name}/{image.image}:{image.tag}")
-    registry.forget_all(address)  # so that a pin or a pull has something to do
-    # What is uploaded here may read the features of any bundle of this folder.
+    registry.remove_images_of(address)  # so that pin and pull fetch them from the registry
+    # Uploaded pickles may use the features of any bundle in the current folder.
     bundles = [example.EXAMPLE.parent / "bundles" / "mlp", *live.find_bundles(Path("configs", "bundles"))]
-    data = undo.enter_context(live.Live(bundles))
-    judge = runner.Runner(registry=name, data=data)
+    data = undo.enter_context(live.LiveData(bundles))
+    runner = run_in_container.ContainerRunner(registry=name, data=data)
     try:
-        return undo.enter_context(server.start(judge=judge, data=data, state=state, port=port)), name
+        return undo.enter_context(server.start(runner=runner, data=data, state=state, port=port)), name
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise errors.UsageError(f"port {port} is in use: name another with --port, or none") from error
+        raise errors.UsageError(
+            f"port {port} is in use; choose another with --port, or omit it for a free port"
+        ) from error

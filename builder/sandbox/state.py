@@ -1,6 +1,6 @@
-"""What the sandbox knows, in memory: accounts, tokens, slots, images, data versions, pickles, rounds.
+"""The sandbox's data, in memory: accounts, tokens, slots, images, data versions, pickles and rounds.
 
-A test changes any of it directly, holding :attr:`State.lock` only where a request may be under way:
+Tests change it directly; they must hold :attr:`State.lock` only while requests may be running:
 
     sandbox.state.get_slot("staked").stake = None
     sandbox.state.close_round()
@@ -29,24 +29,24 @@ SCOPES = {
 }
 
 
-def new_id() -> str:
-    """Return a fresh UUID."""
+def create_id() -> str:
+    """Return a new UUID."""
     return str(uuid.uuid4())
 
 
 @dataclass(kw_only=True)
 class SandboxAccount:
-    """Somebody's account."""
+    """A user's account."""
 
     username: str
     max_model_slots: int = 10
     inserted_at: datetime = datetime(2024, 2, 1, 12, tzinfo=UTC)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class Token:
-    """An API token. The values are this sandbox's own and worth nothing anywhere else."""
+    """An API token; its values are valid in this sandbox only."""
 
     name: str
     account: SandboxAccount
@@ -63,7 +63,7 @@ class Token:
 
 @dataclass(kw_only=True)
 class Score:
-    """A score of a submission on a day of its round."""
+    """A score of a submission on one day of its round."""
 
     name: str
     day: int
@@ -75,19 +75,19 @@ class Score:
 
 @dataclass(kw_only=True)
 class SandboxSubmission:
-    """What a run of a pickle submitted for a slot in a round; ``scores`` is for a test to fill."""
+    """What a run submitted for a slot in a round; tests add the scores."""
 
     filename: str
     status: str
     round: SandboxRound
     inserted_at: datetime
     scores: list[Score] = field(default_factory=list)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class SandboxSlot:
-    """A model slot. ``stake`` is the text of the stake's latest value, or None; ``pickle_id`` is what is assigned."""
+    """A model slot. ``stake`` is the stake's latest value as text; ``pickle_id`` is the assigned pickle."""
 
     name: str
     account: SandboxAccount
@@ -97,17 +97,17 @@ class SandboxSlot:
     stake: str | None = None
     pickle_id: str | None = None
     submissions: list[SandboxSubmission] = field(default_factory=list)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
     @property
     def latest_submission(self) -> SandboxSubmission | None:
-        """Its last submission."""
+        """The last submission."""
         return self.submissions[-1] if self.submissions else None
 
 
 @dataclass(kw_only=True)
 class Image:
-    """A runtime on offer."""
+    """A runner image that the tournament offers."""
 
     name: str
     image: str
@@ -116,23 +116,23 @@ class Image:
     deprecated: bool = False
     experimental: bool = False
     inserted_at: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class SandboxDataVersion:
-    """A version of the data."""
+    """A version of the tournament's data."""
 
     name: str
     default: bool = False
     deprecated: bool = False
     experimental: bool = False
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class Grant:
-    """An authorisation to upload: the stored name, and for whom it was given."""
+    """An authorised upload: the stored name, the account and the slot."""
 
     filename: str
     account: SandboxAccount
@@ -141,7 +141,7 @@ class Grant:
 
 @dataclass(kw_only=True)
 class Log:
-    """A line that a run printed; the time in seconds."""
+    """A line that a run printed; the timestamp is in seconds since the epoch."""
 
     timestamp: int
     message: str
@@ -149,24 +149,24 @@ class Log:
 
 @dataclass(kw_only=True)
 class Status:
-    """A step in the life of a trigger."""
+    """A status of a run and when it was reached."""
 
     status: str
     description: str | None
     at: datetime
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class Trigger:
-    """A run of a pickle; the last status is where it is."""
+    """A run of a pickle; its current status is the last one."""
 
     kind: str
     round: SandboxRound | None
     statuses: list[Status]
     submission_id: str | None = None
     logs: list[Log] = field(default_factory=list)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
@@ -174,9 +174,9 @@ class Pickle:
     """A registered upload.
 
     Attributes:
-        status: Its validation's word.
-        passed: Whether validation ended well: what assigning goes by, whatever words are shown.
-        interim: Words that polling by id shows first, one a reading.
+        status: The status word of the validation.
+        passed: Whether validation succeeded. Assigning depends on this, not on the status word.
+        interim: Status words that polling by id returns first, one per request.
     """
 
     filename: str
@@ -195,36 +195,38 @@ class Pickle:
     diagnostics_id: str | None = None
     diagnostics_logs: list[Log] = field(default_factory=list)
     triggers: list[Trigger] = field(default_factory=list)
-    id: str = field(default_factory=new_id)
+    id: str = field(default_factory=create_id)
 
 
 @dataclass(kw_only=True)
 class SandboxRound:
-    """A round and its times."""
+    """A round of a tournament."""
 
     number: int
     open_time: datetime
     close_time: datetime
     tournament: int = CLASSIC
 
-    def is_open(self, at: datetime) -> bool:
-        """Tell whether it takes submissions."""
-        return self.open_time <= at < self.close_time
+    def is_open(self, time: datetime) -> bool:
+        """Return whether the round accepts submissions at a time."""
+        return self.open_time <= time < self.close_time
 
 
 class State:
-    """Everything, and the lock under which requests and runs read and change it.
+    """All data of a sandbox, and the lock under which requests and runs read and change it.
+
+    Some attributes select between behaviours of the tournament's API that are not documented.
 
     Attributes:
-        words: The status words that it speaks, which are not documented: another vocabulary may be set.
-        clock_offset: Added to the clock: the Date header, all times shown, round times, expiries.
-        checks_assigned: Whether only a pickle that has passed validation is assigned; nobody promises it.
-        signing_offset: Added to the expiry of addresses that are handed out, and to nothing else.
-        lifetime: How long such an address is good.
-        refusal_status: The HTTP status that comes with a missing or bad token.
-        no_round_fails: With no round open, whether validation of a good pickle ends with the word for bad.
-        runs_have_statuses: Whether a run is shown with its status and steps, or the pickle's ``triggerStatus`` alone.
-        keeps_names: Whether a stored name holds the local one; nobody promises it.
+        words: The status words that the API returns.
+        clock_offset: Added to the clock: the Date header, all times in responses, round times, expiries.
+        rejects_unvalidated: Whether only a pickle that passed validation can be assigned.
+        signing_offset: Added to the expiry of presigned URLs only.
+        lifetime: How long a presigned URL is valid.
+        refusal_status: The HTTP status of the response to a missing or bad token.
+        no_round_fails: Whether validation of a valid pickle ends with the word for invalid if no round is open.
+        runs_have_statuses: Whether a run has its own statuses, or only the pickle a ``triggerStatus``.
+        keeps_filenames: Whether a stored name contains the local file name.
     """
 
     def __init__(self) -> None:
@@ -239,25 +241,25 @@ class State:
         self.pickles: dict[str, Pickle] = {}
         self.rounds: list[SandboxRound] = []
         self.clock_offset = timedelta()
-        self.checks_assigned = True
+        self.rejects_unvalidated = True
         self.signing_offset = timedelta()
         self.lifetime = timedelta(minutes=10)
         self.refusal_status = 200
         self.no_round_fails = False
         self.runs_have_statuses = True
-        self.keeps_names = True
+        self.keeps_filenames = True
 
     def now(self) -> datetime:
-        """Return the time by this server's clock."""
+        """Return the current time of this server's clock."""
         return datetime.now(UTC) + self.clock_offset
 
     def get_slot(self, name: str) -> SandboxSlot:
-        """Return a slot by its name."""
-        return next(one for one in self.slots.values() if one.name == name)
+        """Return the slot with a name."""
+        return next(slot for slot in self.slots.values() if slot.name == name)
 
     def get_token(self, name: str) -> Token:
-        """Return a token by its name."""
-        return next(one for one in self.tokens if one.name == name)
+        """Return the token with a name."""
+        return next(token for token in self.tokens if token.name == name)
 
     def add_slot(self, slot: SandboxSlot) -> SandboxSlot:
         """Add a slot and return it."""
@@ -265,25 +267,26 @@ class State:
         return slot
 
     def get_image(self, image: str) -> Image:
-        """Return a runtime by its image's name, such as ``numerai_predict_py_3_11``."""
-        return next(one for one in self.images if one.image == image)
+        """Return the image with a repository name such as ``numerai_predict_py_3_11``."""
+        return next(candidate for candidate in self.images if candidate.image == image)
 
-    def slots_with(self, pickle_id: str) -> list[SandboxSlot]:
+    def find_slots_with(self, pickle_id: str) -> list[SandboxSlot]:
         """Return the slots that a pickle is assigned to."""
         return [slot for slot in self.slots.values() if slot.pickle_id == pickle_id]
 
     def list_pickles(self, account: SandboxAccount | None = None) -> list[Pickle]:
-        """Return the registered pickles, the oldest first; those of one account where one is given."""
-        return [one for one in self.pickles.values() if account is None or one.account is account]
+        """Return the registered pickles, of one account or of all, the oldest first."""
+        return [pickle for pickle in self.pickles.values() if account is None or pickle.account is account]
 
-    def current_round(self, tournament: int = CLASSIC) -> SandboxRound | None:
-        """Return the latest round that has opened, or, where none has, the first that will."""
-        rounds = sorted((one for one in self.rounds if one.tournament == tournament), key=lambda one: one.open_time)
-        begun = [one for one in rounds if one.open_time <= self.now()]
-        return begun[-1] if begun else next(iter(rounds), None)
+    def get_current_round(self, tournament: int = CLASSIC) -> SandboxRound | None:
+        """Return the round that opened last, or the first future one if none has opened."""
+        rounds = [round_ for round_ in self.rounds if round_.tournament == tournament]
+        rounds.sort(key=lambda round_: round_.open_time)
+        opened = [round_ for round_ in rounds if round_.open_time <= self.now()]
+        return opened[-1] if opened else next(iter(rounds), None)
 
     def open_round(self, number: int = 1000) -> SandboxRound:
-        """Make it so that one round is open: since an hour ago, for another day."""
+        """Replace all rounds: one opened an hour ago and closes tomorrow, the one before it is closed."""
         now = self.now()
         self.rounds = [
             SandboxRound(number=number, open_time=now - timedelta(hours=1), close_time=now + timedelta(days=1)),
@@ -292,7 +295,7 @@ class State:
         return self.rounds[0]
 
     def close_round(self, number: int = 1000) -> SandboxRound:
-        """Make it so that no round is open: one closed an hour ago, the next opens tomorrow and is returned."""
+        """Replace all rounds: one closed an hour ago, the next opens tomorrow; return the next."""
         now = self.now()
         self.rounds = [
             SandboxRound(
@@ -303,40 +306,41 @@ class State:
         return self.rounds[0]
 
     def add_pickle(self, slot: SandboxSlot, filename: str, *, assign: bool = False, passed: bool = True) -> Pickle:
-        """Put a pickle on record that was uploaded at some earlier time, without its bytes."""
+        """Register a pickle as uploaded three days ago, without storing any bytes."""
         now = self.now() - timedelta(days=3)
-        made = Pickle(
+        pickle = Pickle(
             filename=filename,
             account=slot.account,
             slot_id=slot.id,
-            image=next(one for one in self.images if one.default),
-            data_version=next(one for one in self.data_versions if one.default),
-            version=self.next_version(slot.id),
+            image=next(image for image in self.images if image.default),
+            data_version=next(version for version in self.data_versions if version.default),
+            version=self.get_next_version(slot.id),
             status=self.words.good if passed else self.words.bad,
             passed=passed,
             inserted_at=now,
             updated_at=now,
         )
-        self.pickles[made.id] = made
+        self.pickles[pickle.id] = pickle
         if assign:
-            slot.pickle_id = made.id
-        return made
+            slot.pickle_id = pickle.id
+        return pickle
 
-    def next_version(self, slot_id: str | None) -> int:
-        """Return the number that a slot's next pickle has."""
-        return 1 + sum(one.slot_id == slot_id for one in self.pickles.values())
+    def get_next_version(self, slot_id: str | None) -> int:
+        """Return the version number of a slot's next pickle."""
+        return 1 + sum(pickle.slot_id == slot_id for pickle in self.pickles.values())
 
 
 OWNER, STRANGER = "sandbox_user", "somebody_else"
 FULL, READ_ONLY, REVOKED, STRANGERS = "full", "read only", "revoked", "stranger's"
 
 
-def default_state(words: StatusWords | None = None) -> State:
-    """Return the world that a sandbox begins with; it speaks the words seen in public logs unless given others.
+def create_default_state(words: StatusWords | None = None) -> State:
+    """Create the initial state of a sandbox; without ``words``, with the status words seen in public logs.
 
-    Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (for a test to assign to), ``hooked`` (a webhook),
-    ``old_one`` (archived), ``signals_one`` (of another tournament), ``staked`` (12.5); ``theirs`` is somebody else's.
-    Tokens by their names: :data:`FULL`, :data:`READ_ONLY`, :data:`REVOKED`, :data:`STRANGERS`. A round is open.
+    Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (empty, for tests to assign to), ``hooked`` (has a
+    webhook), ``old_one`` (archived), ``signals_one`` (of another tournament), ``staked`` (a stake of 12.5). ``theirs``
+    belongs to another account. Tokens: :data:`FULL`, :data:`READ_ONLY`, :data:`REVOKED`, :data:`STRANGERS`. A round
+    is open.
     """
     state = State()
     state.words = words or state.words
@@ -358,8 +362,8 @@ def default_state(words: StatusWords | None = None) -> State:
         SandboxSlot(name="theirs", account=stranger),
     ):
         state.add_slot(slot)
-    # The tournament's default was 3.12 when this was written. What is published here under these names are look-alikes
-    # on Debian's own Pythons, and Debian has no 3.12: so the default is the 3.11 one, which is what it says it is.
+    # The tournament's default was 3.12 when this was written. The images published under these names are stand-in
+    # images with Debian's own Pythons. Debian has no 3.12, so the default here is 3.11.
     state.images = [
         Image(name="Python 3.11", image="numerai_predict_py_3_11", tag="a78dedd", default=True),
         Image(name="Python 3.12", image="numerai_predict_py_3_12", tag="a78dedd"),

@@ -1,6 +1,6 @@
-"""Provide the two vocabularies of status words: no documentation says which one the tournament's API speaks.
+"""The two sets of status words that the sandbox can use: the tournament's API documents none.
 
-The sandbox speaks the ones in ``sandbox.state.words``.
+The sandbox uses those in ``sandbox.state.words``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(kw_only=True)
 class StatusWords:
-    """A vocabulary: of validations, of runs, of the diagnostics. Those of public logs, unless changed."""
+    """The status words of validations, runs (``run_...``) and diagnostics; the defaults are those in public logs."""
 
     pending: str = "validating"
     running: str = "validating"
@@ -25,13 +25,14 @@ class StatusWords:
     diagnostics_bad: str = "failed"
 
 
-def seen() -> StatusWords:
+def create_words_of_public_logs() -> StatusWords:
     """Return the words seen in public logs."""
     return StatusWords()
 
 
-def others() -> StatusWords:
-    """Return the words of other projects' code and of the documentation, in either case."""
+def create_words_of_other_clients() -> StatusWords:
+    """Return the words used by other projects' code and by the documentation."""
+    # Upper and lower case are mixed on purpose: nothing says which one the API uses, so clients must accept both.
     return StatusWords(
         pending="PENDING",
         running="running",
@@ -47,4 +48,4 @@ def others() -> StatusWords:
     )
 
 
-VOCABULARIES = {"seen": seen, "others": others}
+VOCABULARIES = {"seen": create_words_of_public_logs, "others": create_words_of_other_clients}

@@ -1,7 +1,8 @@
-"""Presigned PUT and GET: who has the address may store or fetch one key, until it expires, and nobody else may.
+"""Imitate S3's presigned URLs: a URL allows one method on one key until it expires.
 
-The signature is over the method, the key, the expiry and an empty content type, so that a client which sends a
-Content-Type is refused as the real storage refuses it. Refusals are XML, with S3's codes.
+The signature covers the method, the key, the expiry and an empty content type, so a client that sends a Content-Type
+is refused, as by the real storage. Refusals are XML with S3's error codes:
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ if TYPE_CHECKING:
 
     from builder.sandbox.state import State
 
-PREFIX, MOVED = "/storage/", "/storage-2/"  # the second takes what was redirected
+PREFIX, REDIRECTED_PREFIX = "/storage/", "/storage-2/"
 _EXPIRES, _SIGNATURE = "X-Amz-Expires", "X-Amz-Signature"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An answer with an error: the HTTP status, S3's code for it, and what it says."""
+    """An error response: the HTTP status, S3's error code and the message."""
 
     status: int
     code: str
     message: str
 
-    def body(self) -> bytes:
-        """Return it as XML."""
+    def to_xml(self) -> bytes:
+        """Return the body of the response."""
         text = f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message></Error>"
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
@@ -51,7 +52,7 @@ TIMED_OUT = Refusal(
     code="RequestTimeout",
     message="Your socket connection to the server was not read from or written to within the timeout period.",
 )
-TWO_AUTHORISATIONS = Refusal(
+TWO_AUTH_MECHANISMS = Refusal(
     status=400,
     code="InvalidArgument",
     message="Only one auth mechanism allowed; only the X-Amz-Signature query parameter or the Authorization header",
@@ -67,11 +68,11 @@ NO_KEY = Refusal(status=404, code="NoSuchKey", message="The specified key does n
 
 
 class Storage:
-    """Objects in a folder of its own, by key, and the secret that signs addresses.
+    """Stores objects by key in a temporary folder, and signs URLs.
 
     Attributes:
-        base: Scheme, host and port of the addresses that are handed out; the server sets it once it listens.
-        etags: What was answered for each key that was stored.
+        base: Scheme, host and port of the signed URLs; the server sets it when it listens.
+        etags: The ETag that was returned for each stored key.
     """
 
     def __init__(self, state: State) -> None:
@@ -83,51 +84,52 @@ class Storage:
         self.etags: dict[str, str] = {}
 
     def close(self) -> None:
-        """Remove all objects."""
+        """Remove all stored objects."""
         self._folder.cleanup()
 
     def publish(self, key: str, path: Path) -> None:
-        """Serve a file that is elsewhere under a key."""
+        """Serve a file outside the storage under a key, without copying it."""
         self._published[key] = path
 
-    def path(self, key: str) -> Path:
-        """Return where an object is, or would be."""
+    def get_path(self, key: str) -> Path:
+        """Return the path of an object, whether or not it exists."""
+        # Hashed, because a key may contain slashes and characters that a file name cannot have.
         name = hashlib.sha256(key.encode()).hexdigest()
         return self._published.get(key) or Path(self._folder.name) / name
 
     def find(self, key: str) -> Path | None:
-        """Return where an object is, or None."""
-        path = self.path(key)
+        """Return the path of an object, None if it does not exist."""
+        path = self.get_path(key)
         return path if path.is_file() else None
 
-    def new_file(self) -> Path:
-        """Return a path for an object that is being received."""
+    def create_part_path(self) -> Path:
+        """Return a new path for an object that is being received."""
         return Path(self._folder.name) / f"{secrets.token_hex(8)}.part"
 
     def sign(self, method: str, key: str) -> str:
-        """Return an address that is good for one method on one key, for a while."""
-        until = self._state.now() + self._state.lifetime + self._state.signing_offset
-        expires = str(int(until.timestamp()))
-        query = urllib.parse.urlencode({_EXPIRES: expires, _SIGNATURE: self._signature(method, key, expires)})
+        """Return a presigned URL for one method on one key."""
+        expiry = self._state.now() + self._state.lifetime + self._state.signing_offset
+        expires = str(int(expiry.timestamp()))
+        query = urllib.parse.urlencode({_EXPIRES: expires, _SIGNATURE: self._compute_signature(method, key, expires)})
         return f"{self.base}{PREFIX}{urllib.parse.quote(key)}?{query}"
 
-    def judge(self, method: str, target: str, headers: Message) -> tuple[str, Refusal | None]:
-        """Return the key that a request is for, and why it is refused, if it is."""
+    def check_request(self, method: str, target: str, headers: Message) -> tuple[str, Refusal | None]:
+        """Return the key of a request, and the refusal, None if the request is allowed."""
         parts = urllib.parse.urlsplit(target)
-        prefix = MOVED if parts.path.startswith(MOVED) else PREFIX
+        prefix = REDIRECTED_PREFIX if parts.path.startswith(REDIRECTED_PREFIX) else PREFIX
         key = urllib.parse.unquote(parts.path.removeprefix(prefix))
         query = dict(urllib.parse.parse_qsl(parts.query))
-        return key, self._refusal(method, key, query, headers)
+        return key, self._find_refusal(method, key, query, headers)
 
-    def _refusal(self, method: str, key: str, query: Mapping[str, str], headers: Message) -> Refusal | None:
+    def _find_refusal(self, method: str, key: str, query: Mapping[str, str], headers: Message) -> Refusal | None:
         if headers.get("Authorization") is not None:
-            return TWO_AUTHORISATIONS
+            return TWO_AUTH_MECHANISMS
         expires = query.get(_EXPIRES, "")
-        right = self._signature(method, key, expires, headers.get("Content-Type") or "")
-        if not hmac.compare_digest(right, query.get(_SIGNATURE, "")):
+        expected = self._compute_signature(method, key, expires, headers.get("Content-Type") or "")
+        if not hmac.compare_digest(expected, query.get(_SIGNATURE, "")):
             return BAD_SIGNATURE
         return EXPIRED if int(expires) < self._state.now().timestamp() else None
 
-    def _signature(self, method: str, key: str, expires: str, content_type: str = "") -> str:
+    def _compute_signature(self, method: str, key: str, expires: str, content_type: str = "") -> str:
         text = f"{method}\n{key}\n{expires}\n{content_type}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()

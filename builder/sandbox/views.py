@@ -1,4 +1,4 @@
-"""What the API shows of each thing in the state, by the schema's names."""
+"""Serialize the sandbox's data as the API returns it, with the field names of the schema."""
 
 from __future__ import annotations
 
@@ -10,174 +10,189 @@ if TYPE_CHECKING:
     from builder.sandbox import state as sandbox_state
 
 
-def time(at: datetime) -> str:
-    """Return a time as the API writes it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def format_time(time: datetime) -> str:
+    """Format a UTC time as the API does."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def account(state: sandbox_state.State, one: sandbox_state.SandboxAccount) -> dict[str, Any]:
-    """Show an account with its slots."""
-    slots = [slot(state, each) for each in state.slots.values() if each.account is one]
-    tokens = [each for each in state.tokens if each.account is one and not each.revoked]
+def serialize_account(state: sandbox_state.State, account: sandbox_state.SandboxAccount) -> dict[str, Any]:
+    """Serialize an account with its slots and tokens."""
+    slots = [serialize_slot(state, slot) for slot in state.slots.values() if slot.account is account]
+    tokens = [token for token in state.tokens if token.account is account and not token.revoked]
     return {
-        "id": one.id,
-        "username": one.username,
-        "maxModelSlots": one.max_model_slots,
+        "id": account.id,
+        "username": account.username,
+        "maxModelSlots": account.max_model_slots,
         "models": slots,
-        "email": f"{one.username}@example.com",
+        "email": f"{account.username}@example.com",
         "status": "VERIFIED",
         "mfaEnabled": False,
         "walletAddress": None,
         "availableNmr": "0",
-        "insertedAt": time(one.inserted_at),
+        "insertedAt": format_time(account.inserted_at),
         "apiTokens": [
-            {"name": each.name, "public_id": each.public_id, "scopes": sorted(each.scopes)} for each in tokens
+            {"name": token.name, "public_id": token.public_id, "scopes": sorted(token.scopes)} for token in tokens
         ],
     }
 
 
-def slot(state: sandbox_state.State, one: sandbox_state.SandboxSlot) -> dict[str, Any]:
-    """Show a slot with what is assigned to it."""
-    assigned = state.pickles.get(one.pickle_id or "")
+def serialize_slot(state: sandbox_state.State, slot: sandbox_state.SandboxSlot) -> dict[str, Any]:
+    """Serialize a slot with the assigned pickle."""
+    pickle = state.pickles.get(slot.pickle_id or "")
+    latest = slot.latest_submission
     return {
-        "id": one.id,
-        "name": one.name,
-        "username": one.name,
-        "tournament": one.tournament,
-        "archived": one.archived,
-        "computeEnabled": assigned is not None,
-        "submissionWebhook": one.webhook,
-        "v2Stake": {"status": "active", "latestValue": one.stake, "txHash": None} if one.stake is not None else None,
-        "latestSubmissionV2": submission(one.latest_submission) if one.latest_submission else None,
+        "id": slot.id,
+        "name": slot.name,
+        "username": slot.name,
+        "tournament": slot.tournament,
+        "archived": slot.archived,
+        "computeEnabled": pickle is not None,
+        "submissionWebhook": slot.webhook,
+        "v2Stake": {"status": "active", "latestValue": slot.stake, "txHash": None} if slot.stake is not None else None,
+        "latestSubmissionV2": serialize_submission(latest) if latest else None,
         "submissions": [
-            {"id": each.id, "filename": each.filename, "selected": True, "round": round_(each.round)}
-            for each in one.submissions
+            {
+                "id": submission.id,
+                "filename": submission.filename,
+                "selected": True,
+                "round": serialize_round(submission.round),
+            }
+            for submission in slot.submissions
         ],
-        "computePickleUpload": pickle(state, assigned) if assigned else None,
+        "computePickleUpload": serialize_pickle(state, pickle) if pickle else None,
     }
 
 
-def performances(one: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
-    """Show the scores of a slot by round."""
+def serialize_performances(slot: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
+    """Serialize the scores of a slot by round."""
     return [
         {
-            "roundNumber": each.round.number,
-            "intraRoundSubmissionScores": [score(found) for found in each.scores] or None,
+            "roundNumber": submission.round.number,
+            "intraRoundSubmissionScores": [serialize_score(score) for score in submission.scores] or None,
         }
-        for each in one.submissions
+        for submission in slot.submissions
     ]
 
 
-def score(one: sandbox_state.Score) -> dict[str, Any]:
-    """Show a score."""
+def serialize_score(score: sandbox_state.Score) -> dict[str, Any]:
+    """Serialize a score."""
     return {
-        "date": time(one.at),
-        "day": one.day,
-        "displayName": one.name,
-        "payoutPending": one.payout,
+        "date": format_time(score.at),
+        "day": score.day,
+        "displayName": score.name,
+        "payoutPending": score.payout,
         "payoutSettled": None,
-        "percentile": one.percentile,
-        "value": one.value,
+        "percentile": score.percentile,
+        "value": score.value,
     }
 
 
-def submission(one: sandbox_state.SandboxSubmission) -> dict[str, Any]:
-    """Show a submission."""
-    return {"id": one.id, "filename": one.filename, "status": one.status, "insertedAt": time(one.inserted_at)}
-
-
-def pickle(state: sandbox_state.State, one: sandbox_state.Pickle, *, status: str | None = None) -> dict[str, Any]:
-    """Show a registered pickle; ``status`` is shown in place of its validation's word."""
-    last = one.triggers[-1] if one.triggers else None
+def serialize_submission(submission: sandbox_state.SandboxSubmission) -> dict[str, Any]:
+    """Serialize a submission."""
     return {
-        "id": one.id,
-        "filename": one.filename,
-        "label": one.label,
-        "version": one.version,
-        "modelId": one.slot_id,
-        "assignedModelSlots": [each.id for each in state.slots_with(one.id)],
-        "dockerImageId": one.image.id,
-        "dockerImage": f"{one.image.image}:{one.image.tag}",
-        "dockerImageName": one.image.name,
-        "dataVersionId": one.data_version.id,
-        "dataVersion": one.data_version.name,
-        "runtime": one.image.name,
-        "validationStatus": one.status if status is None else status,
+        "id": submission.id,
+        "filename": submission.filename,
+        "status": submission.status,
+        "insertedAt": format_time(submission.inserted_at),
+    }
+
+
+def serialize_pickle(
+    state: sandbox_state.State, pickle: sandbox_state.Pickle, *, status: str | None = None
+) -> dict[str, Any]:
+    """Serialize a registered pickle; ``status`` replaces its validation status."""
+    last = pickle.triggers[-1] if pickle.triggers else None
+    return {
+        "id": pickle.id,
+        "filename": pickle.filename,
+        "label": pickle.label,
+        "version": pickle.version,
+        "modelId": pickle.slot_id,
+        "assignedModelSlots": [slot.id for slot in state.find_slots_with(pickle.id)],
+        "dockerImageId": pickle.image.id,
+        "dockerImage": f"{pickle.image.image}:{pickle.image.tag}",
+        "dockerImageName": pickle.image.name,
+        "dataVersionId": pickle.data_version.id,
+        "dataVersion": pickle.data_version.name,
+        "runtime": pickle.image.name,
+        "validationStatus": pickle.status if status is None else status,
         "triggerStatus": last.statuses[-1].status if last else None,
-        "diagnosticsStatus": one.diagnostics,
+        "diagnosticsStatus": pickle.diagnostics,
         "diagnosticsStatusDescription": None,
-        "diagnosticsId": one.diagnostics_id,
-        "triggers": [trigger(state, one, each) for each in reversed(one.triggers)],
-        "insertedAt": time(one.inserted_at),
-        "updatedAt": time(one.updated_at),
+        "diagnosticsId": pickle.diagnostics_id,
+        "triggers": [serialize_trigger(state, pickle, trigger) for trigger in reversed(pickle.triggers)],
+        "insertedAt": format_time(pickle.inserted_at),
+        "updatedAt": format_time(pickle.updated_at),
     }
 
 
-def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, one: sandbox_state.Trigger) -> dict[str, Any]:
-    """Show a run of a pickle."""
-    steps = one.statuses if state.runs_have_statuses else []
+def serialize_trigger(
+    state: sandbox_state.State, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger
+) -> dict[str, Any]:
+    """Serialize a run of a pickle."""
+    statuses = trigger.statuses if state.runs_have_statuses else []
     return {
-        "id": one.id,
-        "computePickleUploadId": of.id,
-        "roundId": str(one.round.number) if one.round else None,
-        "submissionId": one.submission_id,
-        "type": one.kind,
-        "status": steps[-1].status if steps else None,
+        "id": trigger.id,
+        "computePickleUploadId": pickle.id,
+        "roundId": str(trigger.round.number) if trigger.round else None,
+        "submissionId": trigger.submission_id,
+        "type": trigger.kind,
+        "status": statuses[-1].status if statuses else None,
         "statuses": [
             {
-                "id": each.id,
-                "computePickleTriggerId": one.id,
-                "status": each.status,
-                "description": each.description,
-                "insertedAt": time(each.at),
-                "updatedAt": time(each.at),
+                "id": status.id,
+                "computePickleTriggerId": trigger.id,
+                "status": status.status,
+                "description": status.description,
+                "insertedAt": format_time(status.at),
+                "updatedAt": format_time(status.at),
             }
-            for each in steps
+            for status in statuses
         ],
-        "insertedAt": time(one.statuses[0].at),
-        "updatedAt": time(one.statuses[-1].at),
+        "insertedAt": format_time(trigger.statuses[0].at),
+        "updatedAt": format_time(trigger.statuses[-1].at),
     }
 
 
-def image(one: sandbox_state.Image) -> dict[str, Any]:
-    """Show a runtime."""
+def serialize_image(image: sandbox_state.Image) -> dict[str, Any]:
+    """Serialize a runner image."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "image": one.image,
-        "tag": one.tag,
-        "insertedAt": time(one.inserted_at),
-        "default": one.default,
-        "deprecated": one.deprecated,
-        "experimental": one.experimental,
+        "id": image.id,
+        "name": image.name,
+        "image": image.image,
+        "tag": image.tag,
+        "insertedAt": format_time(image.inserted_at),
+        "default": image.default,
+        "deprecated": image.deprecated,
+        "experimental": image.experimental,
     }
 
 
-def data_version(one: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
-    """Show a version of the data."""
+def serialize_data_version(version: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
+    """Serialize a data version."""
     return {
-        "id": one.id,
-        "name": one.name,
-        "version": one.name,
+        "id": version.id,
+        "name": version.name,
+        "version": version.name,
         "type": "classic",
-        "default": one.default,
-        "deprecated": one.deprecated,
-        "experimental": one.experimental,
+        "default": version.default,
+        "deprecated": version.deprecated,
+        "experimental": version.experimental,
     }
 
 
-def logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
-    """Show what a run printed."""
-    return [{"timestamp": one.timestamp, "message": one.message} for one in lines]
+def serialize_logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
+    """Serialize the lines of a log."""
+    return [{"timestamp": line.timestamp, "message": line.message} for line in lines]
 
 
-def round_(one: sandbox_state.SandboxRound) -> dict[str, Any]:
-    """Show a round; stakes close with it here, and it resolves when its time has long passed."""
+def serialize_round(round_: sandbox_state.SandboxRound) -> dict[str, Any]:
+    """Serialize a round; staking closes with it, and it never resolves."""
     return {
-        "number": one.number,
-        "tournament": one.tournament,
-        "openTime": time(one.open_time),
-        "closeTime": time(one.close_time),
-        "closeStakingTime": time(one.close_time),
+        "number": round_.number,
+        "tournament": round_.tournament,
+        "openTime": format_time(round_.open_time),
+        "closeTime": format_time(round_.close_time),
+        "closeStakingTime": format_time(round_.close_time),
         "resolveTime": None,
     }

@@ -83,7 +83,7 @@ class Tournament:
         except errors.TokenError:
             raise
         except errors.ApiError as error:
-            # The schema documents only a stake's status; its amount is an undocumented field that may be removed.
+            # The amount of a stake is not documented beside the schema, and may be removed from it.
             if "latestValue" not in str(error):
                 raise
             account = self._query_one("account_without_stakes", Account, "the account's slots")
@@ -229,10 +229,8 @@ class Tournament:
     def _query_file_auth(self, query: str, subject: str, **variables: str) -> FileAuth:
         auth = self._query_one(query, FileAuth, subject, **variables)
         if auth is None or not auth.url:
-            fields = "only a filename" if auth and auth.filename else "nothing else"
-            raise errors.ApiError(
-                f"{self.client.display_url}: {subject}: the response has no URL and {fields}; run it again"
-            )
+            problem = "a filename but no URL" if auth and auth.filename else "no URL"
+            raise errors.ApiError(f"{self.client.display_url}: {subject}: the response has {problem}; run it again")
         return auth
 
     def _query_one(self, query: str, kind: type[T], subject: str, **variables: Any) -> T | None:

@@ -35,9 +35,8 @@ def is_mutation(text: str) -> bool:
         for node in document.definitions
     )
     if has_types or len(operations) != 1:
-        raise errors.UsageError(
-            f"the query: contains {len(operations)} operations{' and a type' if has_types else ''}; expected one"
-        )
+        content = "a type definition" if has_types else f"{len(operations)} operations"
+        raise errors.UsageError(f"the query: contains {content}; send exactly one operation")
     return operations[0].operation.value in _WRITES
 
 

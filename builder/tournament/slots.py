@@ -192,7 +192,7 @@ def check_usable(slot: tournament.Slot) -> None:
     """
     name = escape(slot.name)
     if slot.archived:
-        raise errors.RefusedError(f"{name}: is archived; restore it at the tournament's site first")
+        raise errors.RefusedError(f"{name}: is archived; unarchive it at the tournament's site first")
     if slot.tournament != tournament.CLASSIC:
         raise errors.RefusedError(
             f"{name}: belongs to tournament {slot.tournament}; only slots of Classic ({tournament.CLASSIC}) run pickles"

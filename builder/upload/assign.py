@@ -71,7 +71,7 @@ def assign_or_restore(
     progress: Progress,
     log: SlotLog,
 ) -> Iterator[Slot]:
-    """Assign a pickle for the time of a ``with`` block, and keep it assigned if the block succeeds.
+    """Assign a pickle; restore the previous one if the ``with`` block fails.
 
     Takes, yields and raises the same as :func:`assign_and_read_back`; any exception in the block restores the slot.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.config import model as config
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
     from builder.image import resolve as image_
 
 
@@ -55,7 +55,7 @@ def predict(
     *,
     benchmarks: Path | None,
     limits: config.LimitsConfig,
-    on: engine.Engine,
+    engine: protocol.Engine,
     run: str,
 ) -> dict[str, float]:
     """Run a pickle as the tournament does; return its predictions by id.
@@ -66,14 +66,16 @@ def predict(
         errors.ImageError: The image has no entry point.
     """
     plan = validate.plan_children(image, limits)
-    plan["children"] = plan["children"][:1]  # only the entry point, which writes the CSV; the second child measures
+    plan["children"] = plan["children"][
+        :1
+    ]  # only the entry point, which writes the CSV; the second child collects results
     entries = [
         tar_stream.TarEntry(name="model.pkl", content=pickle),
         tar_stream.TarEntry(name="live.parquet", content=live),
         tar_stream.TarEntry(name="benchmarks.parquet", content=benchmarks or live),
     ]
     rows = rerun.count_rows(live)
-    result = validate.run_children(plan, entries, image, limits, on, run=run, rows=rows)
+    result = validate.run_children(plan, entries, image, limits, engine, run=run, rows=rows)
     if result.entry is None or result.entry["code"] != 0:
         raise errors.DataError([f"it fails on this data: {_describe_failure(result)}"])
     if result.csv is None:

@@ -59,7 +59,7 @@ def _find_image_problems(artifact: Artifact) -> list[str]:
     fix = f"{_suggest(artifact, 'pickle', '--pull')}, then {_suggest(artifact, 'validate')}"
     if image.kind == "stand_in":
         problem = f"was built in a stand-in image for {image.ref} and cannot be uploaded"
-        return [f"{problem}; where the real image can be pulled: {fix}"]
+        return [f"{problem}; when the real image can be pulled: {fix}"]
     if image.kind == "local":
         problem = f"was built in a local image, without a digest of the registry of {image.ref}"
         return [f"{problem}; pull the tournament's image: {fix}"]

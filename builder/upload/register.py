@@ -88,8 +88,8 @@ def check(task: UploadTask, pickle: UploadedPickle) -> None:
         return
     actual = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is registered as {sanitize(actual)}; expected {planned.filename}, image {planned.image.name}, "
-        f"data {planned.request.data_version}: {task.slot.name} was not changed; run it again to register the right one"
+        f"{pickle.id}: is registered as {sanitize(actual)}, not as {planned.filename}, image {planned.image.name}, "
+        f"data {planned.request.data_version}; {task.slot.name} was not changed; run it again to register the right one"
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_token(api: Tournament) -> None:
-    """Check that the token may upload; called first, because without it nothing else can be read.
+    """Check that the token may upload; called first, so that a wrong token fails before other requests.
 
     Raises:
         errors.TokenError: The token is unknown, or does not have the scope.

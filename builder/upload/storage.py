@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _MAX_CLOCK_ERROR = 60.0
-"""Seconds of clock error that cannot be why a presigned URL is rejected."""
+"""Clock differences below this many seconds are not reported as the reason of a rejected URL."""
 _DONE = frozenset({200, 201, 204})
 _REDIRECTS = http.REDIRECT_STATUSES - {303}  # 303 would turn the PUT into a GET
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")

@@ -253,8 +253,8 @@ def _watch(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise errors.UnavailableError(
-                    f"{identity}: not ended after {policy.total:.0f} s ({problem or last_text}); it continues at the "
-                    f"tournament: {resume}; `python -m builder logs {identity}` shows more",
+                    f"{identity}: did not end within {policy.total:.0f} s ({problem or last_text}); it continues at "
+                    f"the tournament: {resume}; `python -m builder logs {identity}` shows more",
                     sent=True,
                 )
             time.sleep(min(pause, remaining))

@@ -25,7 +25,7 @@ _POLICY = retry.RetryPolicy(attempts=4, first=0.5, longest=2.0)
 
 @contextlib.contextmanager
 def remove_or_restore(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iterator[None]:
-    """Remove the slot's webhook for the time of a ``with`` block, and restore it if the block fails.
+    """Remove the slot's webhook; restore it if the ``with`` block fails.
 
     Also restores a webhook that an interrupted upload had removed.
 

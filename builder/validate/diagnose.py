@@ -316,7 +316,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     if not printed.reasons and _ABORT.search(" ".join((*reasons, *end))):
         return Cause(
             text="the interpreter aborted (exit 134), which a thread of pyarrow sometimes causes at the end of a run",
-            fix="trigger it again; if it happens twice in a row, the model or its libraries are the cause",
+            fix="trigger it again; if it happens twice in a row, check the model and its libraries",
         )
     message = (printed.reasons or reasons or end)[-1:]
     text = f"the tournament reports: {message[0]}" if message else "the tournament gives no reason"

@@ -88,7 +88,7 @@ def _check_schema(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list
     index = _get_index_names(schema)
     if index != ["id"]:
         names = ", ".join(map(str, index)) if index else "none"
-        problems.append(f"{path}: index: is {names}; expected id: write the frame with its ids as the index")
+        problems.append(f"{path}: index: is {names}; expected id: write the frame with its ids as the index, named id")
     missing = [name for name in columns if name not in types]
     if "era" in missing:
         missing.remove("era")

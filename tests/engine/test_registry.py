@@ -244,7 +244,9 @@ def test_a_login_is_sent_to_the_realm_only(address: str, proxy: token_registry.T
 
 def test_an_insecure_realm_is_refused(proxy: token_registry.TokenProxy) -> None:
     proxy.realm = "http://example.org/token"
-    with pytest.raises(errors.NetworkError, match=r"token server http://example\.org/.* is not secure; expected https"):
+    with pytest.raises(
+        errors.NetworkError, match=r"token server http://example\.org/.* is not secure \(only https is allowed\)"
+    ):
         resolve(proxy.address, login=LOGIN)
     assert len(proxy.requests) == 1
 

@@ -222,7 +222,7 @@ def test_missing_values_are_imputed_for_members_that_accept_none(tmp_path: Path)
         (
             {"one": ridge(), "two": ridge()},
             {"weights": {"one": 2}},
-            "two missing in weights; expected one for each member",
+            "missing in weights: two; pass one for each member",
         ),
         ([ridge()], {"weights": 0}, "invalid value 0 in weights for member 0; expected a number other than 0"),
         ([ridge()], {"weights": "much"}, "invalid value 'much' in weights for member 0; expected a number other"),

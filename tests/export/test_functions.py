@@ -193,7 +193,10 @@ def test_invalid_file_name_is_refused(name: str, tmp_path: Path) -> None:
         return bundle
 
     message = get_error(load, tmp_path / "below", files={name: tmp_path / "weights (final).csv"})
-    assert "in a bundle; expected a path in code/ or files/ of up to 8 parts, each of ASCII letters" in message
+    assert (
+        f'export: invalid names in a bundle: "{name}"; expected a path in code/ or files/ of up to 8 parts' in message
+    )
+    assert "each of ASCII letters" in message
     assert [path.name for path in tmp_path.iterdir()] == ["weights (final).csv"]
 
 
@@ -630,7 +633,7 @@ def test_function_without_source_is_refused(tmp_path: Path) -> None:
     ("options", "expected"),
     [
         ({"kind": "mlp"}, "invalid value 'mlp' for kind; expected 'custom'"),
-        ({"files": ["a.csv"]}, "a.csv in files is not a file or does not exist"),
+        ({"files": ["a.csv"]}, "files not found: a.csv; pass paths of existing files"),
         ({"files": [__file__]}, "files= requires a function load(bundle) that reads them"),
         ({"modules": "ownpkg"}, "invalid value 'ownpkg' for modules; expected a list"),
         ({"modules": ["no_such_module"]}, "modules: module 'no_such_module' not found"),

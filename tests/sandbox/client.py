@@ -1,4 +1,4 @@
-"""A plain client of the sandbox for its own tests: each request on a connection of its own, nothing retried."""
+"""A minimal client of the sandbox: one connection per request, no retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from builder.sandbox.server import Sandbox
 
 SECONDS = 30
-AUTHORISE = "query($filename: String!, $modelId: ID) { computePickleUploadAuth(filename: $filename, modelId: $modelId) { filename url } }"  # noqa: E501 - as one line it is searched for
+AUTHORISE = "query($filename: String!, $modelId: ID) { computePickleUploadAuth(filename: $filename, modelId: $modelId) { filename url } }"  # noqa: E501
 CREATE = """
 mutation($filename: String!, $modelId: ID, $image: ID, $data: ID) {
   createComputePickleUpload(
@@ -36,26 +36,26 @@ query($id: ID, $modelId: ID, $unassigned: Boolean! = false) {
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """An answer, read to its end."""
+    """A response, read completely."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Return the body's JSON."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
 class Client:
-    """Asks a sandbox; ``token`` is the name of one, or None to send none."""
+    """Sends requests to a sandbox with the token of a name, or without one."""
 
     def __init__(self, sandbox: Sandbox, token: str | None = sandbox_state.FULL) -> None:
         self._sandbox = sandbox
         self._token = token
 
     def post(self, query: str, **variables: Any) -> Response:
-        """Post a query and return the answer."""
+        """Post a query."""
         headers = {"Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = self._sandbox.state.get_token(self._token).header
@@ -63,43 +63,43 @@ class Client:
         return send("POST", self._sandbox.api_url, body, headers)
 
     def data(self, query: str, **variables: Any) -> Any:
-        """Return the value of the one field that is asked for; there must be no errors."""
-        answer = self.post(query, **variables).json()
-        assert "errors" not in answer, answer
-        [value] = answer["data"].values()
+        """Post a query with a single root field and return its value; fail if there are errors."""
+        response = self.post(query, **variables).json()
+        assert "errors" not in response, response
+        [value] = response["data"].values()
         return value
 
     def refusal(self, query: str, **variables: Any) -> str:
-        """Return what a query is refused with."""
-        answer = self.post(query, **variables)
-        assert answer.status == 200
-        errors = answer.json()["errors"]
+        """Return the error message of a query that is refused."""
+        response = self.post(query, **variables)
+        assert response.status == 200
+        errors = response.json()["errors"]
         return str(errors["detail"] if isinstance(errors, dict) else errors[0]["message"])
 
     def authorise(self, slot: str | None = "fresh", filename: str = "model.pkl") -> tuple[str, str]:
-        """Return the stored name and the address for an upload."""
-        found = self.data(AUTHORISE, filename=filename, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
-        return found["filename"], found["url"]
+        """Authorise an upload; return the stored name and the presigned URL."""
+        auth = self.data(AUTHORISE, filename=filename, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
+        return auth["filename"], auth["url"]
 
     def upload(self, slot: str | None = "fresh", content: bytes = b"a pickle", filename: str = "model.pkl") -> Any:
-        """Authorise, store and register; returns what registering answered."""
+        """Authorise, store and register a pickle; return the registered pickle."""
         stored, url = self.authorise(slot, filename)
         assert send("PUT", url, content).status == 200
         return self.data(CREATE, filename=stored, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
 
     def pickle(self, pickle_id: str) -> Any:
-        """Return a registered pickle."""
-        [found] = self.data(PICKLES, id=pickle_id)
-        return found
+        """Read a registered pickle."""
+        [pickle] = self.data(PICKLES, id=pickle_id)
+        return pickle
 
 
 def send(method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """Send one request; headers that are not named are not sent, but for Host and Content-Length."""
+    """Send one request with these headers, Host and Content-Length, and no others."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=SECONDS)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", body, dict(headers or {}))
-        answer = connection.getresponse()
-        return Response(status=answer.status, headers=dict(answer.headers), body=answer.read())
+        response = connection.getresponse()
+        return Response(status=response.status, headers=dict(response.headers), body=response.read())
     finally:
         connection.close()

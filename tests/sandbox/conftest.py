@@ -1,4 +1,4 @@
-"""A sandbox for each test, and a plain way to ask it."""
+"""Fixtures: a sandbox for each test, and a client for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.sandbox import live, registry, runner, server
+from builder.sandbox import live, registry, run_in_container, server
 from builder.sandbox import state as sandbox_state
 from tests.sandbox import client
 from tests.support import clones
@@ -19,60 +19,62 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def data() -> Iterator[live.Live]:
-    """Few rows of live data, made once."""
-    with live.Live(rows=50) as made:
-        yield made
+def data() -> Iterator[live.LiveData]:
+    """Live data with few rows."""
+    with live.LiveData(rows=50) as data:
+        yield data
 
 
 @pytest.fixture(scope="session")
-def look_alikes() -> Iterator[str]:
-    """A registry with two look-alikes that nothing tells from what they look like; yields what it is called."""
+def stand_in_registry() -> Iterator[str]:
+    """A registry with two stand-in images published as runner images, and without their stand-in labels."""
     with registry.start() as address:
         for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
-            done = clones.run_builder(clones.ROOT, "stand-in", "--python", python, "--json")
-            assert done.returncode == 0, done.stderr
-            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
-        registry.forget_all(address)  # so that they have to be pulled
+            result = clones.run_builder(clones.ROOT, "stand-in", "--python", python, "--json")
+            assert result.returncode == 0, result.stderr
+            registry.publish(json.loads(result.stdout)["tag"], f"{address}/numerai/{name}")
+        registry.remove_images_of(address)  # so that the tests pull them
         yield f"{address}/numerai"
-        registry.forget_all(address)
+        registry.remove_images_of(address)
 
 
 @pytest.fixture(scope="session")
 def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The example's pickle, made for Python 3.11."""
+    """The example's pickle, built for Python 3.11."""
     clone = clones.clone(tmp_path_factory.mktemp("clone"))
-    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 0, done.stderr
+    result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
+    assert result.returncode == 0, result.stderr
     return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
 
 
 @pytest.fixture
-def sandbox(data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
-    """A sandbox by which everything that was stored passes."""
-    with server.start(data=data, state=sandbox_state.default_state(words)) as made:
-        yield made
+def sandbox(data: live.LiveData, words: StatusWords) -> Iterator[server.Sandbox]:
+    """A sandbox whose runs pass at once."""
+    with server.start(data=data, state=sandbox_state.create_default_state(words)) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="session")
-def enough_data() -> Iterator[live.Live]:
-    """Live data of so many rows that a run on it means something."""
-    with live.Live(rows=500) as made:
-        yield made
+def large_data() -> Iterator[live.LiveData]:
+    """Live data with enough rows for meaningful predictions."""
+    with live.LiveData(rows=500) as data:
+        yield data
 
 
 @pytest.fixture
-def judging_sandbox(look_alikes: str, enough_data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
-    """A sandbox that really runs what is registered, and leaves nothing on the engine."""
-    judge = runner.Runner(registry=look_alikes, data=enough_data)
-    with server.start(judge=judge, data=enough_data, state=sandbox_state.default_state(words)) as made:
-        yield made
+def container_sandbox(
+    stand_in_registry: str, large_data: live.LiveData, words: StatusWords
+) -> Iterator[server.Sandbox]:
+    """A sandbox that runs registered pickles in containers; checks that none is left."""
+    runner = run_in_container.ContainerRunner(registry=stand_in_registry, data=large_data)
+    with server.start(runner=runner, data=large_data, state=sandbox_state.create_default_state(words)) as sandbox:
+        yield sandbox
     with registry.connect_engine() as api:
-        assert api.containers(all=True, filters={"label": judge.label}) == []
-        assert not api.volumes(filters={"label": judge.label})["Volumes"]
+        assert api.containers(all=True, filters={"label": runner.label}) == []
+        assert not api.volumes(filters={"label": runner.label})["Volumes"]
 
 
 @pytest.fixture
 def ask(sandbox: server.Sandbox) -> client.Client:
-    """Who asks it, with the token of full scopes."""
+    """A client of the sandbox, with the token that has all scopes."""
     return client.Client(sandbox)

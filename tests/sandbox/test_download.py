@@ -1,4 +1,4 @@
-"""What is fetched from the storage comes whole and in time, or not at all."""
+"""Downloads from the storage: complete and in time, or an error."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_ends_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_SECONDS", -1.0)
-    given_up = threading.Event()
+    stopped = threading.Event()
 
     def drip(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", "1000000")
         request.end_headers()
         request.wfile.write(b"x")
-        given_up.wait(20)
+        stopped.wait(20)
 
     with http_files.serve({"/model.pkl": drip}) as server:
         try:
@@ -38,5 +38,5 @@ def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeyp
                 )
             assert len(server.requests) == 1
         finally:
-            given_up.set()
+            stopped.set()
     assert list(tmp_path.iterdir()) == []

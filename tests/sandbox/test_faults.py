@@ -1,4 +1,4 @@
-"""Each scripted fault does at the socket what it says, and once."""
+"""Each scripted fault has its effect on the connection, as many times as planned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.sandbox.faults import Action
 
 BODY = b"0123456789" * 300_000
-GONE = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)
+RESET_ERRORS = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)
 
 
 def put(url: str, content: bytes = BODY) -> client.Response:
@@ -27,226 +27,224 @@ def put(url: str, content: bytes = BODY) -> client.Response:
 
 
 def is_stored(sandbox: server.Sandbox, name: str) -> bool:
-    return sandbox.storage.path(f"pickles/{name}").exists()
+    return sandbox.storage.get_path(f"pickles/{name}").exists()
 
 
 @contextlib.contextmanager
-def cut_off(call: Callable[..., Any], *arguments: Any) -> Iterator[threading.Thread]:
-    """Ask in a thread; at the end the connection has to be reset."""
-    ended: list[BaseException] = []
+def expect_reset(call: Callable[..., Any], *arguments: Any) -> Iterator[threading.Thread]:
+    """Send a request in a thread; at the end check that the connection was reset."""
+    resets: list[BaseException] = []
 
     def wait() -> None:
         try:
             call(*arguments)
-        except GONE as error:
-            ended.append(error)
+        except RESET_ERRORS as error:
+            resets.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
     yield thread
     thread.join(client.SECONDS)
-    assert len(ended) == 1
+    assert len(resets) == 1
 
 
 @pytest.mark.parametrize(
     ("action", "status", "headers", "body"),
     [
-        (faults.too_many("7"), 429, {"Retry-After": "7"}, b"{}"),
-        (faults.html(502), 502, {"Content-Type": "text/html"}, faults.HTML),
-        (faults.status(503), 503, {"Content-Length": "0"}, b""),
-        (faults.errors("one", "two"), 200, {}, b'{"errors": [{"message": "one"}, {"message": "two"}]}'),
-        (faults.errors_detail("no", 401), 401, {}, b'{"errors": {"detail": "no"}}'),
-        (faults.data_null(), 200, {}, b'{"data": null}'),
+        (faults.respond_too_many("7"), 429, {"Retry-After": "7"}, b"{}"),
+        (faults.respond_html(502), 502, {"Content-Type": "text/html"}, faults.HTML),
+        (faults.respond_status(503), 503, {"Content-Length": "0"}, b""),
+        (faults.respond_errors("one", "two"), 200, {}, b'{"errors": [{"message": "one"}, {"message": "two"}]}'),
+        (faults.respond_error_detail("no", 401), 401, {}, b'{"errors": {"detail": "no"}}'),
+        (faults.respond_null_data(), 200, {}, b'{"data": null}'),
     ],
 )
-def test_a_query_is_answered_something_else_once(
+def test_a_query_gets_another_response_once(
     sandbox: server.Sandbox, action: Action, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     ask = client.Client(sandbox)
     sandbox.faults.add("account", action)
     ask.data("{ listDatasets }")
-    answer = ask.post("{ account { id } }")
-    assert (answer.status, answer.body) == (status, body)
-    assert headers.items() <= answer.headers.items()
+    response = ask.post("{ account { id } }")
+    assert (response.status, response.body) == (status, body)
+    assert headers.items() <= response.headers.items()
     ask.data("{ account { id } }")
-    assert sandbox.faults.left() == 0
-    assert [one.status for one in sandbox.requests.of("account")] == [status, 200]
+    assert sandbox.faults.count_remaining() == 0
+    assert [request.status for request in sandbox.requests.find_all("account")] == [status, 200]
 
 
-def test_a_fault_is_used_as_often_as_it_says_and_after_as_many_as_it_says(
-    sandbox: server.Sandbox, ask: client.Client
-) -> None:
-    sandbox.faults.add("POST", faults.status(500), times=2, after=1, when=lambda one: not one.had_token)
-    nobody = client.Client(sandbox, None)
-    assert [nobody.post("{ listDatasets }").status for _ in range(4)] == [200, 500, 500, 200]
-    sandbox.faults.add("listDatasets", faults.status(500), times=None)
+def test_times_after_and_condition_select_the_requests(sandbox: server.Sandbox, ask: client.Client) -> None:
+    sandbox.faults.add(
+        "POST", faults.respond_status(500), times=2, after=1, condition=lambda record: not record.had_token
+    )
+    anonymous = client.Client(sandbox, None)
+    assert [anonymous.post("{ listDatasets }").status for _ in range(4)] == [200, 500, 500, 200]
+    sandbox.faults.add("listDatasets", faults.respond_status(500), times=None)
     assert [ask.post("{ listDatasets }").status for _ in range(3)] == [500] * 3
     sandbox.faults.clear()
     assert ask.post("{ listDatasets }").status == 200
 
 
-def test_a_key_is_missing_or_a_field_says_something_else(sandbox: server.Sandbox, ask: client.Client) -> None:
-    sandbox.faults.add("computePickleUploadAuth", faults.without("computePickleUploadAuth", "url"))
+def test_a_key_is_dropped_or_a_field_replaced(sandbox: server.Sandbox, ask: client.Client) -> None:
+    sandbox.faults.add("computePickleUploadAuth", faults.drop_key("computePickleUploadAuth", "url"))
     assert set(ask.data(client.AUTHORISE, filename="a.pkl")) == {"filename"}
-    sandbox.faults.add("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None))
+    sandbox.faults.add("computePickleUploadAuth", faults.replace_field("computePickleUploadAuth", None))
     assert ask.data(client.AUTHORISE, filename="a.pkl") is None
 
 
 @pytest.mark.parametrize("applies", [True, False])
-@pytest.mark.parametrize("how", ["answers 502", "resets"])
-def test_registering_fails_and_has_or_has_not_been_done(
+@pytest.mark.parametrize("failure", ["502", "reset"])
+def test_registering_fails_before_or_after_it_takes_effect(
     sandbox: server.Sandbox,
     ask: client.Client,
-    how: str,
+    failure: str,
     applies: bool,  # noqa: FBT001
 ) -> None:
-    stored, url = ask.authorise()
+    filename, url = ask.authorise()
     put(url)
-    action = faults.html(502) if how == "answers 502" else faults.reset()
-    sandbox.faults.add("createComputePickleUpload", faults.applied(action) if applies else action)
-    variables = {"filename": stored, "modelId": sandbox.state.get_slot("fresh").id}
-    if how == "resets":
-        with pytest.raises(GONE):
+    action = faults.respond_html(502) if failure == "502" else faults.reset()
+    sandbox.faults.add("createComputePickleUpload", faults.apply_then(action) if applies else action)
+    variables = {"filename": filename, "modelId": sandbox.state.get_slot("fresh").id}
+    if failure == "reset":
+        with pytest.raises(RESET_ERRORS):
             ask.post(client.CREATE, **variables)
     else:
         assert ask.post(client.CREATE, **variables).status == 502
     assert len(ask.data(client.PICKLES)) == (1 if applies else 0)
 
 
-def test_what_is_stalled_is_held_until_it_is_released_and_then_reset(
-    sandbox: server.Sandbox, ask: client.Client
-) -> None:
+def test_a_stalled_request_waits_for_release_and_is_reset(sandbox: server.Sandbox, ask: client.Client) -> None:
     sandbox.faults.add("account", faults.stall())
-    with cut_off(ask.post, "{ account { id } }") as thread:
+    with expect_reset(ask.post, "{ account { id } }") as thread:
         record = sandbox.requests.wait_for("account")
-        ask.data("{ listDatasets }")  # others are answered
+        ask.data("{ listDatasets }")  # other requests still get responses
         assert record.status is None
         assert thread.is_alive()
         sandbox.faults.release()
 
 
-def test_the_end_of_the_stand_in_releases_what_is_stalled() -> None:
+def test_stopping_the_sandbox_releases_stalled_requests() -> None:
     with contextlib.ExitStack() as after, server.start() as sandbox:
         sandbox.faults.add("account", faults.stall())
-        after.enter_context(cut_off(client.Client(sandbox).post, "{ account { id } }"))
+        after.enter_context(expect_reset(client.Client(sandbox).post, "{ account { id } }"))
         sandbox.requests.wait_for("account")
 
 
-def test_a_put_is_reset_in_mid_body_and_nothing_is_stored(sandbox: server.Sandbox, ask: client.Client) -> None:
-    stored, url = ask.authorise()
+def test_a_put_is_reset_within_its_body_and_not_stored(sandbox: server.Sandbox, ask: client.Client) -> None:
+    filename, url = ask.authorise()
     sandbox.faults.add("PUT", faults.reset(after_bytes=1_000_000))
-    with pytest.raises(GONE):
+    with pytest.raises(RESET_ERRORS):
         put(url)
-    assert [one.read for one in sandbox.requests.of("PUT")] == [1_000_000]
-    assert not is_stored(sandbox, stored)
+    assert [request.bytes_read for request in sandbox.requests.find_all("PUT")] == [1_000_000]
+    assert not is_stored(sandbox, filename)
     assert put(url).status == 200
 
 
-def test_a_put_stalls_in_mid_body(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_put_stalls_within_its_body(sandbox: server.Sandbox, ask: client.Client) -> None:
     sandbox.faults.add("PUT", faults.stall(after_bytes=1_000_000))
     url = ask.authorise()[1]
-    with cut_off(put, url, BODY * 10) as thread:
-        sandbox.requests.wait_for("PUT", read=1_000_000)
+    with expect_reset(put, url, BODY * 10) as thread:
+        sandbox.requests.wait_for("PUT", bytes_read=1_000_000)
         assert thread.is_alive()
         sandbox.faults.release()
 
 
-def test_a_put_is_stored_and_then_reset_or_answered_otherwise(sandbox: server.Sandbox, ask: client.Client) -> None:
-    stored, url = ask.authorise()
-    sandbox.faults.add("PUT", faults.applied(faults.reset()))
-    with pytest.raises(GONE):
+def test_a_put_is_stored_and_then_fails(sandbox: server.Sandbox, ask: client.Client) -> None:
+    filename, url = ask.authorise()
+    sandbox.faults.add("PUT", faults.apply_then(faults.reset()))
+    with pytest.raises(RESET_ERRORS):
         put(url)
-    assert sandbox.read_pickle(stored) == BODY
-    sandbox.faults.add("PUT", faults.applied(faults.status(500)))
+    assert sandbox.read_pickle(filename) == BODY
+    sandbox.faults.add("PUT", faults.apply_then(faults.respond_status(500)))
     assert put(url).status == 500
 
 
 @pytest.mark.parametrize(
     ("refusal", "status"), [(storage.EXPIRED, 403), (storage.BAD_SIGNATURE, 403), (storage.TIMED_OUT, 400)]
 )
-def test_a_put_is_refused_as_the_storage_refuses(
+def test_a_put_gets_a_refusal_of_the_storage(
     sandbox: server.Sandbox, ask: client.Client, refusal: storage.Refusal, status: int
 ) -> None:
-    stored, url = ask.authorise()
-    sandbox.faults.add("PUT", faults.refused(refusal))
-    answer = put(url)
-    assert answer.status == status
-    assert f"<Code>{refusal.code}</Code>".encode() in answer.body
-    assert not is_stored(sandbox, stored)
+    filename, url = ask.authorise()
+    sandbox.faults.add("PUT", faults.refuse(refusal))
+    response = put(url)
+    assert response.status == status
+    assert f"<Code>{refusal.code}</Code>".encode() in response.body
+    assert not is_stored(sandbox, filename)
 
 
 def test_a_put_is_refused_before_its_body_is_read(sandbox: server.Sandbox, ask: client.Client) -> None:
     url = ask.authorise()[1]
-    sandbox.faults.add("PUT", faults.early(faults.status(503)))
+    sandbox.faults.add("PUT", faults.respond_early(faults.respond_status(503)))
     small = put(url, b"x")
     assert (small.status, small.headers["Connection"]) == (503, "close")
-    assert [one.read for one in sandbox.requests.of("PUT")] == [0]
+    assert [request.bytes_read for request in sandbox.requests.find_all("PUT")] == [0]
 
 
-@pytest.mark.parametrize("etag", ["sent", "stored"])
-def test_half_of_a_put_is_stored_and_called_a_success(sandbox: server.Sandbox, ask: client.Client, etag: str) -> None:
-    stored, url = ask.authorise()
-    sandbox.faults.add("PUT", faults.truncated("sent" if etag == "sent" else "stored"))
-    answer = put(url)
+@pytest.mark.parametrize("etag", ["sent", "filename"])
+def test_half_of_a_put_is_stored_with_status_200(sandbox: server.Sandbox, ask: client.Client, etag: str) -> None:
+    filename, url = ask.authorise()
+    sandbox.faults.add("PUT", faults.truncate("sent" if etag == "sent" else "stored"))
+    response = put(url)
     half = BODY[: len(BODY) // 2]
-    assert sandbox.read_pickle(stored) == half
+    assert sandbox.read_pickle(filename) == half
     md5 = hashlib.md5(BODY if etag == "sent" else half).hexdigest()
-    assert (answer.status, answer.headers["ETag"]) == (200, f'"{md5}"')
+    assert (response.status, response.headers["ETag"]) == (200, f'"{md5}"')
 
 
 def test_an_etag_is_wrong(sandbox: server.Sandbox, ask: client.Client) -> None:
-    stored, url = ask.authorise()
-    sandbox.faults.add("PUT", faults.wrong_etag())
+    filename, url = ask.authorise()
+    sandbox.faults.add("PUT", faults.respond_wrong_etag())
     etag = put(url).headers["ETag"]
     assert len(etag) == 34
     assert etag != f'"{hashlib.md5(BODY).hexdigest()}"'
-    assert sandbox.read_pickle(stored) == BODY
+    assert sandbox.read_pickle(filename) == BODY
 
 
 @pytest.mark.parametrize("code", [301, 307])
-def test_a_put_is_sent_to_another_place_that_takes_it(sandbox: server.Sandbox, ask: client.Client, code: int) -> None:
-    stored, url = ask.authorise()
+def test_a_put_is_redirected_on_the_same_host(sandbox: server.Sandbox, ask: client.Client, code: int) -> None:
+    filename, url = ask.authorise()
     sandbox.faults.add("PUT", faults.redirect(code))
-    answer = put(url)
-    assert answer.status == code
-    assert answer.headers["Location"].startswith(f"http://{sandbox.address}/storage-2/")
-    assert not is_stored(sandbox, stored)
-    assert put(answer.headers["Location"]).status == 200
-    assert sandbox.read_pickle(stored) == BODY
+    response = put(url)
+    assert response.status == code
+    assert response.headers["Location"].startswith(f"http://{sandbox.address}/storage-2/")
+    assert not is_stored(sandbox, filename)
+    assert put(response.headers["Location"]).status == 200
+    assert sandbox.read_pickle(filename) == BODY
 
 
-def test_a_put_is_sent_to_another_host(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_put_is_redirected_to_another_host(sandbox: server.Sandbox, ask: client.Client) -> None:
     host = f"localhost:{sandbox.address.rpartition(':')[2]}"
     sandbox.faults.add("PUT", faults.redirect(307, host))
     location = put(ask.authorise()[1]).headers["Location"]
     assert location.startswith(f"http://{host}/storage-2/")
-    assert put(location).status == 200, "it would take it, and the record of who asked says which host was named"
-    assert [one.host for one in sandbox.requests.of("PUT")] == [sandbox.address, host]
+    assert put(location).status == 200, "the other host accepts it, and the record shows the host"
+    assert [request.host for request in sandbox.requests.find_all("PUT")] == [sandbox.address, host]
 
 
-def test_assigning_answers_or_does_something_else(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_an_assignment_assigns_or_returns_something_else(sandbox: server.Sandbox, ask: client.Client) -> None:
     slot = sandbox.state.get_slot("running")
-    before, made = sandbox.state.add_pickle(slot, "before.pkl", assign=True), ask.upload()
-    sandbox.faults.add("assignPickleToModel", faults.assigns_another(before.id))
-    ask.data(client.ASSIGN, modelId=slot.id, pickleId=made["id"])
+    before, pickle = sandbox.state.add_pickle(slot, "before.pkl", assign=True), ask.upload()
+    sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(before.id))
+    ask.data(client.ASSIGN, modelId=slot.id, pickleId=pickle["id"])
     assert slot.pickle_id == before.id
-    sandbox.faults.add("assignPickleToModel", faults.answers("assignPickleToModel", "something"))
-    assert ask.data(client.ASSIGN, modelId=slot.id, pickleId=made["id"]) == "something"
-    assert slot.pickle_id == made["id"]
-    sandbox.faults.add("account", faults.shows_another(before.id))
+    sandbox.faults.add("assignPickleToModel", faults.replace_field("assignPickleToModel", "something"))
+    assert ask.data(client.ASSIGN, modelId=slot.id, pickleId=pickle["id"]) == "something"
+    assert slot.pickle_id == pickle["id"]
+    sandbox.faults.add("account", faults.show_other_pickle(before.id))
     read = "{ account { models { computePickleUpload { id } } } }"
-    assert [one["computePickleUpload"] for one in ask.data(read)["models"] if one["computePickleUpload"]] == [
+    assert [model["computePickleUpload"] for model in ask.data(read)["models"] if model["computePickleUpload"]] == [
         {"id": before.id}
     ]
 
 
 def test_a_download_fails(sandbox: server.Sandbox, ask: client.Client) -> None:
     url = ask.data('{ dataset(filename: "v5.2/live.parquet") }')
-    sandbox.faults.add("GET", faults.status(503))
+    sandbox.faults.add("GET", faults.respond_status(503))
     assert [client.send("GET", url).status for _ in range(2)] == [503, 200]
 
 
-def test_no_record_holds_a_secret(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_no_record_contains_a_secret(sandbox: server.Sandbox, ask: client.Client) -> None:
     ask.upload()
     token = sandbox.state.get_token("full")
     assert token.secret_key not in repr(token)
@@ -254,4 +252,4 @@ def test_no_record_holds_a_secret(sandbox: server.Sandbox, ask: client.Client) -
     assert token.secret_key not in text
     assert token.public_id not in text
     assert "Signature" not in text
-    assert all(one.had_token == (one.method == "POST") for one in sandbox.requests)
+    assert all(request.had_token == (request.method == "POST") for request in sandbox.requests)

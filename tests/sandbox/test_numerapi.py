@@ -1,4 +1,4 @@
-"""The official client from PyPI, unchanged but for the address that it keeps as a constant."""
+"""The official client from PyPI works against the sandbox; only its constant API address is patched."""
 
 from __future__ import annotations
 
@@ -34,22 +34,20 @@ def pickle(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_uploads_with_names_of_image_and_data(
+def test_uploads_with_image_and_data_version_by_name(
     sandbox: Sandbox, ask: client.Client, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
-    made = official.model_upload(
+    pickle_id = official.model_upload(
         str(pickle), model_id=sandbox.state.get_slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
     )
-    found = ask.pickle(made)
-    assert (found["validationStatus"], found["dataVersion"]) == (sandbox.state.words.good, "v5.1")
-    assert found["dockerImage"] == "numerai_predict_py_3_13:03624a6"
-    assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", found["filename"])
-    assert sandbox.read_pickle(found["filename"]) == b"as good as any"
+    record = ask.pickle(pickle_id)
+    assert (record["validationStatus"], record["dataVersion"]) == (sandbox.state.words.good, "v5.1")
+    assert record["dockerImage"] == "numerai_predict_py_3_13:03624a6"
+    assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", record["filename"])
+    assert sandbox.read_pickle(record["filename"]) == b"as good as any"
 
 
-def test_what_it_is_refused_it_raises_with_the_servers_words(
-    sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
-) -> None:
+def test_a_refusal_raises_the_servers_message(sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path) -> None:
     with pytest.raises(ValueError, match="submission webhook"):
         official.model_upload(str(pickle), model_id=sandbox.state.get_slot("hooked").id)
     sandbox.state.get_token(sandbox_state.FULL).revoked = True
@@ -60,35 +58,35 @@ def test_what_it_is_refused_it_raises_with_the_servers_words(
 @pytest.mark.parametrize(
     "action",
     [
-        pytest.param(faults.status(500), id="500"),
-        pytest.param(faults.status(503), id="503"),
-        pytest.param(faults.refused(storage.EXPIRED), id="expired"),
-        pytest.param(faults.truncated(), id="truncated"),
+        pytest.param(faults.respond_status(500), id="500"),
+        pytest.param(faults.respond_status(503), id="503"),
+        pytest.param(faults.refuse(storage.EXPIRED), id="expired"),
+        pytest.param(faults.truncate(), id="truncated"),
     ],
 )
-def test_what_was_not_stored_it_registers_and_calls_a_success(
+def test_a_file_that_was_not_stored_is_registered_as_a_success(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path, action: faults.Action
 ) -> None:
-    """The weakness that the uploader here is for."""
+    """The client ignores the storage's answer; the uploader of this project exists to check it."""
     sandbox.faults.add("PUT", action)
-    made = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
+    pickle_id = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
     [registered] = sandbox.state.pickles.values()
-    assert registered.id == made
-    assert sandbox.faults.left() == 0
+    assert registered.id == pickle_id
+    assert sandbox.faults.count_remaining() == 0
     if not action.applies:
         assert registered.triggers[0].statuses[-1].description == runs.NOT_STORED
 
 
-def test_it_reads_what_is_there(sandbox: Sandbox, official: numerapi.NumerAPI, tmp_path: Path) -> None:
+def test_reads_datasets_round_and_models(sandbox: Sandbox, official: numerapi.NumerAPI, tmp_path: Path) -> None:
     assert "v5.2/live.parquet" in official.list_datasets()
     target = tmp_path / "live.parquet"
     official.download_dataset("v5.2/live.parquet", str(target))
-    assert target.read_bytes() == sandbox.datasets()["v5.2/live.parquet"].read_bytes()
+    assert target.read_bytes() == sandbox.publish_datasets()["v5.2/live.parquet"].read_bytes()
     assert official.get_current_round() == 1000
     assert official.get_models()["fresh"] == sandbox.state.get_slot("fresh").id
 
 
-def test_it_reads_the_account_with_its_tokens_stakes_and_submissions(
+def test_reads_the_account_with_its_tokens_stakes_and_submissions(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
     official.model_upload(str(pickle), model_id=sandbox.state.get_slot("staked").id)
@@ -97,31 +95,31 @@ def test_it_reads_the_account_with_its_tokens_stakes_and_submissions(
     assert account["insertedAt"] == sandbox.state.accounts[0].inserted_at
     assert (
         sandbox_state.UPLOAD_SCOPE
-        in next(one for one in account["apiTokens"] if one["name"] == sandbox_state.FULL)["scopes"]
+        in next(token for token in account["apiTokens"] if token["name"] == sandbox_state.FULL)["scopes"]
     )
     assert "secret" not in repr(account)
-    models = {one["name"]: one for one in account["models"]}
+    models = {model["name"]: model for model in account["models"]}
     assert models["staked"]["v2Stake"]["status"] == "active"
-    assert [one["filename"] for one in models["staked"]["submissions"]] == [
-        one.filename for one in sandbox.state.get_slot("staked").submissions
+    assert [submission["filename"] for submission in models["staked"]["submissions"]] == [
+        submission.filename for submission in sandbox.state.get_slot("staked").submissions
     ]
     assert models["fresh"]["submissions"] == []
 
 
-def test_it_reads_the_filenames_of_submissions_by_round(
+def test_reads_the_filenames_of_submissions_by_round(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
     slot = sandbox.state.get_slot("fresh")
     assert official.get_submission_filenames(model_id=slot.id) == []
     official.model_upload(str(pickle), model_id=slot.id)
-    (sent,) = slot.submissions
-    expected = [{"filename": sent.filename, "round_num": 1000, "tournament": sandbox_state.CLASSIC}]
+    (submission,) = slot.submissions
+    expected = [{"filename": submission.filename, "round_num": 1000, "tournament": sandbox_state.CLASSIC}]
     assert official.get_submission_filenames(model_id=slot.id) == expected
     assert official.get_submission_filenames(sandbox_state.CLASSIC, 1000, slot.id) == expected
     assert official.get_submission_filenames(round_num=999, model_id=slot.id) == []
 
 
-def test_it_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path) -> None:
+def test_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path) -> None:
     slot = sandbox.state.get_slot("fresh")
     assert official.intra_round_scores(slot.id) == []
     official.model_upload(str(pickle), model_id=slot.id)
@@ -130,8 +128,10 @@ def test_it_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.Num
     slot.submissions[0].scores.append(
         sandbox_state.Score(name="v2_corr20", day=1, at=at, value=0.02, percentile=0.7, payout="1.5")
     )
-    [[found]] = [one["intraRoundSubmissionScores"] for one in official.intra_round_scores(slot.id)]
-    assert (found["date"], found["day"], found["displayName"], found["value"]) == (at, 1, "v2_corr20", 0.02)
-    assert (found["payoutPending"], found["payoutSettled"]) == (decimal.Decimal("1.5"), None)
+    [[score]] = [
+        scores_of_round["intraRoundSubmissionScores"] for scores_of_round in official.intra_round_scores(slot.id)
+    ]
+    assert (score["date"], score["day"], score["displayName"], score["value"]) == (at, 1, "v2_corr20", 0.02)
+    assert (score["payoutPending"], score["payoutSettled"]) == (decimal.Decimal("1.5"), None)
     with pytest.raises(ValueError, match="Model not found"):
-        official.intra_round_scores(sandbox_state.new_id())
+        official.intra_round_scores(sandbox_state.create_id())

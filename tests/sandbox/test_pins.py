@@ -1,4 +1,4 @@
-"""``ref: default`` and what the tournament says of images, against the sandbox and a registry of the test's own."""
+"""``ref: default``, pins and image lists, against the sandbox and an in-test registry."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    made = command.write_project(tmp_path / "project")
-    (made / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", "default"))
-    return made
+    folder = command.write_project(tmp_path / "project")
+    (folder / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", "default"))
+    return folder
 
 
 def settings(sandbox: server.Sandbox, address: str) -> dict[str, str]:
@@ -47,31 +47,35 @@ def put(sandbox: server.Sandbox, address: str, image: str) -> tuple[str, str]:
     return f"{address}/numerai/{image}:{tag}", digest
 
 
-def own(reference: str) -> str:
-    """Return the name of an image at the tournament's own registry, under which it is pinned."""
+def tournament_reference(reference: str) -> str:
+    """Return an image's name at the tournament's registry, the name under which it is pinned."""
     return f"ghcr.io/{reference.partition('/')[2]}"
 
 
-def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, address: str, project: Path) -> None:
+def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = settings(sandbox, address)
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
-    assert f"stands for  {own(reference)}" in out
+    assert f"stands for  {tournament_reference(reference)}" in out
     pin = lockfile.read(project).images["default"]
-    assert (pin.ref, pin.digest, pin.labels) == (own(reference), digest, {"image": "numerai_predict_py_3_11"})
+    assert (pin.ref, pin.digest, pin.labels) == (
+        tournament_reference(reference),
+        digest,
+        {"image": "numerai_predict_py_3_11"},
+    )
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
 
     newer, moved = put(sandbox, address, "numerai_predict_py_3_12")
-    for one in sandbox.state.images:
-        one.default = one.image == "numerai_predict_py_3_12"
+    for image in sandbox.state.images:
+        image.default = image.image == "numerai_predict_py_3_12"
     code, out, _ = command.run("pin", "--check", cwd=project, **environment)
     assert code == 1
     assert "the default is numerai_predict_py_3_12:a78dedd now, was numerai_predict_py_3_11:a78dedd" in out
     assert lockfile.read(project).images["default"] == pin
     assert command.run("pin", cwd=project, **environment)[0] == 0
     assert (lockfile.read(project).images["default"].ref, lockfile.read(project).images["default"].digest) == (
-        own(newer),
+        tournament_reference(newer),
         moved,
     )
 
@@ -80,7 +84,7 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     assert "it is available, but numerai_predict_py_3_12:a78dedd is the default" in out
 
 
-def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
+def test_doctor_reports_whether_the_pinned_image_is_still_available(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     def look() -> dict[str, Any]:
@@ -91,8 +95,8 @@ def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
 
     environment = settings(sandbox, address)
     _, digest = put(sandbox, address, "numerai_predict_py_3_13")
-    for one in sandbox.state.images:
-        one.default = one.image == "numerai_predict_py_3_13"
+    for image in sandbox.state.images:
+        image.default = image.image == "numerai_predict_py_3_13"
     assert command.run("pin", cwd=project, **environment)[0] == 0
     tag = sandbox.state.get_image("numerai_predict_py_3_13").tag
     registry_images.push_image(address, "numerai/numerai_predict_py_3_13", tag, config={"Labels": {"image": "newer"}})
@@ -101,10 +105,10 @@ def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
     registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_13", digest)
     lines = look()
     assert (lines["image"]["good"], lines["pin"]["good"]) == (False, False)
-    assert "no longer has what is pinned" in lines["image"]["text"]
+    assert "no longer has the pinned digest" in lines["image"]["text"]
 
 
-def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone(
+def test_the_commands_that_make_sandbox_suggests_do_not_change_the_lock_file(
     sandbox: server.Sandbox, address: str
 ) -> None:
     put(sandbox, address, "numerai_predict_py_3_11")
@@ -123,7 +127,7 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
     assert not root.exists()
 
 
-def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
+def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     sandbox: server.Sandbox, address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folders: list[Path] = []
@@ -147,7 +151,7 @@ def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
     assert "a pin that is made with these settings is of an image of this sandbox" in err
 
 
-def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: str, project: Path) -> None:
+def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:
     put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
@@ -155,10 +159,10 @@ def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: 
     assert note in out
 
 
-def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
+def test_a_default_of_a_registry_that_is_gone_is_pinned_again(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
-    """Lock files of before named the mirror."""
+    """Older lock files recorded the mirror instead of the tournament's registry."""
     with registry.start() as yesterdays:
         before, _ = put(sandbox, yesterdays, "numerai_predict_py_3_11")
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
@@ -169,13 +173,13 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
     )
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
-    assert f"the default is {own(reference)} now, was {yesterdays}/numerai/" in out
-    assert f"not known: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
+    assert f"the default is {tournament_reference(reference)} now, was {yesterdays}/numerai/" in out
+    assert f"still has the pinned image: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
     pin = lockfile.read(project).images["default"]
-    assert (pin.ref, pin.digest) == (own(reference), digest)
+    assert (pin.ref, pin.digest) == (tournament_reference(reference), digest)
 
 
-def test_what_is_pinned_through_one_mirror_is_known_through_another(
+def test_a_pin_made_through_one_mirror_is_valid_through_another(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     with registry.start() as yesterdays:
@@ -204,7 +208,7 @@ def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str
     assert not any(request.had_token for request in sandbox.requests)
 
 
-def test_a_reference_to_the_tournaments_registry_is_asked_of_the_one_that_is_set(
+def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     environment = settings(sandbox, address)
@@ -226,7 +230,7 @@ def test_a_reference_to_the_tournaments_registry_is_asked_of_the_one_that_is_set
     assert (lines["image"]["good"], lines["pin"]["good"], lines["offered"]["good"]) == (True, True, None)
 
 
-def test_a_registry_that_cannot_be_one_is_named(sandbox: server.Sandbox, address: str, project: Path) -> None:
+def test_an_invalid_registry_is_reported(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = {**settings(sandbox, address), "NUMERAI_REGISTRY": "https://mirror.example/numerai"}
     for arguments in (["pin"], ["images"], ["pickle", "configs/small.yaml"]):
         code, _, err = command.run(*arguments, cwd=project, **environment)
@@ -236,7 +240,7 @@ def test_a_registry_that_cannot_be_one_is_named(sandbox: server.Sandbox, address
     assert "NUMERAI_REGISTRY: invalid" in out
 
 
-def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbox, project: Path) -> None:
+def test_an_image_that_the_registry_does_not_have_is_reported(sandbox: server.Sandbox, project: Path) -> None:
     with registry.start() as empty:
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
     assert code == 1

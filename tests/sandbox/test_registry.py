@@ -1,4 +1,4 @@
-"""The loopback registry: layers are kept from one to the next, images are not."""
+"""The loopback registry keeps layers from one start to the next, but no images."""
 
 from __future__ import annotations
 
@@ -26,14 +26,12 @@ def push_layer(address: str, content: bytes) -> str:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     begun = client.send("POST", f"http://{address}/v2/test/one/blobs/uploads/")
     assert begun.status == 202
-    done = client.send("PUT", f"{begun.headers['Location']}&digest={digest}", content)
-    assert done.status == 201, done.body
+    result = client.send("PUT", f"{begun.headers['Location']}&digest={digest}", content)
+    assert result.status == 201, result.body
     return digest
 
 
-def test_layers_are_kept_and_images_are_gone_with_their_registry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layers_outlive_their_registry_and_images_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_CACHE", tmp_path)
     content = json.dumps({"architecture": "amd64"}).encode()
     with registry.start() as address:
@@ -52,21 +50,21 @@ def test_layers_are_kept_and_images_are_gone_with_their_registry(
         for name in ("tag", pushed):
             assert client.send("GET", f"http://{address}/v2/test/one/manifests/{name}").status == 404
         assert client.send("GET", f"http://{address}/v2/test/one/blobs/{digest}").body == content
-    left = {one.name for one in (tmp_path / "numerai-sandbox-registry").iterdir()}
-    assert left == {"blobs", "repositories"}
+    remaining = {path.name for path in (tmp_path / "numerai-sandbox-registry").iterdir()}
+    assert remaining == {"blobs", "repositories"}
 
 
-def test_a_registry_that_does_not_start_says_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_does_not_start_shows_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / registry.PROGRAM).write_text("#!/bin/sh\necho 'no room left'\nexit 1\n")
     (tmp_path / registry.PROGRAM).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(registry, "_CACHE", tmp_path)
-    with pytest.raises(errors.EngineError, match=r"does not start; it printed:\s+no room left"), registry.start():
+    with pytest.raises(errors.EngineError, match=r"did not start; it printed:\s+no room left"), registry.start():
         pass
 
 
-def test_a_port_in_use_is_an_error_of_the_command() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with server.start() as other, contextlib.ExitStack() as undo:
         port = int(other.address.rpartition(":")[2])
-        with pytest.raises(errors.UsageError, match=f"^port {port} is in use: name another with --port"):
+        with pytest.raises(errors.UsageError, match=f"^port {port} is in use; choose another with --port"):
             session.start(undo, tags={}, words=VOCABULARIES["seen"](), port=port, progress=progress.Silent())

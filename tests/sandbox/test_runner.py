@@ -1,4 +1,4 @@
-"""A registered pickle is really run, in the image it was registered for; takes the engine."""
+"""The sandbox runs a registered pickle in the image it was registered for; needs an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.sandbox import registry, runner, runs, server
+from builder.sandbox import registry, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import clones
 
@@ -29,76 +29,78 @@ class Calls:
 
 
 @pytest.fixture
-def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
-    return judging_sandbox
+def sandbox(container_sandbox: server.Sandbox) -> server.Sandbox:
+    return container_sandbox
 
 
 def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
-    """Upload, register for an image, wait; returns the record and what the run printed."""
+    """Upload a pickle, register it for an image and wait; return its record and the lines of its log."""
     ask, slot = client.Client(sandbox), sandbox.state.get_slot("fresh").id
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
     created = ask.data(client.CREATE, filename=stored, modelId=slot, image=sandbox.state.get_image(image).id)
     sandbox.runs.wait()
-    found = ask.pickle(created["id"])
-    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=found["triggers"][0]["id"])
-    return found, [one["message"] for one in logs]
+    record = ask.pickle(created["id"])
+    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=record["triggers"][0]["id"])
+    return record, [line["message"] for line in logs]
 
 
-def last_description(found: Any) -> str:
-    return str(found["triggers"][0]["statuses"][-1]["description"])
+def read_last_description(record: Any) -> str:
+    return str(record["triggers"][0]["statuses"][-1]["description"])
 
 
 def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    found, logs = run(sandbox, example_pickle)
+    record, logs = run(sandbox, example_pickle)
     spoken = sandbox.state.words
-    assert found["validationStatus"] == spoken.good, logs
-    steps = [one["status"] for one in found["triggers"][0]["statuses"]]
+    assert record["validationStatus"] == spoken.good, logs
+    steps = [status["status"] for status in record["triggers"][0]["statuses"]]
     assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
-    assert any("INFO:root:Running numerai-predict: - Python 3.11" in one for one in logs)
-    assert any("Saving predictions" in one for one in logs)
+    assert any("INFO:root:Running numerai-predict: - Python 3.11" in line for line in logs)
+    assert any("Saving predictions" in line for line in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is not None
 
 
 def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, example_pickle: bytes) -> None:
-    found, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert last_description(found) == runs.SEGMENTATION_FAULT, logs
-    assert any("INFO:root:Running numerai-predict: - Python 3.13" in one for one in logs)
+    record, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
+    assert record["validationStatus"] == sandbox.state.words.bad
+    assert read_last_description(record) == runs.SEGMENTATION_FAULT, logs
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is None
 
 
-def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
-    found, logs = run(sandbox, b"not a pickle")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert "Error" in last_description(found)
-    assert last_description(found) in logs
+def test_a_file_that_is_not_a_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
+    record, logs = run(sandbox, b"not a pickle")
+    assert record["validationStatus"] == sandbox.state.words.bad
+    assert "Error" in read_last_description(record)
+    assert read_last_description(record) in logs
 
 
 @pytest.mark.parametrize(
-    ("limits", "call", "said"),
+    ("limits", "call", "message"),
     [
-        (runner.Limits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
-        (runner.Limits(seconds=1), Calls(time.sleep, 60), "out of time"),
+        (run_in_container.RunLimits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
+        (run_in_container.RunLimits(seconds=1), Calls(time.sleep, 60), "out of time"),
     ],
     ids=["memory", "time"],
 )
-def test_the_limits_hold(sandbox: server.Sandbox, limits: runner.Limits, call: Calls, said: str) -> None:
-    assert isinstance(sandbox.runs.judge, runner.Runner)
-    sandbox.runs.judge = sandbox.runs.judge.limited(limits)
-    found, _ = run(sandbox, pickle.dumps(call))
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert said in last_description(found)
+def test_the_limits_are_enforced(
+    sandbox: server.Sandbox, limits: run_in_container.RunLimits, call: Calls, message: str
+) -> None:
+    assert isinstance(sandbox.runs.runner, run_in_container.ContainerRunner)
+    sandbox.runs.runner = sandbox.runs.runner.with_limits(limits)
+    record, _ = run(sandbox, pickle.dumps(call))
+    assert record["validationStatus"] == sandbox.state.words.bad
+    assert message in read_last_description(record)
 
 
-def test_an_image_that_is_not_there_fails_the_pickle_and_not_the_stand_in(sandbox: server.Sandbox) -> None:
-    found, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
-    assert found["validationStatus"] == sandbox.state.words.bad
-    assert "could not be run" in last_description(found)
+def test_a_missing_image_fails_the_pickle_and_not_the_sandbox(sandbox: server.Sandbox) -> None:
+    record, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
+    assert record["validationStatus"] == sandbox.state.words.bad
+    assert "could not be run" in read_last_description(record)
 
 
-def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -> None:
-    """The fixture looks that nothing is left; the run would take an hour."""
+def test_stopping_the_sandbox_stops_its_runs(sandbox: server.Sandbox) -> None:
+    """The run would take an hour; the fixture asserts that no container is left."""
     ask, slot = client.Client(sandbox), sandbox.state.get_slot("fresh").id
     stored, url = ask.authorise()
     client.send("PUT", url, pickle.dumps(Calls(time.sleep, 3600)))
@@ -122,12 +124,12 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
             time.sleep(0.1)
         text = settings.read_text()
         assert settings.stat().st_mode & 0o777 == 0o600
-        named = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
-        assert set(named) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
+        variables = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
+        assert set(variables) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
         query = b'{"query": "{ computePickleDockerImages { image tag default } }"}'
-        answer = client.send("POST", named["NUMERAI_API_URL"], query).json()
-        [default] = [one for one in answer["data"]["computePickleDockerImages"] if one["default"]]
-        host, _, folder = named["NUMERAI_REGISTRY"].partition("/")
+        answer = client.send("POST", variables["NUMERAI_API_URL"], query).json()
+        [default] = [image for image in answer["data"]["computePickleDockerImages"] if image["default"]]
+        host, _, folder = variables["NUMERAI_REGISTRY"].partition("/")
         manifest = client.send("GET", f"http://{host}/v2/{folder}/{default['image']}/manifests/{default['tag']}")
         assert manifest.status == 200
     finally:
@@ -137,4 +139,4 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
     assert printed == ""
     assert not settings.exists()
     with registry.connect_engine() as api:
-        assert not [tag for one in api.images() for tag in one["RepoTags"] or () if tag.startswith(f"{host}/")]
+        assert not [tag for image in api.images() for tag in image["RepoTags"] or () if tag.startswith(f"{host}/")]

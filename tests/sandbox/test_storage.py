@@ -1,4 +1,4 @@
-"""Presigned addresses: what they take, what they refuse and how."""
+"""Presigned URLs of the sandbox's storage: which requests they accept and how they refuse others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_what_is_put_is_there_and_its_etag_is_its_md5(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_stored_file_can_be_read_and_its_etag_is_its_md5(sandbox: server.Sandbox, ask: client.Client) -> None:
     content = bytes(range(256)) * 20_000  # more than one chunk, and not a whole number of them
     stored, url = ask.authorise()
     answer = client.send("PUT", url, content)
     assert answer.status == 200
     assert answer.headers["ETag"] == f'"{hashlib.md5(content).hexdigest()}"'
     assert sandbox.read_pickle(stored) == content
-    [record] = sandbox.requests.of("PUT")
-    assert (record.read, record.status, record.had_token) == (len(content), 200, False)
+    [record] = sandbox.requests.find_all("PUT")
+    assert (record.bytes_read, record.status, record.had_token) == (len(content), 200, False)
     assert "X-Amz" not in record.path
 
 
@@ -37,17 +37,17 @@ def test_what_is_put_is_there_and_its_etag_is_its_md5(sandbox: server.Sandbox, a
         ({"content-type": "application/octet-stream"}, 403, "SignatureDoesNotMatch"),
     ],
 )
-def test_a_header_too_many_is_refused(
+def test_an_unsigned_header_is_refused(
     sandbox: server.Sandbox, ask: client.Client, headers: dict[str, str], status: int, code: str
 ) -> None:
     stored, url = ask.authorise()
     answer = client.send("PUT", url, b"x" * 3_000_000, headers)
     assert answer.status == status
     assert f"<Code>{code}</Code>".encode() in answer.body
-    assert not sandbox.storage.path(f"pickles/{stored}").exists()
+    assert not sandbox.storage.get_path(f"pickles/{stored}").exists()
 
 
-def test_an_address_is_for_one_key_one_method_and_a_while(sandbox: server.Sandbox, ask: client.Client) -> None:
+def test_a_url_is_valid_for_one_key_and_method_until_it_expires(sandbox: server.Sandbox, ask: client.Client) -> None:
     stored, url = ask.authorise()
     other = ask.authorise()[0]
     assert b"SignatureDoesNotMatch" in client.send("PUT", url.replace(stored, other), b"x").body
@@ -84,25 +84,25 @@ def test_a_body_that_ends_early_is_not_stored(sandbox: server.Sandbox, ask: clie
         plain.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: plain.recv(4096), b""))
     assert b"IncompleteBody" in answer
-    assert not sandbox.storage.path(f"pickles/{stored}").exists()
+    assert not sandbox.storage.get_path(f"pickles/{stored}").exists()
 
 
 def test_connections_are_kept_alive(sandbox: server.Sandbox, ask: client.Client) -> None:
     connection = http.client.HTTPConnection(sandbox.address, timeout=client.SECONDS)
-    seen = set()
+    addresses = set()
     for _ in range(3):
         parts = urllib.parse.urlsplit(ask.authorise()[1])
         connection.request("PUT", f"{parts.path}?{parts.query}", b"x")
         assert connection.getresponse().read() == b""
         assert connection.sock is not None
-        seen.add(connection.sock.getsockname())
+        addresses.add(connection.sock.getsockname())
     connection.close()
-    assert len(seen) == 1
+    assert len(addresses) == 1
 
 
-def test_what_is_stored_goes_away_with_the_stand_in(tmp_path: Path) -> None:
+def test_stored_files_are_removed_with_the_sandbox(tmp_path: Path) -> None:
     with server.start() as sandbox:
-        made = client.Client(sandbox).upload()
-        path = sandbox.storage.path(f"pickles/{made['filename']}")
+        record = client.Client(sandbox).upload()
+        path = sandbox.storage.get_path(f"pickles/{record['filename']}")
         assert path.exists()
     assert not path.exists()

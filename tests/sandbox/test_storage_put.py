@@ -1,4 +1,4 @@
-"""A pickle's bytes on their way to the storage: each fault there, over real sockets. The ids begin with its number."""
+"""Sending a pickle to the storage over real sockets; ids start with the number of the injected failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLENTY = put_storage.TransferPolicy(attempts=10_000, first=0.0, silent=0.05, tot
 
 @dataclasses.dataclass(kw_only=True)
 class Upload:
-    """An upload of ``BODY`` to a sandbox, from one authorisation to the next."""
+    """An upload of ``BODY`` to a sandbox, with the number of authorisations that it requested again."""
 
     sandbox: server.Sandbox
     ask: client.Client
@@ -70,41 +70,41 @@ class Upload:
         )
 
     def refusal(self, policy: put_storage.TransferPolicy | None = None) -> str:
-        """Put, which has to fail; returns what is said, in which there is no secret."""
+        """Put, expect an error without secrets, and return its message."""
         auth = self.auth()
         with pytest.raises(errors.NetworkError) as caught:
             self.put(auth, policy)
-        said = str(caught.value)
-        assert "X-Amz" not in said
-        assert "nothing was registered" in said
+        message = str(caught.value)
+        assert "X-Amz" not in message
+        assert "nothing was registered" in message
         assert self.sandbox.requests.count("createComputePickleUpload") == 0
-        return said
+        return message
 
     @property
     def sent(self) -> list[int]:
-        """Bytes of each PUT that arrived."""
-        return [one.read for one in self.sandbox.requests.of("PUT")]
+        """Number of bytes received of each PUT."""
+        return [put.bytes_read for put in self.sandbox.requests.find_all("PUT")]
 
     @property
     def keys(self) -> set[str]:
-        """Keys that were put."""
-        return {one.path.rpartition("/")[2] for one in self.sandbox.requests.of("PUT")}
+        """Keys of all PUT requests."""
+        return {put.path.rpartition("/")[2] for put in self.sandbox.requests.find_all("PUT")}
 
     @property
     def stored(self) -> int:
-        """How many of the keys are there."""
-        return sum(self.sandbox.storage.path(f"pickles/{key}").exists() for key in self.keys)
+        """Number of keys that are stored."""
+        return sum(self.sandbox.storage.get_path(f"pickles/{key}").exists() for key in self.keys)
 
 
 class Watching(progress.Silent):
-    """Hands on how much was sent."""
+    """Progress that reports the number of bytes sent to a function."""
 
     def __init__(self, wrote: Callable[[int], None]) -> None:
         self._wrote = wrote
 
-    def report_bytes(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, size: int, total: int | None, /) -> None:
         assert total == len(BODY)
-        self._wrote(done)
+        self._wrote(size)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
     stored = upload.put()
     assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert stored.etag == hashlib.md5(BODY).hexdigest()
-    [record] = upload.sandbox.requests.of("PUT")
+    [record] = upload.sandbox.requests.find_all("PUT")
     assert "content-length" in record.headers
     assert record.headers.isdisjoint({"authorization", "content-type", "transfer-encoding", "cookie"})
     assert amounts == sorted(amounts)
@@ -128,23 +128,23 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "failure",
     [
         pytest.param(faults.reset(after_bytes=1_000_000), id="9-reset-in-mid-body"),
-        pytest.param(faults.html(500), id="10-500"),
-        pytest.param(faults.status(503), id="10-503"),
-        pytest.param(faults.early(faults.status(503)), id="10-503-before-the-body-is-read"),
-        pytest.param(faults.refused(storage.TIMED_OUT), id="13-RequestTimeout"),
-        pytest.param(faults.applied(faults.reset()), id="15-stored-and-then-reset"),
-        pytest.param(faults.applied(faults.status(500)), id="15-stored-and-then-500"),
-        pytest.param(faults.wrong_etag(), id="16-wrong-etag"),
-        pytest.param(faults.truncated(), id="16-half-stored"),
+        pytest.param(faults.respond_html(500), id="10-500"),
+        pytest.param(faults.respond_status(503), id="10-503"),
+        pytest.param(faults.respond_early(faults.respond_status(503)), id="10-503-before-the-body-is-read"),
+        pytest.param(faults.refuse(storage.TIMED_OUT), id="13-RequestTimeout"),
+        pytest.param(faults.apply_then(faults.reset()), id="15-stored-and-then-reset"),
+        pytest.param(faults.apply_then(faults.respond_status(500)), id="15-stored-and-then-500"),
+        pytest.param(faults.respond_wrong_etag(), id="16-wrong-etag"),
+        pytest.param(faults.truncate(), id="16-half-stored"),
         pytest.param(faults.stall(), id="17-stalls-at-once"),
         pytest.param(faults.stall(after_bytes=len(BODY)), id="17-never-answers"),
     ],
 )
-def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(upload: Upload, fault: Action) -> None:
-    upload.sandbox.faults.add("PUT", fault)
+def test_temporary_failures_are_retried_from_the_start_under_the_same_key(upload: Upload, failure: Action) -> None:
+    upload.sandbox.faults.add("PUT", failure)
     stored = upload.put(policy=IMPATIENT)
     assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert upload.sent[-1] == len(BODY)
@@ -154,57 +154,57 @@ def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(uploa
     assert upload.slept[0] == IMPATIENT.first
 
 
-def test_10_it_is_waited_longer_each_time_and_given_up_in_the_end(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.html(500), times=None)
-    said = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
+def test_10_waits_grow_until_the_attempts_end(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.respond_html(500), times=None)
+    message = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
     assert len(upload.sent) == 5
     assert upload.slept == [1.0, 2.0, 3.0, 3.0]
-    assert "HTTP 500" in said
-    assert "(sent 5 times)" in said
-    assert "<" not in said, "the status, not the page"
+    assert "HTTP 500" in message
+    assert "(sent 5 times)" in message
+    assert "<" not in message, "the status, not the page"
 
 
-def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the_new_one(upload: Upload) -> None:
+def test_11_an_expired_url_is_renewed_and_the_new_name_is_used(upload: Upload) -> None:
     auth = upload.auth()
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=11)  # longer than an address is good for
     stored = upload.put(auth)
     assert upload.renewed == 1
     assert stored.filename != auth.filename
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [403, 200]
+    assert [put.status for put in upload.sandbox.requests.find_all("PUT")] == [403, 200]
 
 
-def test_11_an_address_that_has_always_expired_ends_it_with_a_look_at_the_clock(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED), times=None)
+def test_11_urls_that_are_always_expired_end_with_a_hint_at_the_clock(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.EXPIRED), times=None)
     upload.clock_ahead = -900.0
-    said = upload.refusal()
+    message = upload.refusal()
     assert len(upload.sent) == put_storage.TransferPolicy().attempts
-    assert "HTTP 403 AccessDenied, the address has expired" in said
-    assert "15 minutes behind" in said
+    assert "HTTP 403 AccessDenied, the address has expired" in message
+    assert "15 minutes behind" in message
 
 
-def test_12_a_refused_signature_ends_it_at_once(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
-    said = upload.refusal()
+def test_12_a_refused_signature_is_not_retried(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.BAD_SIGNATURE), times=None)
+    message = upload.refusal()
     assert len(upload.sent) == 1
     assert upload.renewed == 0
-    assert "HTTP 403 SignatureDoesNotMatch" in said
-    assert "clock" not in said
+    assert "HTTP 403 SignatureDoesNotMatch" in message
+    assert "clock" not in message
 
 
-def test_12_any_other_refusal_ends_it_at_once(upload: Upload) -> None:
+def test_12_any_other_refusal_is_not_retried(upload: Upload) -> None:
     refusal = storage.Refusal(status=400, code="EntityTooLarge", message="Your proposed upload exceeds the maximum")
-    upload.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    upload.sandbox.faults.add("PUT", faults.refuse(refusal), times=None)
     assert "HTTP 400 EntityTooLarge" in upload.refusal()
     assert len(upload.sent) == 1
 
 
 @pytest.mark.parametrize("code", [pytest.param(301, id="14-301"), pytest.param(307, id="14-307")])
-def test_a_body_is_sent_to_another_place_of_the_same_host(upload: Upload, code: int) -> None:
+def test_a_redirect_on_the_same_host_is_followed(upload: Upload, code: int) -> None:
     upload.sandbox.faults.add("PUT", faults.redirect(code))
     stored = upload.put()
     assert upload.sandbox.read_pickle(stored.filename) == BODY
-    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [code, 200]
+    assert [put.status for put in upload.sandbox.requests.find_all("PUT")] == [code, 200]
     assert upload.slept == []
 
 
@@ -212,21 +212,21 @@ def test_14_another_host_is_sent_nothing(upload: Upload) -> None:
     host = f"localhost:{upload.sandbox.address.rpartition(':')[2]}"
     upload.sandbox.faults.add("PUT", faults.redirect(307, host))
     assert f"redirects to http://{host}/.../" in upload.refusal()
-    assert [one.host for one in upload.sandbox.requests.of("PUT")] == [upload.sandbox.address]
+    assert [put.host for put in upload.sandbox.requests.find_all("PUT")] == [upload.sandbox.address]
 
 
-def test_14_a_circle_of_redirects_ends(upload: Upload) -> None:
+def test_14_a_redirect_loop_ends(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.redirect(301), times=None)
     assert "redirects" in upload.refusal()
     assert len(upload.sent) == 6
 
 
-def test_16_an_etag_that_stays_wrong_ends_it(upload: Upload) -> None:
-    upload.sandbox.faults.add("PUT", faults.truncated(), times=None)
-    said = upload.refusal()
+def test_16_a_wrong_etag_each_time_is_an_error(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.truncate(), times=None)
+    message = upload.refusal()
     assert len(upload.sent) == 2
-    assert hashlib.md5(BODY).hexdigest() in said
-    assert hashlib.md5(BODY[: len(BODY) // 2]).hexdigest() in said
+    assert hashlib.md5(BODY).hexdigest() in message
+    assert hashlib.md5(BODY[: len(BODY) // 2]).hexdigest() in message
 
 
 @pytest.mark.parametrize(
@@ -237,33 +237,33 @@ def test_16_an_etag_that_stays_wrong_ends_it(upload: Upload) -> None:
         pytest.param({}, id="16-none"),
     ],
 )
-def test_an_etag_that_is_no_md5_says_nothing(upload: Upload, headers: dict[str, str]) -> None:
-    upload.sandbox.faults.add("PUT", faults.applied(faults.status(200, b"", **headers)))
+def test_an_etag_that_is_not_an_md5_is_ignored(upload: Upload, headers: dict[str, str]) -> None:
+    upload.sandbox.faults.add("PUT", faults.apply_then(faults.respond_status(200, b"", **headers)))
     upload.put()
     assert upload.sent == [len(BODY)]
 
 
-def test_17_a_storage_that_takes_nothing_is_given_up_by_its_silence(upload: Upload) -> None:
+def test_17_a_storage_that_reads_nothing_times_out(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
-    said = upload.refusal(put_storage.TransferPolicy(attempts=2, silent=0.1))
+    message = upload.refusal(put_storage.TransferPolicy(attempts=2, silent=0.1))
     assert len(upload.sent) == 2
-    assert "no answer for 0.1 s" in said
+    assert "no answer for 0.1 s" in message
 
 
-def test_17_attempts_end_with_the_time_for_all_of_them(upload: Upload) -> None:
+def test_17_attempts_end_at_the_total_deadline(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
-    said = upload.refusal(PLENTY)
+    message = upload.refusal(PLENTY)
     assert len(upload.sent) < PLENTY.attempts
     assert upload.stored == 0
-    assert "not stored after 1 s: " in said
+    assert "not stored after 1 s: " in message
 
 
-def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_deadline(tmp_path: Path) -> None:
+def test_17_a_slow_storage_ends_at_the_total_deadline(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     with path.open("wb") as file:
-        file.truncate(1 << 36)  # a hole: nobody waits for the end of it
+        file.truncate(1 << 36)  # a sparse file: sending it in full would take too long
     with (
-        drain() as address,
+        serve_without_answer() as address,
         pytest.raises(errors.NetworkError, match=r"after 0.5 s: only [0-9,]+ of 68,719,476,736"),
     ):
         put_storage.put(
@@ -274,15 +274,15 @@ def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_
             size=1 << 36,
             progress=progress.Silent(),
             clock_ahead=None,
-            renew=unexpected,
+            renew=fail_on_renewal,
             policy=put_storage.TransferPolicy(total=0.5),
         )
 
 
-def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_path: Path) -> None:
+def test_17_an_endless_answer_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(BODY)
-    with chatter() as address, pytest.raises(errors.NetworkError, match=r"not stored after 0\.5 s"):
+    with serve_endless_answer() as address, pytest.raises(errors.NetworkError, match=r"not stored after 0\.5 s"):
         put_storage.put(
             FileAuth(filename="x", url=f"http://{address}/x"),
             path,
@@ -291,7 +291,7 @@ def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_p
             size=len(BODY),
             progress=progress.Silent(),
             clock_ahead=None,
-            renew=unexpected,
+            renew=fail_on_renewal,
             policy=put_storage.TransferPolicy(total=0.5),
         )
 
@@ -309,7 +309,7 @@ def test_another_file_is_never_stored(upload: Upload, content: bytes) -> None:
     upload.path.write_bytes(content)
     with pytest.raises(errors.ArtifactError, match="does not match the hash in the manifest") as caught:
         upload.put()
-    assert_aborted(upload, caught.value)
+    check_aborted(upload, caught.value)
 
 
 @pytest.mark.parametrize(
@@ -323,37 +323,37 @@ def test_another_file_is_never_stored(upload: Upload, content: bytes) -> None:
 def test_a_file_that_changes_while_it_is_sent_is_not_stored(upload: Upload, change: Callable[[Path], None]) -> None:
     changed: list[int] = []
 
-    def once(done: int) -> None:
+    def once(size: int) -> None:
         if not changed:
             change(upload.path)
-            changed.append(done)
+            changed.append(size)
 
     upload.wrote = once
     with pytest.raises(errors.ArtifactError, match="changed while it was sent") as caught:
         upload.put()
     assert changed
-    assert_aborted(upload, caught.value)
+    check_aborted(upload, caught.value)
 
 
-def test_18_a_file_that_is_gone_is_said_so(upload: Upload) -> None:
+def test_18_a_missing_file_is_reported(upload: Upload) -> None:
     upload.path.unlink()
     with pytest.raises(errors.ArtifactError, match=r"cannot read .*model\.pkl: .*pickle CONFIG"):
         upload.put()
 
 
-def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Upload) -> None:
+def test_29_a_refused_signature_is_reported_with_the_clock_offset(upload: Upload) -> None:
     # The API's clock is behind, as it looks from a computer whose own is ahead.
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
-    settings = upload.sandbox.environment()
+    settings = upload.sandbox.create_environment()
     with api.ApiClient(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
         tournament.Tournament(asking).list_images()
         upload.clock_ahead = asking.clock_ahead
-    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))
+    upload.sandbox.faults.add("PUT", faults.refuse(storage.BAD_SIGNATURE))
     assert "this computer's clock is 15 minutes ahead of the API's: set it right" in upload.refusal()
 
 
-def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve_refusing_proxy() as (address, asked):
+def test_30_a_proxy_that_refuses_is_not_bypassed(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_refusing_proxy() as (address, requests):
         for name in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://{address}")
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
@@ -361,41 +361,41 @@ def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch:
         auth = FileAuth(filename="x", url="https://storage.invalid/folder/x?X-Amz-Signature=secret")
         with pytest.raises(errors.NetworkError, match="403") as caught:
             upload.put(auth)
-    assert set(asked) == {"CONNECT storage.invalid:443"}
-    assert len(asked) == put_storage.TransferPolicy().attempts
+    assert set(requests) == {"CONNECT storage.invalid:443"}
+    assert len(requests) == put_storage.TransferPolicy().attempts
     assert "secret" not in str(caught.value)
 
 
-def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
-    with serve_self_signed(tmp_path) as (address, asked):
+def test_30_a_self_signed_certificate_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
+    with serve_self_signed(tmp_path) as (address, requests):
         with pytest.raises(errors.NetworkError, match="certificate is not trusted") as caught:
             upload.put(FileAuth(filename="x", url=f"https://{address}/folder/x?X-Amz-Signature=secret"))
-        assert asked == []
+        assert requests == []
     assert "secret" not in str(caught.value)
     assert upload.slept == [], "no use in trying again"
 
 
-def test_30_an_address_that_anybody_on_the_way_can_read_is_sent_nothing(upload: Upload) -> None:
+def test_30_an_unencrypted_address_is_sent_nothing(upload: Upload) -> None:
     with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: not an https address"):
         upload.put(FileAuth(filename="x", url="http://storage.invalid/folder/x?X-Amz-Signature=secret"))
 
 
-def test_1_a_connection_that_is_refused_is_tried_again_and_then_said(upload: Upload) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+def test_1_a_refused_connection_is_retried_and_then_reported(upload: Upload) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port_socket:
+        address = f"127.0.0.1:{port_socket.getsockname()[1]}"
     with pytest.raises(errors.NetworkError, match=f"http://{address}/x: could not connect"):
         upload.put(FileAuth(filename="x", url=f"http://{address}/x"))
     assert len(upload.slept) == put_storage.TransferPolicy().attempts - 1
 
 
-def assert_aborted(upload: Upload, error: errors.ArtifactError) -> None:
+def check_aborted(upload: Upload, error: errors.ArtifactError) -> None:
     assert "Nothing was registered" in str(error)
     requests = upload.sandbox.requests
     record = requests.wait_for("PUT")
     with requests._changed:
         assert requests._changed.wait_for(lambda: record.status is not None, timeout=30)
     assert (record.status, requests.count("PUT"), upload.stored) == (400, 1, 0)
-    assert record.read < len(BODY)
+    assert record.bytes_read < len(BODY)
     assert upload.slept == []
 
 
@@ -410,13 +410,13 @@ def overwrite(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
-def unexpected() -> FileAuth:
-    raise AssertionError("no other address was to be asked for")
+def fail_on_renewal() -> FileAuth:
+    raise AssertionError("a second upload URL was requested")
 
 
 @contextlib.contextmanager
-def drain() -> Iterator[str]:
-    """Take whatever is sent, and never answer."""
+def serve_without_answer() -> Iterator[str]:
+    """Yield the address of a server that reads everything and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def take() -> None:
@@ -432,8 +432,8 @@ def drain() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def chatter() -> Iterator[str]:
-    """Take what is sent, answer 500 and go on for as long as anybody listens, a byte at a time."""
+def serve_endless_answer() -> Iterator[str]:
+    """Yield the address of a server that answers 500, a byte at a time, until the client disconnects."""
 
     class Talking(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -456,25 +456,25 @@ def chatter() -> Iterator[str]:
 
 @contextlib.contextmanager
 def serve_refusing_proxy() -> Iterator[tuple[str, list[str]]]:
-    """Run a proxy that lets nobody through; yields its address and what it was asked."""
-    asked: list[str] = []
+    """Run a proxy that refuses every connection; yield its address and the request lines."""
+    requests: list[str] = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_CONNECT(self) -> None:
-            asked.append(f"{self.command} {self.path}")
+            requests.append(f"{self.command} {self.path}")
             self.send_error(403)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)) as address:
-        yield address, asked
+        yield address, requests
 
 
 @contextlib.contextmanager
 def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Run an https server whose certificate is its own; yields its address and what it was asked."""
-    asked: list[str] = []
+    """Run an HTTPS server with a self-signed certificate; yield its address and the request lines."""
+    requests: list[str] = []
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
@@ -483,7 +483,7 @@ def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
     class Taking(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -493,7 +493,7 @@ def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
     context.load_cert_chain(certificate, key)
     listening.socket = context.wrap_socket(listening.socket, server_side=True)
     with serving(listening) as address:
-        yield address, asked
+        yield address, requests
 
 
 @contextlib.contextmanager

@@ -35,11 +35,11 @@ def make_network(
     layers = tuple(
         model.make_node(
             "dense",
-            weights=random.normal(size=(sizes[place], sizes[place + 1])).astype(dtype),
-            bias=random.normal(size=sizes[place + 1]).astype(dtype),
+            weights=random.normal(size=(sizes[index], sizes[index + 1])).astype(dtype),
+            bias=random.normal(size=sizes[index + 1]).astype(dtype),
             activation=activations.Activation(name=name),
         )
-        for place, name in enumerate([*names, "identity"])
+        for index, name in enumerate([*names, "identity"])
     )
     return model.Network(
         layers=layers,
@@ -58,7 +58,7 @@ def make_bundle(
     inputs = np.random.default_rng(5).integers(0, 5, size=(6, count)).astype(np.float64)
     inputs[1, 0] = np.nan
     return model.Bundle(
-        features=tuple(f"feature_{place}" for place in range(features)),
+        features=tuple(f"feature_{index}" for index in range(features)),
         benchmarks=tuple(benchmarks),
         model=network,
         golden=model.GoldenRows(inputs=inputs, predictions=formulas.predict(network, inputs)),
@@ -67,9 +67,9 @@ def make_bundle(
     )
 
 
-def write_bundle(folder: Path, made: model.Bundle | None = None) -> Path:
+def write_bundle(folder: Path, bundle: model.Bundle | None = None) -> Path:
     """Write a bundle (by default a small one) and return its folder."""
-    write.write(folder, made or make_bundle())
+    write.write(folder, bundle or make_bundle())
     return folder
 
 
@@ -124,18 +124,18 @@ def seal(path: Path) -> None:
     edit_json(path.parent, lambda data: data["checksums"].update({path.stem: digest}))
 
 
-def arrays_of(made: model.Bundle) -> dict[str, NDArray[Any]]:
+def arrays_of(bundle: model.Bundle) -> dict[str, NDArray[Any]]:
     """Return every array of a bundle by a name of its own, for comparing two."""
-    found: dict[str, NDArray[Any]] = {
-        "imputation": made.model.imputation,
-        "centre": made.model.centre,
-        "scale": made.model.scale,
-        "inputs": made.golden.inputs,
-        "predictions": made.golden.predictions,
+    actual: dict[str, NDArray[Any]] = {
+        "imputation": bundle.model.imputation,
+        "centre": bundle.model.centre,
+        "scale": bundle.model.scale,
+        "inputs": bundle.golden.inputs,
+        "predictions": bundle.golden.predictions,
     }
-    for place, layer in enumerate(made.model.layers):
-        found |= {f"w{place}": layer["weights"], f"b{place}": layer["bias"]}
-    return found
+    for index, layer in enumerate(bundle.model.layers):
+        actual |= {f"w{index}": layer["weights"], f"b{index}": layer["bias"]}
+    return actual
 
 
 def assert_same(first: model.Bundle, second: model.Bundle) -> None:

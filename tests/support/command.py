@@ -1,4 +1,4 @@
-"""The command, run in a process of its own or in this one, on a small project."""
+"""Run the command line on a small project, in a subprocess or in this process."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ bundle: bundles/small
 
 
 def write_project(folder: Path) -> Path:
-    """Write a config and its bundle, beside a Makefile as in a checkout; return the folder."""
+    """Write a config and its bundle; return the folder."""
     (folder / "configs").mkdir(parents=True)
-    (folder / "Makefile").touch()
+    (folder / "Makefile").touch()  # as in a checkout: messages then advise `make ...`
     (folder / "configs" / "small.yaml").write_text(CONFIG)
     bundles.write_bundle(folder / "configs" / "bundles" / "small")
     return folder
@@ -43,14 +43,14 @@ def write_project(folder: Path) -> Path:
 
 WITHOUT_WAITS = """
 import sys, time
-time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
+time.sleep = lambda _: None  # other tests check the waits between attempts
 from builder.cli import main
 sys.exit(main.main(sys.argv[1:]))
 """
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start the command in a process of its own."""
+    """Start the command in a subprocess."""
     return _start("-m", "builder", *arguments, cwd=cwd, **environment)
 
 
@@ -67,16 +67,16 @@ def _start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[s
 
 
 def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
-    """Run the command in a process of its own; returns its exit code and what it printed."""
-    return _end(start(*arguments, cwd=cwd, **environment))
+    """Run the command in a subprocess; return its exit code, standard output and standard error."""
+    return _wait_for(start(*arguments, cwd=cwd, **environment))
 
 
 def run_without_waits(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
-    """Run the command as :func:`run` does, without waiting between attempts."""
-    return _end(_start("-c", WITHOUT_WAITS, *arguments, cwd=cwd, **environment))
+    """Run the command like :func:`run`, without waits between attempts."""
+    return _wait_for(_start("-c", WITHOUT_WAITS, *arguments, cwd=cwd, **environment))
 
 
-def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def _wait_for(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     with process:
         out, err = process.communicate(timeout=60)
     assert "Traceback" not in out + err
@@ -84,54 +84,54 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def call(*arguments: str) -> int:
-    """Run a verb in this process, whatever way it ends."""
+    """Run a command in this process; return its exit code."""
     try:
         return main.main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as error:
+        return int(error.code or 0)
 
 
 def read_output(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
-    """Return what was printed since it was asked last."""
+    """Return what was printed since the last call; fail if it contains a traceback."""
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     return out, err
 
 
-def write_artifact(project: Path, on: FakeEngine) -> artifact.Artifact:
-    """Put a whole artifact of the project in place, without the time that making its pickle takes."""
+def write_artifact(project: Path, engine: FakeEngine) -> artifact.Artifact:
+    """Write a complete artifact of the project with a fake pickle, which is faster than building one."""
     assert call("render", "configs/small.yaml") == 0
     folder = project / "dist" / "small"
-    found = image.resolve(image.ImageRequest(ref="runner:1"), on, pull=False, progress=progress.Silent())
-    plain = manifests.create_manifest(b"pickle")
-    made = dataclasses.replace(
-        plain,
+    resolved = image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent())
+    base = manifests.create_manifest(b"pickle")
+    data = dataclasses.replace(
+        base,
         name="small",
         tool=manifest.Tool(version="0", inside=render.hash_entries(render.list_inside_files())),
         image=runner_image.RunnerImage(
-            kind=found.kind,
-            ref=found.ref,
-            base=found.base,
-            identity=found.identity,
-            platform=found.platform,
+            kind=resolved.kind,
+            ref=resolved.ref,
+            base=resolved.base,
+            identity=resolved.identity,
+            platform=resolved.platform,
             python="3.11.2",
-            packages=plain.image.packages,
+            packages=base.image.packages,
         ),
-        bundle=dataclasses.replace(plain.bundle, hash=files.hash_bundle(project / "configs" / "bundles" / "small")),
+        bundle=dataclasses.replace(base.bundle, hash=files.hash_bundle(project / "configs" / "bundles" / "small")),
         config=manifest.ConfigPart(
             hash=manifest.hash_config(config.select_build_inputs(config.load(project / "configs" / "small.yaml")))
         ),
     )
     (folder / artifact.PICKLE).write_bytes(b"pickle")
-    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))
+    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(data))
     artifact.write_fingerprint(folder)
     return artifact.load(folder)
 
 
 def find_loaded_modules(source: str, cwd: Path = ROOT) -> set[str]:
-    """Return the modules that a program has loaded at its end."""
+    """Run a program and return the names of the modules that it imported."""
     program = f"{source}\nimport sys; print('\\n' + ' '.join(sorted(sys.modules)))"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -139,4 +139,4 @@ def find_loaded_modules(source: str, cwd: Path = ROOT) -> set[str]:
         text=True,
         check=True,
     )
-    return set(done.stdout.splitlines()[-1].split())
+    return set(result.stdout.splitlines()[-1].split())

@@ -37,20 +37,20 @@ def deep_text(trees: int, depth: int, features: int, seed: int) -> bytes:
         "feature_fraction": 0.5,
         "min_data_in_leaf": LEAST,
     }
-    names = [f"feature_{place}" for place in range(features)]
+    names = [f"feature_{index}" for index in range(features)]
     booster = lgb.train(parameters, lgb.Dataset(x, y, feature_name=names), min(trees, TRAINED))
     head, rest = booster.model_to_string().encode().split(b"\nTree=", 1)
     body, tail = (b"Tree=" + rest).split(b"end of trees", 1)
     kept = [tree.partition(b"\n")[2] for tree in body.split(b"\n\n\n")[:-1]]
-    made = [
-        b"Tree=%d\n" % place
-        + _scaled(kept[place % len(kept)], random.uniform(0.5, 1.5) * len(kept) / trees)
+    built = [
+        b"Tree=%d\n" % index
+        + _scaled(kept[index % len(kept)], random.uniform(0.5, 1.5) * len(kept) / trees)
         + b"\n\n\n"
-        for place in range(trees)
+        for index in range(trees)
     ]
-    sizes = b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in made)
+    sizes = b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in built)
     head = re.sub(rb"tree_sizes=.*", sizes, head).rstrip(b"\n")
-    text: bytes = head + b"\n\n" + b"".join(made) + b"end of trees" + tail
+    text: bytes = head + b"\n\n" + b"".join(built) + b"end of trees" + tail
     return text
 
 

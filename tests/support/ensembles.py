@@ -43,28 +43,28 @@ def make_bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] 
 
 
 def frames(
-    made: model.Bundle, inputs: NDArray[Any], eras: Sequence[object] | None = None
+    bundle: model.Bundle, inputs: NDArray[Any], eras: Sequence[object] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return live features, with an era unless it is None, and benchmarks in another order of rows."""
     index = pd.Index([f"n{row:015x}" for row in range(len(inputs))], name="id")
-    count = len(made.features)
-    live = pd.DataFrame(inputs[:, :count], index=index, columns=list(made.features))
+    count = len(bundle.features)
+    live = pd.DataFrame(inputs[:, :count], index=index, columns=list(bundle.features))
     if eras is not None:
         live.insert(0, "era", np.asarray(eras, dtype=object))
-    return live, pd.DataFrame(inputs[:, count:], index=index, columns=list(made.benchmarks)).iloc[::-1]
+    return live, pd.DataFrame(inputs[:, count:], index=index, columns=list(bundle.benchmarks)).iloc[::-1]
 
 
-def by_pandas(made: model.Bundle, predictions: Sequence[NDArray[np.float64]], eras: Sequence[object]) -> Any:
+def by_pandas(bundle: model.Bundle, predictions: Sequence[NDArray[np.float64]], eras: Sequence[object]) -> Any:
     """Return the sum of members' predictions as a person would write it: float64 (rows,)."""
     total, weights = 0.0, 0.0
-    for one, values in zip(made.model.members, predictions, strict=True):
+    for item, values in zip(bundle.model.members, predictions, strict=True):
         series = pd.Series(values)
-        groups = np.asarray(eras if one.scope == "era" else ["all"] * len(series), dtype=object)
-        if one.transform == "rank":
+        groups = np.asarray(eras if item.scope == "era" else ["all"] * len(series), dtype=object)
+        if item.transform == "rank":
             series = series.groupby(groups).rank(pct=True)
-        elif one.transform == "gaussian":
+        elif item.transform == "gaussian":
             series = series.groupby(groups).transform(_gaussianised)
-        total, weights = total + one.weight * series.to_numpy(), weights + abs(one.weight)
+        total, weights = total + item.weight * series.to_numpy(), weights + abs(item.weight)
     return total / weights
 
 

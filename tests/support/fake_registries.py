@@ -1,6 +1,6 @@
-"""Registries in memory, for the fast tests: what each reference means, and what is asked of them."""
+"""Imitate image registries in memory, for unit tests."""
 
-# ruff: noqa: ARG002 - its methods have the real one's parameters
+# ruff: noqa: ARG002 - the methods have the parameters of the real class
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 class FakeRegistries:
-    """See :class:`builder.registry.connections.Registries`.
+    """An implementation of :class:`builder.registry.connections.Registries`.
 
     Attributes:
-        digests: The digest of each reference, in full.
-        kept: Digests that are there without a tag.
-        down: No registry answers.
-        refused: References and digests about which the registry requires a login.
+        digests: The digest of each full reference.
+        untagged: Digests that exist without a tag.
+        down: Whether no registry responds.
+        login_required: The references and digests for which the registry requires a login.
+        size: The size of every image, in bytes.
     """
 
     def __init__(self) -> None:
@@ -36,25 +37,25 @@ class FakeRegistries:
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         if self.down:
-            raise errors.UnavailableError(f"{ref}: no connection; look at the connection", sent=False)
-        full = reference.parse(ref)
-        self._refuse(str(full))
-        digest = full.digest or self.digests.get(str(full))
+            raise errors.UnavailableError(f"{ref}: could not connect; check the connection", sent=False)
+        full_reference = reference.parse(ref)
+        self._check_login(str(full_reference))
+        digest = full_reference.digest or self.digests.get(str(full_reference))
         if digest is None or not self.has_digest(ref, digest):
-            raise errors.ImageNotFoundError(f"{ref}: the registry has no such tag")
+            raise errors.ImageNotFoundError(f"{ref}: tag not found in the registry")
         return registry.RemoteImage(
             digest=digest, platforms=("linux/amd64",), size=self.size, python="3.12.8", labels={"a": "b"}, created=""
         )
 
     def has_digest(self, ref: str, digest: str, /) -> bool:
-        self._refuse(digest)
+        self._check_login(digest)
         return digest in self.untagged or digest in self.digests.values()
 
-    def _refuse(self, name: str) -> None:
+    def _check_login(self, name: str) -> None:
         if name in self.login_required:
             raise errors.NetworkError(f"{name}: the registry requires a login: run `docker login ghcr.io`")
 
     @contextlib.contextmanager
     def connect(self, progress: Progress) -> Iterator[FakeRegistries]:
-        """Stand in for :func:`builder.registry.connections.connect`."""
+        """Replace :func:`builder.registry.connections.connect`."""
         yield self

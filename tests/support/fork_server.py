@@ -1,8 +1,9 @@
-"""Processes of Python that start at once: forked from one that has the libraries loaded.
+"""Start Python subprocesses quickly, by forking a server process that has the libraries imported.
 
-Each is a process of its own, as one that is started afresh: its pid, signals, environment, folder, streams and end are
-its own. What only a fresh interpreter has (flags, ``PYTHON...`` variables, another language) is given a fresh one. To
-start the interpreter and to import pandas takes longer than most commands do; the suites start some thousand of them.
+Starting the interpreter and importing pandas takes longer than most commands, and the suites start about a thousand of
+them. A forked process has its own pid, signals, environment, working directory, streams and exit status, as one
+started by ``subprocess``. If a program needs a new interpreter (flags, ``PYTHON...`` variables, another locale), it
+gets one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-LOADED = (
+LIBRARIES = (
     "cloudpickle",
     "docker",
     "graphql",
@@ -39,7 +40,7 @@ LOADED = (
     "typer._adapters",
     "yaml",
 )
-# Left out: what runs in images, and what needs the frameworks.
+# Without the packages that run in images and those that need the training frameworks.
 PACKAGES = (
     "build",
     "bundle",
@@ -54,55 +55,60 @@ PACKAGES = (
     "validate",
 )
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-_SAME = ("LANG", "LC_ALL", "LC_CTYPE", "LD_PRELOAD", "LD_LIBRARY_PATH", "TZ")
+# A forked process cannot change these: they are read when the interpreter or the C library starts.
+_FIXED = ("LANG", "LC_ALL", "LC_CTYPE", "LD_PRELOAD", "LD_LIBRARY_PATH", "TZ")
 
 
 class Popen(subprocess.Popen[Any]):
-    """``subprocess.Popen`` of this interpreter, from the process that has the libraries loaded."""
+    """A ``subprocess.Popen`` that forks the server process if it can.
+
+    Overrides private methods of the base class, whose signatures differ between Python versions.
+    """
 
     _status: socket.socket | None = None
 
-    def _execute_child(self, *given: Any) -> None:
-        """Start the process, as ``subprocess`` calls it; what it is given is bound by name, for any Python."""
+    def _execute_child(self, *args: Any) -> None:
+        """Start the process; called by the base class."""
         base: Any = super()
-        asked = inspect.signature(base._execute_child).bind(*given).arguments
-        arguments, environment = list(asked["args"]), asked["env"] if asked["env"] is not None else os.environ
-        if not _is_plain(arguments, environment) or asked["pass_fds"] or asked["preexec_fn"]:
-            base._execute_child(*given)
+        # By name, because the order of the arguments depends on the Python version.
+        options = inspect.signature(base._execute_child).bind(*args).arguments
+        arguments, environment = list(options["args"]), options["env"] if options["env"] is not None else os.environ
+        if not _can_fork(arguments, environment) or options["pass_fds"] or options["preexec_fn"]:
+            base._execute_child(*args)
             return
         ours, theirs = socket.socketpair()
         request = {
-            "arguments": [os.fspath(one) for one in arguments[1:]],
+            "arguments": [os.fspath(argument) for argument in arguments[1:]],
             "environment": {os.fsdecode(key): os.fsdecode(value) for key, value in environment.items()},
-            "folder": os.fspath(asked["cwd"] or Path.cwd()),
-            "session": asked["start_new_session"],
+            "folder": os.fspath(options["cwd"] or Path.cwd()),
+            "session": options["start_new_session"],
         }
         streams = [
-            asked[name] if asked[name] != -1 else number
+            options[name] if options[name] != -1 else number
             for number, name in enumerate(("p2cread", "c2pwrite", "errwrite"))
         ]
         with theirs:
             socket.send_fds(_server(), [json.dumps(request).encode()], [*streams, theirs.fileno()])
-        self.pid = int.from_bytes(_exactly(ours, 4), sys.byteorder)
+        self.pid = int.from_bytes(_receive(ours, 4), sys.byteorder)
         self._status = ours
         self._child_created = True
-        self._close_pipe_fds(*(asked[name] for name in _PIPES))  # type: ignore[attr-defined]
+        self._close_pipe_fds(*(options[name] for name in _PIPES))  # type: ignore[attr-defined]
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._status is None:
             base: Any = super()
-            found: tuple[int, int] = base._try_wait(wait_flags)
-            return found
+            pid_and_status: tuple[int, int] = base._try_wait(wait_flags)
+            return pid_and_status
         if wait_flags and not select.select([self._status], [], [], 0)[0]:
             return 0, 0
         with self._status:
-            return self.pid, int.from_bytes(_exactly(self._status, 4), sys.byteorder)
+            return self.pid, int.from_bytes(_receive(self._status, 4), sys.byteorder)
 
-    def _internal_poll(self, *given: Any, **named: Any) -> int | None:
+    def _internal_poll(self, *args: Any, **kwargs: Any) -> int | None:
         base: Any = super()
         if self._status is None:
-            end: int | None = base._internal_poll(*given, **named)
-            return end
+            code: int | None = base._internal_poll(*args, **kwargs)
+            return code
         if self.returncode is None:
             pid, status = self._try_wait(os.WNOHANG)
             if pid:
@@ -110,37 +116,37 @@ class Popen(subprocess.Popen[Any]):
         return self.returncode
 
 
-def run(arguments: list[str], **given: Any) -> subprocess.CompletedProcess[Any]:
-    """Run a program of Python to its end, as ``subprocess.run`` does."""
-    check, timeout = given.pop("check"), given.pop("timeout", 300)
-    if given.pop("capture_output", False):
-        given |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with Popen(arguments, **given) as process:
+def run(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run a Python program to its end, like ``subprocess.run``."""
+    check, timeout = options.pop("check"), options.pop("timeout", 300)
+    if options.pop("capture_output", False):
+        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Popen(arguments, **options) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except BaseException:
             process.kill()
             raise
-    done = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+    result = subprocess.CompletedProcess(arguments, process.returncode, out, err)
     if check:
-        done.check_returncode()
-    return done
+        result.check_returncode()
+    return result
 
 
-def _is_plain(arguments: list[Any], environment: Any) -> bool:
-    """Tell whether a process can be had by forking: this interpreter, without flags, in this one's language."""
+def _can_fork(arguments: list[Any], environment: Any) -> bool:
+    """Return whether forking is equivalent: the same interpreter, no flags, the same locale."""
     if arguments[0] != sys.executable or sys.platform != "linux":
         return False
     first = str(arguments[1])
     names = {key for key in {*environment, *os.environ} if key.startswith("PYTHON") and key != "PYTHONPATH"}
     return (first in {"-m", "-c", "-B"} or not first.startswith("-")) and all(
-        environment.get(key) == os.environ.get(key) for key in {*names, *_SAME}
+        environment.get(key) == os.environ.get(key) for key in {*names, *_FIXED}
     )
 
 
 @functools.cache
 def _server() -> socket.socket:
-    """Start the process that the others are forked from; it ends when this one does."""
+    """Start the server process; it ends with this process. Return the socket for requests."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     with theirs:
@@ -150,32 +156,33 @@ def _server() -> socket.socket:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-    _exactly(ours, 1)
-    atexit.register(process.wait)  # after the one below, which ends it
+    _receive(ours, 1)
+    atexit.register(process.wait)  # exit functions run in reverse: closing the socket, below, ends the server first
     atexit.register(ours.close)
     return ours
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _receive(connection: socket.socket, count: int) -> bytes:
     received = connection.recv(count)
     if len(received) != count:
-        raise ChildProcessError("the process that the others are forked from has ended")
+        raise ChildProcessError("the fork server has ended")
     return received
 
 
 def _serve(control: socket.socket) -> None:
-    """Fork a process for each request and tell how it ended; return in the forked one, ready to run its program."""
-    watched = selectors.SelectSelector()  # which holds no descriptor of its own
+    """Fork a process for each request and send its exit status; return in the forked process only."""
+    # SelectSelector needs no file descriptor, which the forked processes would inherit.
+    watched = selectors.SelectSelector()
     watched.register(control, selectors.EVENT_READ)
     while True:
         for key, _ in watched.select():
             if key.fileobj is not control:
                 pid, status = key.data
-                _, ended = os.waitpid(pid, 0)
+                _, exit_status = os.waitpid(pid, 0)
                 watched.unregister(key.fileobj)
                 os.close(key.fd)
                 with status:
-                    status.send(ended.to_bytes(4, sys.byteorder))
+                    status.send(exit_status.to_bytes(4, sys.byteorder))
                 continue
             content, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
             if not content:
@@ -197,7 +204,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _become(request: dict[str, Any], descriptors: list[int]) -> None:
-    """Take the streams, the environment and the folder that a request names."""
+    """Apply the streams, the environment and the working directory of a request to this process."""
     if request["session"]:
         os.setsid()
     for number, descriptor in enumerate(descriptors[:3]):
@@ -208,10 +215,10 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        at_once = number == 2 or os.isatty(number) or "PYTHONUNBUFFERED" in os.environ
+        is_unbuffered = number == 2 or os.isatty(number) or "PYTHONUNBUFFERED" in os.environ
         errors = "backslashreplace" if number == 2 else None
         stream = open(  # noqa: SIM115
-            number, mode, encoding="utf-8", errors=errors, closefd=False, buffering=1 if at_once else -1
+            number, mode, encoding="utf-8", errors=errors, closefd=False, buffering=1 if is_unbuffered else -1
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
@@ -219,11 +226,11 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def _run() -> None:
-    """Run the program that ``sys.argv`` names, as the interpreter would; ends as that does."""
+    """Run the program of ``sys.argv`` as the interpreter would."""
     import runpy
 
-    sys.path[:] = [one for one in sys.path if one not in {str(Path(__file__).parent), str(ROOT)}]
-    sys.path[:0] = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sys.path[:] = [entry for entry in sys.path if entry not in {str(Path(__file__).parent), str(ROOT)}]
+    sys.path[:0] = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if sys.argv[0] == "-B":
         sys.dont_write_bytecode = True
         del sys.argv[0]
@@ -245,18 +252,18 @@ def _run() -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def _end() -> None:
-    """Run the program and end as the interpreter ends, but for taking down what is loaded, which takes long."""
+def _run_and_exit() -> None:
+    """Run the program and exit like the interpreter, but skip the slow finalization of the modules."""
     code: object = 0
     try:
         _run()
-    except SystemExit as ended:
-        code = ended.code
+    except SystemExit as error:
+        code = error.code
     except KeyboardInterrupt:
         sys.excepthook(*sys.exc_info())
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is printed as the interpreter does
+    except BaseException:  # noqa: BLE001 - any exception is printed, as by the interpreter
         sys.excepthook(*sys.exc_info())
         code = 1
     if isinstance(code, str):
@@ -275,14 +282,14 @@ if __name__ == "__main__":
     import gc
     import importlib
 
-    for one in LOADED:
-        importlib.import_module(one)
+    for library in LIBRARIES:
+        importlib.import_module(library)
     for package in PACKAGES:
         for path in sorted((ROOT / "builder" / package).rglob("*.py")):
             if path.stem != "__init__":
                 importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    gc.freeze()  # what is loaded is not looked through again, nor copied for that, in each process
-    door = socket.socket(fileno=int(sys.argv[1]))
-    door.send(b"1")
-    _serve(door)
-    _end()
+    gc.freeze()  # forked processes neither scan nor copy the imported objects
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.send(b"1")
+    _serve(control)
+    _run_and_exit()

@@ -1,4 +1,4 @@
-"""Files over HTTP on the loopback, for tests: what each path answers is a function's business."""
+"""Serve files over HTTP on the loopback interface; a function writes the response of each path."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Server:
-    """A server, and what it was asked.
+    """A running server and its requests.
 
     Attributes:
-        url: Where it is, without a slash at its end.
-        asked: The paths of the requests so far, with their queries.
+        url: The base URL, without a trailing slash.
+        requests: The paths of the requests so far, with their queries.
     """
 
     def __init__(self, port: int) -> None:
@@ -26,54 +26,54 @@ class Server:
 
 
 def respond(body: bytes, *, content_length: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    """Return an answer with a body, and a length that it may not have."""
+    """Return a function that responds 200 with a body; ``content_length`` may differ from its length."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    def write_response(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", str(len(body) if content_length is None else content_length))
         request.end_headers()
         request.wfile.write(body)
 
-    return answer
+    return write_response
 
 
 def respond_without_length(body: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    """Return an answer that ends with the connection."""
+    """Return a function that responds 200 without Content-Length: the body ends with the connection."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    def write_response(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
         with contextlib.suppress(OSError):
             request.wfile.write(body)
 
-    return answer
+    return write_response
 
 
 def respond_status(code: int, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    """Return an answer without a body."""
+    """Return a function that responds with a status and no body."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    def write_response(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(code)
         for name, value in headers.items():
             request.send_header(name, value)
         request.send_header("Content-Length", "0")
         request.end_headers()
 
-    return answer
+    return write_response
 
 
 @contextlib.contextmanager
-def serve(answers: Mapping[str, Callable[[http.server.BaseHTTPRequestHandler], None]]) -> Iterator[Server]:
-    """Serve on a free port; ``answers`` by path without the query."""
+def serve(responses: Mapping[str, Callable[[http.server.BaseHTTPRequestHandler], None]]) -> Iterator[Server]:
+    """Serve on a free port; ``responses`` maps paths without queries to functions that write the response."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            shared.requests.append(self.path)
-            answers.get(self.path.partition("?")[0], respond_status(404))(self)
+            state.requests.append(self.path)
+            responses.get(self.path.partition("?")[0], respond_status(404))(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with http_server.serve(Handler) as server:
-        shared = Server(server.server_address[1])
-        yield shared
+        state = Server(server.server_address[1])
+        yield state

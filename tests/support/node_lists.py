@@ -31,7 +31,7 @@ def drawn(
         source = int(random.integers(-1, index)) if index and random.random() < 0.3 else index - 1
         nodes.append(node(random, str(random.choice(ops)), source, widths, kind))
         widths[index] = width(nodes[-1], widths)
-    taken = {source for one in nodes for source in one.sources}
+    taken = {source for item in nodes for source in item.sources}
     loose = tuple(index for index in range(-1, count) if index not in taken or index == count - 1)
     if len(loose) > 1:
         nodes.append(model.make_node("concat", sources=loose))
@@ -52,7 +52,7 @@ def node(
     """Return a node of an operator, as its definition has it, over a node of those whose widths are given."""
     definition = operators.OPERATORS[op]
     of_out = outputs or int(random.integers(1, 9))
-    if any(one.is_index for one in definition.arrays):
+    if any(item.is_index for item in definition.arrays):
         of_out = min(of_out, widths[source])
     counts = {"in": widths[source], "out": of_out, "quantiles": 7}
     others = [index for index in widths if definition.arity == "concatenated" or widths[index] == widths[source]]
@@ -66,18 +66,18 @@ def node(
         op,
         activation=activations.Activation(name=str(random.choice(SMOOTH)) if definition.has_activation else "identity"),
         sources=(source,) if definition.arity == "one" else (source, int(random.choice(others))),
-        **{one.name: _numbers(random, one, counts, kind) for one in definition.arrays},
+        **{item.name: _numbers(random, item, counts, kind) for item in definition.arrays},
         **options,
     )
 
 
-def width(one: model.Node, widths: dict[int, int]) -> int:
+def width(node: model.Node, widths: dict[int, int]) -> int:
     """Return how many values a node gives."""
-    definition = operators.OPERATORS[one.op]
+    definition = operators.OPERATORS[node.op]
     counts: dict[str, int] = {}
     for array in definition.arrays:
-        counts |= zip(array.shape, one[array.name].shape, strict=True)
-    return int(definition.compute_width([widths[source] for source in one.sources], counts))
+        counts |= zip(array.shape, node[array.name].shape, strict=True)
+    return int(definition.compute_width([widths[source] for source in node.sources], counts))
 
 
 def _numbers(random: np.random.Generator, array: Array, counts: dict[str, int], kind: str) -> NDArray[Any]:

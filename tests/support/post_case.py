@@ -22,19 +22,19 @@ def run(folder: Path) -> dict[str, Any]:
     steps = pd.read_pickle(folder / "model.pkl").__globals__["STEPS"]
     with np.load(folder / "post.npz", allow_pickle=False) as stored:
         case = {name: stored[name] for name in stored.files}
-    names = [f"feature_{place}" for place in range(case["columns"].shape[1])]
+    names = [f"feature_{index}" for index in range(case["columns"].shape[1])]
     benchmarks = pd.DataFrame(case["benchmarks"], columns=["bench_a", "bench_b"])
     eras = (case["era"], pd.Categorical(case["era"]), pd.array(case["era"], dtype="string"))
     worst, cases = 0.0, 0
     for kind in ("int8", "float32", "float64", "Int8"):
         for era in eras:
             live = pd.DataFrame(case["columns"], columns=names).astype(kind).assign(era=era)
-            for place, text in enumerate(case["steps"]):
+            for index, text in enumerate(case["steps"]):
                 ((name, options),) = json.loads(str(text)).items()
                 with contextlib.redirect_stdout(io.StringIO()):  # says which ids have no benchmark
-                    found = steps[name](case["values"], options, live, benchmarks)
-                assert found.dtype == np.float64
-                worst = max(worst, float(np.abs(found - case["expected"][place]).max()))
+                    actual = steps[name](case["values"], options, live, benchmarks)
+                assert actual.dtype == np.float64
+                worst = max(worst, float(np.abs(actual - case["expected"][index]).max()))
                 cases += 1
     return {"worst": worst, "cases": cases, "numpy": np.__version__, "pandas": pd.__version__}
 

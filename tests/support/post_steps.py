@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from builder.bundle import model
 
-NAMES = tuple(f"feature_{place}" for place in range(8))
+NAMES = tuple(f"feature_{index}" for index in range(8))
 STEPS: tuple[post.Step, ...] = (
     post.make_step("rank"),
     post.make_step("rank", scope="frame", ties="first"),

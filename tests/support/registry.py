@@ -1,4 +1,4 @@
-"""The loopback registry of ``builder.sandbox``, with the look-alike that the tool's own tests publish in it."""
+"""Publish a stand-in image in the registry of ``builder.sandbox``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from builder.sandbox import registry
 from builder.sandbox.registry import push, start
 
 if TYPE_CHECKING:
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
 
 __all__ = ["publish", "push", "start"]
 
 
-def publish(on: engine.Engine, reference: str, *, release: int) -> str:
-    """Push the 3.11 look-alike as if it were the runner: its labels emptied. Returns its reference by digest."""
-    look_alike = stand_in.find_or_build(on, "3.11", progress.Silent())
-    return registry.publish(look_alike.tag, reference, release=str(release))
+def publish(engine: protocol.Engine, reference: str, *, release: int) -> str:
+    """Push the stand-in image of Python 3.11 as if it were the runner image; return the reference by digest.
+
+    ``release`` is added as a label, so that two releases have different digests.
+    """
+    image = stand_in.find_or_build(engine, "3.11", progress.Silent())
+    return registry.publish(image.tag, reference, release=str(release))

@@ -179,7 +179,7 @@ def number_types_are_the_same(case: Case) -> None:
 
 
 def add_missing_values(case: Case) -> pd.DataFrame:
-    """Return the live frame as float32 with NaN in places, and in a arrow column."""
+    """Return the live frame as float32 with scattered NaN, and one column of NaN."""
     live = case.live.astype(dict.fromkeys(case.features, "float32"))
     for index, name in enumerate(case.features):
         live.loc[live.index[index % 7 :: 7], name] = np.nan

@@ -1,4 +1,7 @@
-"""A door in front of a real registry that asks for a token, as public registries do: 401, a realm, a bearer token."""
+"""Run a proxy that requires a token in front of a registry, as public registries do: 401, a realm, a bearer token.
+
+The protocol: https://distribution.github.io/distribution/spec/auth/token
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,19 @@ if TYPE_CHECKING:
 
 
 class TokenProxy:
-    """The door, and what came to it.
+    """A running proxy, its settings and its requests.
 
     Attributes:
         address: Host and port.
-        realm: Where it sends for a token; empty: its own.
-        login: ``user:password`` that the realm wants; empty: nobody need log in.
-        key: What the realm calls the token in its answer.
-        asked: Method, path and the Authorization header of each request.
-        first: A challenge that is offered before its own; ``joined``: in one header.
-        busy: How many requests are answered with 429 first.
+        realm: The URL that issues tokens; empty for the proxy's own.
+        login: ``user:password`` that the realm requires; empty for no login.
+        token_key: The JSON key of the token in the realm's response.
+        token: The token that the proxy accepts.
+        requests: The path and the Authorization header of each request.
+        extra_challenge: A challenge to send before the proxy's own.
+        joins_challenges: Whether to send both challenges in one header.
+        busy_responses: How many requests get a 429 first.
+        retry_after: The Retry-After header of a 429.
     """
 
     def __init__(self, port: int) -> None:
@@ -43,51 +49,53 @@ class TokenProxy:
         self.retry_after = "1"
 
     def list_challenges(self, challenge: str) -> list[str]:
-        """Return the headers that ask for a token or a login."""
-        offered = [self.extra_challenge, challenge] if self.extra_challenge else [challenge]
-        return [", ".join(offered)] if self.joins_challenges else offered
+        """Return the values of the WWW-Authenticate headers."""
+        challenges = [self.extra_challenge, challenge] if self.extra_challenge else [challenge]
+        return [", ".join(challenges)] if self.joins_challenges else challenges
 
 
 @contextlib.contextmanager
 def start(registry: str) -> Iterator[TokenProxy]:
-    """Stand in front of a registry (its host and port)."""
+    """Run a proxy for ``registry`` (host and port)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
-            door.requests.append((self.path, authorization))
-            if door.busy_responses:
-                door.busy_responses -= 1
-                self._answer(429, {"Retry-After": door.retry_after}, b"")
+            proxy.requests.append((self.path, authorization))
+            if proxy.busy_responses:
+                proxy.busy_responses -= 1
+                self._respond(429, {"Retry-After": proxy.retry_after}, b"")
             elif self.path.startswith("/token?"):
-                self._token(authorization)
-            elif authorization != f"Bearer {door.token}":
+                self._send_token(authorization)
+            elif authorization != f"Bearer {proxy.token}":
                 repository = self.path.removeprefix("/v2/").partition("/manifests/")[0]
-                realm = door.realm or f"http://{door.address}/token"
-                challenge = f'Bearer realm="{realm}",service="the door",scope="repository:{repository}:pull"'
-                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', door.list_challenges(challenge))
+                realm = proxy.realm or f"http://{proxy.address}/token"
+                challenge = f'Bearer realm="{realm}",service="the proxy",scope="repository:{repository}:pull"'
+                self._respond(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', proxy.list_challenges(challenge))
             else:
-                self._pass_on()
+                self._forward()
 
-        def _token(self, authorization: str) -> None:
-            asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            wanted = f"Basic {base64.b64encode(door.login.encode()).decode()}" if door.login else ""
-            good = authorization == wanted and asked["service"] == ["the door"] and asked["scope"][0].endswith(":pull")
-            self._answer(200 if good else 401, {}, json.dumps({door.token_key: door.token} if good else {}).encode())
+        def _send_token(self, authorization: str) -> None:
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            expected = f"Basic {base64.b64encode(proxy.login.encode()).decode()}" if proxy.login else ""
+            good = (
+                authorization == expected and query["service"] == ["the proxy"] and query["scope"][0].endswith(":pull")
+            )
+            self._respond(200 if good else 401, {}, json.dumps({proxy.token_key: proxy.token} if good else {}).encode())
 
-        def _pass_on(self) -> None:
+        def _forward(self) -> None:
             connection = http.client.HTTPConnection(registry, timeout=30)
             connection.request("GET", self.path, headers={"Accept": self.headers.get("Accept", "")})
-            answer = connection.getresponse()
-            kept = {name: value for name, value in answer.getheaders() if name.lower() == "docker-content-digest"}
-            self._answer(answer.status, kept, answer.read())
+            response = connection.getresponse()
+            headers = {name: value for name, value in response.getheaders() if name.lower() == "docker-content-digest"}
+            self._respond(response.status, headers, response.read())
             connection.close()
 
-        def _answer(self, code: int, headers: Mapping[str, str], body: bytes, challenges: Sequence[str] = ()) -> None:
+        def _respond(self, code: int, headers: Mapping[str, str], body: bytes, challenges: Sequence[str] = ()) -> None:
             self.send_response(code)
             for name, value in [
                 *headers.items(),
-                *(("WWW-Authenticate", one) for one in challenges),
+                *(("WWW-Authenticate", challenge) for challenge in challenges),
                 ("Content-Length", str(len(body))),
             ]:
                 self.send_header(name, value)
@@ -98,5 +106,5 @@ def start(registry: str) -> Iterator[TokenProxy]:
             pass
 
     with http_server.serve(Handler) as server:
-        door = TokenProxy(server.server_address[1])
-        yield door
+        proxy = TokenProxy(server.server_address[1])
+        yield proxy

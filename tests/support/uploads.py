@@ -61,7 +61,7 @@ class Project:
 
     def environment(self, token: str = "full") -> dict[str, str]:
         """Return the settings for the sandbox."""
-        return {**self.sandbox.environment(token), "NUMERAI_REGISTRY": f"{self.registry}/numerai"}
+        return {**self.sandbox.create_environment(token), "NUMERAI_REGISTRY": f"{self.registry}/numerai"}
 
     def start(self, *arguments: str, token: str = "full", **environment: str) -> subprocess.Popen[str]:
         """Start the tool in another process."""

@@ -57,6 +57,6 @@ def tournament_environment(engine: docker_engine.DockerEngine) -> Iterator[dict[
         default = sandbox.state.get_image("numerai_predict_py_3_11")
         name = f"{address}/numerai/{default.image}:{default.tag}"
         by_digest = registry.publish(engine, name, release=1)
-        yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
+        yield {**sandbox.create_environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
         for image in (name, by_digest):
             engine.remove_image(image)

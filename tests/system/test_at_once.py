@@ -54,9 +54,9 @@ def test_four_processes_of_make_at_once_succeed_after_a_killed_one(clone: Path) 
     assert all_errors.count("installing requirements/run.txt") == 1, all_errors
     assert "note: uv" not in all_errors
     assert all_errors.count("that sets up .venv") == 3, all_errors
-    builders = [out for (out, _), _ in results if "model.pkl  (made)" in out]
+    builders = [out for (out, _), _ in results if "model.pkl  (built)" in out]
     assert len(builders) == 1, "one builds the pickle, and the others find it"
-    assert sum("nothing changed since it was made" in out for (out, _), _ in results) == 3
+    assert sum("nothing changed since it was built" in out for (out, _), _ in results) == 3
     again = clones.run(clone, "make", "setup")
     assert (again.returncode, again.stderr) == (0, "")
 

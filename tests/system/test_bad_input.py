@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "duplicate feature": (
         edit_json(lambda data: data["features"].__setitem__(1, data["features"][0])),
         f"{BUNDLE}/bundle.json: features",
-        ["feature_x1", "more than once"],
+        ["feature_x1", "are duplicates"],
     ),
 }
 

@@ -47,7 +47,7 @@ def test_the_commands_of_a_page_run(
         if command in RUN_ELSEWHERE:
             continue
         changes = {"HOME": str(tmp_path)} if "--install-completion" in command else {}
-        result = clones.run(checkout, "bash", "-c", command, PATH=path, **tournament_environment, **changes)
+        result = clones.run(checkout, "bash", "-c", f"{command} && :", PATH=path, **tournament_environment, **changes)
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
 
 
@@ -77,5 +77,5 @@ def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> N
     config.write_text(re.sub(r"post:.*\n  - rank:.*\n", "post: []\n", text))
     result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert result.returncode == 2
-    assert "post: no step follows the model" in result.stderr
+    assert "post: there is no step to limit the model's predictions to [0, 1]" in result.stderr
     assert "rank: {scope: era, ties: average}" in result.stderr

@@ -111,7 +111,7 @@ def test_a_model_is_validated_on_real_rows(other_clone: Path, rows_folder: Path)
     assert without_rows.returncode == 0, without_rows.stderr
     without_rows = clones.run_builder(other_clone, "validate", "configs/examples/mlp_live.yaml")
     assert without_rows.returncode == 2
-    assert "live.parquet: does not exist; run `make rows`, which fetches the examples' rows" in without_rows.stderr
+    assert "live.parquet: does not exist; run `make rows` to fetch the rows of the examples" in without_rows.stderr
     shutil.copytree(rows_folder, other_clone / "configs" / "train" / "fetched")
     for name, rows in (("mlp_live", 50), ("mlp_validation", 3261)):
         clones.run_builder(other_clone, "pickle", f"configs/examples/{name}.yaml")

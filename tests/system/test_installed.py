@@ -54,7 +54,7 @@ def test_it_builds_a_pickle_in_another_project(installed: Path, clone: Path, tmp
     assert (project / "dist" / "mlp" / "manifest.json").read_bytes() == ours
 
     api = "from builder.sandbox import server, example\nwith server.start() as sandbox, example.create() as config:\n"
-    api += "    print(config.read_text(), list(sandbox.datasets()))"
+    api += "    print(config.read_text(), list(sandbox.publish_datasets()))"
     result = clones.run(tmp_path, sys.executable, "-P", "-c", api, PYTHONPATH=str(installed))
     assert "ref: default" in result.stdout, result.stderr
     assert "/live.parquet" in result.stdout

@@ -44,7 +44,7 @@ def test_too_little_memory_and_too_little_time_are_reported(clone: Path) -> None
     assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     for limits, message in (
         ("memory: 64m, seconds: 600", "out of memory"),
-        ("memory: 4g, seconds: 1", "over the limit"),
+        ("memory: 4g, seconds: 1", "exceeded the limit"),
     ):
         config.write_text(before.replace("memory: 4g, seconds: 600", limits).replace("cpus: 1,", "cpus: 0.1,"))
         result = clones.run_builder(clone, "validate", "configs/mlp.yaml")

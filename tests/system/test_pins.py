@@ -85,7 +85,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
     assert f"{reference}  MOVED" in checked.stdout
     pulled = clones.run_builder(clone, "pickle", "--pull", "--locked", CONFIG)
     assert pulled.returncode == 0, pulled.stderr
-    assert "`make pin` pins the new one" in pulled.stderr
+    assert "run `make pin` to pin the new one" in pulled.stderr
     assert read_digest(clone) == digest
 
     assert clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT).returncode == 0
@@ -108,7 +108,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
     assert f"{reference}  GONE" in gone.stdout
     result = clones.run_builder(clone, "pickle", CONFIG)
     assert result.returncode == 3
-    assert f"{second}, which is pinned" in result.stderr
+    assert f"{second} is pinned in builder.lock.yaml" in result.stderr
     assert "run `make pin` to pin the current image of" in result.stderr
 
 

@@ -1,4 +1,4 @@
-"""The fast tests are offline and leave this user's cache alone."""
+"""Fixtures of the unit tests, which are offline and do not use the cache of the user."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ pytest.register_assert_rewrite("tests.support.engine_cases")
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Keep the libraries that are loaded to one thread: starting more takes longer than these small numbers do."""
+    """Limit the loaded libraries to one thread: to start more takes longer than the small computations here."""
     with threadpoolctl.threadpool_limits(1):
         yield
 
 
 @pytest.fixture(autouse=True)
 def _offline() -> Iterator[None]:
-    """Refuse every socket but those of files, which some tests serve to themselves."""
+    """Refuse every socket except Unix sockets, on which some tests run their own servers."""
     pytest_socket.disable_socket(allow_unix_socket=True)
     yield
     pytest_socket.enable_socket()
@@ -45,16 +45,16 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test an empty cache folder, made when it is used."""
+    """Give each test an empty cache folder, which is created on first use."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / secrets.token_hex(8)))
 
 
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
-    """Give back what a verb that was run in this process listened to."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Restore the signal handlers that a command in this process replaced."""
+    handler = signal.getsignal(signal.SIGTERM)
     yield
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
-    """Return the registries that every verb asks."""
-    made = FakeRegistries()
-    monkeypatch.setattr(connections, "connect", made.connect)
-    return made
+    """Return the registries that every command connects to."""
+    registries = FakeRegistries()
+    monkeypatch.setattr(connections, "connect", registries.connect)
+    return registries
 
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """Return the engine that every verb gets."""
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: made)
-    return made
+    """Return the engine that every command connects to."""
+    engine = FakeEngine(tmp_path / "engine")
+    engine.add_image("runner:1", layers=("sha256:1",))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: engine)
+    return engine

@@ -1,4 +1,4 @@
-"""``make bench`` prints what it has measured at once, and loses nothing when a benchmark fails."""
+"""``make bench`` prints each row as it is measured, also if another benchmark fails."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_a_benchmark_that_fails_is_a_row_and_the_others_are_printed(
     assert bench.main(["nothing"]) == 2
 
 
-def test_a_missed_target_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missed_target_exits_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bench, "find", lambda _: lambda: [row("slow", 1.01)])
     assert bench.main(["help"]) == 1
     assert "MISSED" in capsys.readouterr().out
 
 
-def test_each_benchmark_is_there() -> None:
+def test_each_benchmark_exists() -> None:
     assert all(callable(bench.find(name)) for name in bench.BENCHMARKS)

@@ -1,4 +1,4 @@
-"""What ``make doctor`` says of each thing, and that it says how to mend it."""
+"""The checks of ``make doctor``, and that each failed one prints a fix."""
 
 from __future__ import annotations
 
@@ -19,105 +19,107 @@ if TYPE_CHECKING:
 TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
 FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
-ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
-ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-PIN = lockfile.create_pin(ONE, day="2026-03-01")
+ENGINE = doctor.EngineState(facts=FACTS, memory=8 << 30, free=50 * 10**9)
+DIGEST, OTHER_DIGEST = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+PIN = lockfile.create_pin(DIGEST, day="2026-03-01")
 CONFIG = clones.ROOT / "configs" / "other.yaml"
-IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None, config=CONFIG)
+IMAGE = doctor.ImageState(
+    ref=REF, pin=PIN, on_engine=True, registry_digest=DIGEST, registry_error="", stand_in=None, config=CONFIG
+)
 TOKEN = tournament.TokenInfo(
     username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
 )
 OFFER = accounts.make_image("1")
 
 
-def verdicts(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
+def collect_results(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
     for line in lines:
         assert bool(line.fix) is (line.good is False), line
     return {line.name: line.good for line in lines}
 
 
-def engine_with(**changes: Any) -> list[doctor.DoctorCheck]:
+def judge_engine(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_engine(dataclasses.replace(ENGINE, **changes))
 
 
-def image_with(**changes: Any) -> list[doctor.DoctorCheck]:
+def judge_image(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_image(dataclasses.replace(IMAGE, **changes), TODAY)
 
 
-def test_an_engine_with_room_is_good() -> None:
-    assert verdicts(engine_with()) == {"engine": True, "disk": True, "memory": True, "platform": True}
+def test_an_engine_with_enough_resources_is_good() -> None:
+    assert collect_results(judge_engine()) == {"engine": True, "disk": True, "memory": True, "platform": True}
 
 
-def test_no_engine_is_one_line() -> None:
-    (line,) = doctor.judge_engine(errors.EngineError("no such socket; start it (`make engine` can)"))
-    assert (line.good, line.text, line.fix) == (False, "no such socket", "make engine")
+def test_a_missing_engine_is_one_problem() -> None:
+    (line,) = doctor.judge_engine(errors.EngineError("socket not found; start it (`make engine` can)"))
+    assert (line.good, line.text, line.fix) == (False, "socket not found", "make engine")
     (line,) = doctor.judge_engine(errors.EngineChoiceError("DOCKER_HOST=x: one; two; choose another"))
     assert (line.good, line.text, line.fix) == (False, "DOCKER_HOST=x: one; two", "choose another")
 
 
-def test_what_an_engine_lacks_is_named() -> None:
-    assert verdicts(engine_with(free=10**9))["disk"] is False
-    assert verdicts(engine_with(free=None))["disk"] is None
-    assert verdicts(engine_with(memory=2 << 30))["memory"] is False
+def test_insufficient_engine_resources_are_reported() -> None:
+    assert collect_results(judge_engine(free=10**9))["disk"] is False
+    assert collect_results(judge_engine(free=None))["disk"] is None
+    assert collect_results(judge_engine(memory=2 << 30))["memory"] is False
     arm = dataclasses.replace(FACTS, platform="linux/arm64")
-    assert verdicts(engine_with(facts=arm))["platform"] is None
+    assert collect_results(judge_engine(facts=arm))["platform"] is None
 
 
-def test_the_age_of_a_pin_is_told() -> None:
-    lines = image_with()
-    assert verdicts(lines) == {"image": True, "pin": True}
+def test_the_age_of_a_pin_is_printed() -> None:
+    lines = judge_image()
+    assert collect_results(lines) == {"image": True, "pin": True}
     assert "pinned 9 days ago" in lines[1].text
-    assert "pinned today" in image_with(pin=lockfile.create_pin(ONE, day="2026-03-10"))[1].text
-    assert "long ago" in image_with(pin=lockfile.create_pin(ONE, day="2025-03-10"))[1].text
+    assert "pinned today" in judge_image(pin=lockfile.create_pin(DIGEST, day="2026-03-10"))[1].text
+    assert "more than 90 days old" in judge_image(pin=lockfile.create_pin(DIGEST, day="2025-03-10"))[1].text
 
 
-def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:
-    assert verdicts(image_with(at_registry=TWO)) == {"image": True, "pin": False}
-    assert verdicts(image_with(at_registry=None, silence="no route")) == {"image": True, "pin": True}
+def test_a_moved_tag_needs_a_new_pin() -> None:
+    assert collect_results(judge_image(registry_digest=OTHER_DIGEST)) == {"image": True, "pin": False}
+    assert collect_results(judge_image(registry_digest=None, registry_error="no route")) == {"image": True, "pin": True}
 
 
-def test_what_is_pinned_is_what_is_to_be_had() -> None:
-    moved: dict[str, Any] = {"here": False, "at_registry": TWO}
-    lines = image_with(**moved, pinned_there=False)
-    assert verdicts(lines) == {"image": False, "pin": False}
-    assert ("no longer has what is pinned" in lines[0].text, lines[0].fix) == (
+def test_the_pinned_digest_decides_whether_an_image_is_available() -> None:
+    moved: dict[str, Any] = {"on_engine": False, "registry_digest": OTHER_DIGEST}
+    lines = judge_image(**moved, has_pinned=False)
+    assert collect_results(lines) == {"image": False, "pin": False}
+    assert ("no longer has the pinned digest" in lines[0].text, lines[0].fix) == (
         True,
         "make pin, then make pickle CONFIG=configs/other.yaml",
     )
-    assert verdicts(image_with(**moved, pinned_there=False, stand_in="3.11"))["image"] is None
-    assert verdicts(image_with(**moved, pinned_there=True))["image"] is True
-    assert verdicts(image_with(**moved, pinned_there=None, silence="no route"))["image"] is False
-    no_tag: dict[str, Any] = {"here": False, "at_registry": None, "silence": "no such tag"}
-    assert verdicts(image_with(**no_tag, pinned_there=True))["image"] is True
-    assert verdicts(image_with(**no_tag, pinned_there=False))["image"] is False
+    assert collect_results(judge_image(**moved, has_pinned=False, stand_in="3.11"))["image"] is None
+    assert collect_results(judge_image(**moved, has_pinned=True))["image"] is True
+    assert collect_results(judge_image(**moved, has_pinned=None, registry_error="no route"))["image"] is False
+    no_tag: dict[str, Any] = {"on_engine": False, "registry_digest": None, "registry_error": "tag not found"}
+    assert collect_results(judge_image(**no_tag, has_pinned=True))["image"] is True
+    assert collect_results(judge_image(**no_tag, has_pinned=False))["image"] is False
 
 
-def test_an_image_without_a_pin_asks_for_nothing() -> None:
-    assert verdicts(image_with(pin=None))["pin"] is None
-    assert verdicts(image_with(pin=None, ref=f"{REF}@{ONE}"))["pin"] is True
+def test_a_missing_pin_needs_no_fix() -> None:
+    assert collect_results(judge_image(pin=None))["pin"] is None
+    assert collect_results(judge_image(pin=None, ref=f"{REF}@{DIGEST}"))["pin"] is True
 
 
-def test_an_image_that_is_not_to_be_had() -> None:
-    gone = {"here": False, "at_registry": None, "silence": "no such tag"}
-    assert verdicts(image_with(**gone))["image"] is False
-    assert verdicts(image_with(**gone, stand_in="3.11"))["image"] is None
-    assert verdicts(image_with(here=False))["image"] is True
-    assert "no such tag" in image_with(**gone)[0].text
+def test_an_unavailable_image_is_a_problem_without_a_stand_in() -> None:
+    gone = {"on_engine": False, "registry_digest": None, "registry_error": "tag not found"}
+    assert collect_results(judge_image(**gone))["image"] is False
+    assert collect_results(judge_image(**gone, stand_in="3.11"))["image"] is None
+    assert collect_results(judge_image(on_engine=False))["image"] is True
+    assert "tag not found" in judge_image(**gone)[0].text
 
 
-def test_what_the_tournament_offers() -> None:
+def test_an_image_must_be_offered_by_the_tournament() -> None:
     other = dataclasses.replace(OFFER, id="2", tag="def")
     old = dataclasses.replace(OFFER, default=False)
 
-    def offered(*images: tournament.DockerImage) -> bool | None:
+    def is_offered(*images: tournament.DockerImage) -> bool | None:
         line = doctor.judge_offer(REF, images, "ghcr.io/numerai")
         assert bool(line.fix) is (line.good is False), line
         return line.good
 
-    assert offered(OFFER) is True
-    assert offered(old, other) is None
-    assert offered(dataclasses.replace(old, deprecated=True), other) is False
-    assert offered(other) is False
+    assert is_offered(OFFER) is True
+    assert is_offered(old, other) is None
+    assert is_offered(dataclasses.replace(old, deprecated=True), other) is False
+    assert is_offered(other) is False
 
 
 def test_a_token_is_judged_by_its_scopes() -> None:
@@ -131,34 +133,36 @@ def test_a_token_is_judged_by_its_scopes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "good", "said"),
+    ("ahead", "good", "message"),
     [(0.4, True, "within"), (-59.0, True, "within"), (900.0, False, "900 s ahead of"), (-900.0, False, "900 s behind")],
 )
-def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
+def test_a_wrong_clock_is_a_problem(ahead: float, good: bool, message: str) -> None:  # noqa: FBT001
     line = doctor.judge_clock(ahead)
-    assert (line.good, said in line.text, bool(line.fix)) == (good, True, not good)
+    assert (line.good, message in line.text, bool(line.fix)) == (good, True, not good)
     assert doctor.judge_clock(None).good is None
 
 
 @words.each_vocabulary
-def test_a_slot_is_judged_for_a_deploy(words: StatusWords) -> None:
-    def good(**changes: Any) -> bool | None:
+def test_the_slot_must_accept_an_upload(words: StatusWords) -> None:
+    def is_good(**changes: Any) -> bool | None:
         line = doctor.judge_slot(accounts.make_slot("alpha", **changes), CONFIG)
         assert bool(line.fix) is (line.good is False), line
         return line.good
 
-    assert good() is True
-    assert good(pickle=accounts.make_pickle()) is True
-    assert good(webhook="https://host/hook") is False
-    assert good(archived=True) is False
-    assert good(tournament=11) is False
-    assert good(pickle=accounts.make_pickle(validation=words.bad)) is False
+    assert is_good() is True
+    assert is_good(pickle=accounts.make_pickle()) is True
+    assert is_good(webhook="https://host/hook") is False
+    assert is_good(archived=True) is False
+    assert is_good(tournament=11) is False
+    assert is_good(pickle=accounts.make_pickle(validation=words.bad)) is False
     assert (
-        good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_bad),))) is False
+        is_good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_bad),)))
+        is False
     )
     assert (
-        good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_good),))) is True
+        is_good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_good),)))
+        is True
     )
-    assert good(pickle=accounts.make_pickle(validation="pondering")) is None
+    assert is_good(pickle=accounts.make_pickle(validation="pondering")) is None
     escape = accounts.make_slot("alpha", pickle=accounts.make_pickle(triggers=(accounts.make_run("\x1b[2J_success"),)))
     assert "\x1b" not in doctor.judge_slot(escape, CONFIG).text

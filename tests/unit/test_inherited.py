@@ -1,4 +1,4 @@
-"""What the tests' own processes inherit does not reach the processes that tests start."""
+"""Settings that the test process inherits do not reach the processes that tests start."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ print(subprocess.run([sys.executable, "-c", show], stdout=subprocess.PIPE, text=
 """
 
 
-def test_a_signal_that_is_ignored_here_is_not_ignored_there() -> None:
+def test_an_ignored_signal_is_not_ignored_in_child_processes() -> None:
     shell = f"trap '' 1 2 3 15; exec {sys.executable} -c \"$0\""
-    done = subprocess.run(["sh", "-c", shell, PROGRAM], cwd=command.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run(["sh", "-c", shell, PROGRAM], cwd=command.ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
-def test_no_property_has_a_deadline() -> None:
+def test_hypothesis_has_no_deadline() -> None:
     assert hypothesis.settings().deadline is None

@@ -1,4 +1,4 @@
-"""Where the cache and the state lie, and that what an earlier version kept elsewhere is found."""
+"""The cache and state folders, and the migration of those of an earlier version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = [
     (paths.cache_folder, "XDG_CACHE_HOME", ".cache", "Library/Caches"),
     (paths.state_folder, "XDG_STATE_HOME", ".local/state", "Library/Application Support"),
 ]
-each = pytest.mark.parametrize("place", FOLDERS)
+each_folder = pytest.mark.parametrize("case", FOLDERS)
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@each
-def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
-    home: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Callable[[], Path], str, str, str]
+@each_folder
+def test_a_folder_follows_the_system_and_its_variable(
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
-    folder, variable, linux, mac = place
+    folder, variable, linux, mac = case
     monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     assert folder() == home / linux / "numerai-builder"
     monkeypatch.setenv(variable, str(home / "set"))
@@ -45,11 +45,11 @@ def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
     assert not (home / mac).exists()
 
 
-@each
-def test_what_was_kept_elsewhere_on_macos_is_moved_once(
-    home: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Callable[[], Path], str, str, str]
+@each_folder
+def test_an_earlier_folder_on_macos_is_moved_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[Callable[[], Path], str, str, str]
 ) -> None:
-    folder, variable, linux, mac = place
+    folder, variable, linux, mac = case
     monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
     (folder() / "kept").write_text("before")
     monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
@@ -63,5 +63,5 @@ def test_what_was_kept_elsewhere_on_macos_is_moved_once(
     assert (folder() / "kept").read_text() == "before"
 
 
-def test_the_state_is_private() -> None:
+def test_the_state_folder_is_private() -> None:
     assert paths.state_folder().stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""The requirement files, and how uv gets pip's settings."""
+"""The requirement files, and the translation of pip's settings for uv."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain data into dataclasses: what is taken, what is refused and in which words; and the way back."""
+"""Conversion of plain data to dataclasses and back, and the messages about invalid data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Square:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """All sorts of fields.
+    """A field of every type.
 
     Attributes:
         title: What it is called;
@@ -55,13 +55,13 @@ class Drawing:
     either: Square | str | None = None
 
 
-def texts_of(data: object, **spelling: str) -> list[str]:
+def find_problems(data: object, **spelling: str) -> list[str]:
     parsed = schema.parse(Drawing, data, spelling={(key,): text for key, text in spelling.items()})
     assert isinstance(parsed, list), parsed
-    return ["/".join(map(str, fault.path)) + ": " + fault.text for fault in parsed]
+    return ["/".join(map(str, problem.path)) + ": " + problem.text for problem in parsed]
 
 
-def test_good_data_of_every_sort() -> None:
+def test_valid_data_of_every_type() -> None:
     data = {
         "title": "abc",
         "shapes": [{"circle": {"radius": 2}}, {"square": {}}],
@@ -99,7 +99,7 @@ def test_good_data_of_every_sort() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("data", "message"),
     [
         ({"title": 3}, "title: 3 is invalid; expected text of letters a-z"),
         ({"title": "A"}, 'title: "A" is invalid; expected text of letters a-z'),
@@ -145,49 +145,49 @@ def test_good_data_of_every_sort() -> None:
         ),
     ],
 )
-def test_bad_data_is_refused_in_these_words(given_: dict[str, object], said: str) -> None:
-    assert texts_of({"title": "abc", **given_}) == [said]
+def test_invalid_data_gives_this_message(data: dict[str, object], message: str) -> None:
+    assert find_problems({"title": "abc", **data}) == [message]
 
 
-def test_all_faults_come_at_once() -> None:
-    said = texts_of({"scale": 0, "points": ["x", 1, None], "colour": "blue"})
-    assert sorted(text.partition(":")[0] for text in said) == ["colour", "points/0", "points/2", "scale", "title"]
+def test_all_problems_are_reported_together() -> None:
+    message = find_problems({"scale": 0, "points": ["x", 1, None], "colour": "blue"})
+    assert sorted(text.partition(":")[0] for text in message) == ["colour", "points/0", "points/2", "scale", "title"]
 
 
-def test_values_are_shown_as_they_were_written() -> None:
-    assert texts_of({"title": "a", "colour": 3.1}, colour="3.10") == [
+def test_messages_show_values_as_they_were_written() -> None:
+    assert find_problems({"title": "a", "colour": 3.1}, colour="3.10") == [
         "colour: 3.10 is invalid; expected 'red' or 'green'"
     ]
 
 
-def test_not_every_problem_of_other_data_is_explained() -> None:
+def test_the_number_of_problems_is_limited() -> None:
     assert len(schema.parse(tuple[Square, ...], [None] * 2_000)) == 1_000
 
 
 def test_long_text_is_cut() -> None:
-    (said,) = texts_of({"title": "A" * 1_000_000})
-    assert len(said) < 200
+    (message,) = find_problems({"title": "A" * 1_000_000})
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"sizes": {"a": b"x"}}, "sizes/a: the type builtins.bytes is invalid"),
         ({"extra": [10**500]}, "extra/0: a huge number is invalid"),
-        ({"title": "a\ud800"}, "title: the text has half a surrogate pair"),
+        ({"title": "a\ud800"}, "title: the text contains a lone surrogate"),
         ({"extra": {"\ud800": 1}}, 'extra: the key "\\ud800" is invalid'),
         ({3: 1}, ": the key 3 is invalid"),
     ],
 )
-def test_values_that_json_does_not_have_are_problems_at_their_place(data: object, said: str) -> None:
-    (text,) = texts_of(data)
-    assert text.startswith(said)
+def test_values_that_json_cannot_represent_are_problems_with_a_path(data: object, message: str) -> None:
+    (text,) = find_problems(data)
+    assert text.startswith(message)
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 1, 1.5, True])
-def test_what_is_no_mapping(data: object) -> None:
-    (said,) = texts_of(data)
-    assert "a mapping with the keys title, shapes" in said
+def test_data_that_is_not_a_mapping(data: object) -> None:
+    (message,) = find_problems(data)
+    assert "a mapping with the keys title, shapes" in message
 
 
 PLAIN = st.recursive(
@@ -200,11 +200,11 @@ FIELDS = ["title", "shapes", "scale", "colour", "sizes", "points", "extra", "vis
 
 @given(data=st.dictionaries(st.sampled_from(FIELDS), PLAIN) | PLAIN)
 @settings(max_examples=50)
-def test_any_plain_data_gives_a_value_or_faults(data: Any) -> None:
+def test_any_plain_data_gives_a_value_or_problems(data: Any) -> None:
     parsed = schema.parse(Drawing, data)
     if isinstance(parsed, list):
         assert parsed
-        assert all(fault.text and "_FAILED" not in fault.text for fault in parsed)
+        assert all(problem.text and "_FAILED" not in problem.text for problem in parsed)
     else:
         assert isinstance(parsed, Drawing)
 
@@ -231,22 +231,22 @@ VALIDATOR = jsonschema.Draft202012Validator(schema.build_json_schema(Drawing, ti
 
 @given(drawing=DRAWINGS)
 @settings(max_examples=50)
-def test_what_is_written_is_read_back_and_fits_the_schema(drawing: Drawing) -> None:
+def test_reading_inverts_writing_and_the_data_fits_the_json_schema(drawing: Drawing) -> None:
     data = schema.to_data(Drawing, drawing)
     assert schema.parse(Drawing, data) == drawing
     VALIDATOR.validate(data)
 
 
-def test_schema_says_what_the_types_say() -> None:
-    found = schema.build_json_schema(Drawing, title="Drawing")
-    assert (found["title"], found["required"], found["additionalProperties"]) == ("Drawing", ["title"], False)
-    assert found["properties"]["title"] == {
+def test_the_json_schema_matches_the_types() -> None:
+    actual = schema.build_json_schema(Drawing, title="Drawing")
+    assert (actual["title"], actual["required"], actual["additionalProperties"]) == ("Drawing", ["title"], False)
+    assert actual["properties"]["title"] == {
         "type": "string",
         "pattern": "^(?:[a-z]+)$",
         "description": "What it is called; on two lines.",
     }
-    assert found["properties"]["shapes"]["description"] == "In order."
-    assert found["properties"]["code"] == {"type": "string", "default": "ff"}
+    assert actual["properties"]["shapes"]["description"] == "In order."
+    assert actual["properties"]["code"] == {"type": "string", "default": "ff"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ class Span:
             raise ValueError(f"{self.first} is after {self.last}; first has to come first")
 
 
-def test_keys_that_must_agree_are_a_fault_at_their_mapping() -> None:
+def test_keys_that_disagree_are_a_problem_of_their_mapping() -> None:
     assert schema.parse(tuple[Span, ...], [{"first": 1}]) == (Span(first=1),)
     assert schema.parse(tuple[Span, ...], [{"first": 1}, {"first": 3, "last": 2}]) == [
         schema.Problem(path=(1,), text="3 is after 2; first has to come first")

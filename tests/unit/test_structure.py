@@ -1,4 +1,4 @@
-"""The figures on the layout, of a small package that is written here."""
+"""The layout metrics of ``benchmarks.structure``, on a small package."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def _write(folder: Path) -> Path:
     return folder / "house"
 
 
-def test_it_counts_what_a_package_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_of_a_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     house = _write(tmp_path)
     assert structure.main([str(house), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found == {
+    actual = json.loads(capsys.readouterr().out)
+    assert actual == {
         "format": 1,
         "lines": sum(text.count("\n") for text in FILES.values()),
         "modules": 9,
@@ -80,13 +80,13 @@ def test_it_counts_what_a_package_has(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "circles of parts                1  house.roof, house.rooms, house.walls" in lines
 
 
-def test_a_package_in_a_package_is_measured_alone(tmp_path: Path) -> None:
-    found = structure.measure(_write(tmp_path) / "rooms")
-    assert (found.modules, found.top_modules, found.module_arrows, found.part_arrows) == (5, 5, 2, 2)
-    assert found.part_circles == [["house.rooms.bath", "house.rooms.kitchen"]]
+def test_a_subpackage_is_measured_alone(tmp_path: Path) -> None:
+    actual = structure.measure(_write(tmp_path) / "rooms")
+    assert (actual.modules, actual.top_modules, actual.module_arrows, actual.part_arrows) == (5, 5, 2, 2)
+    assert actual.part_circles == [["house.rooms.bath", "house.rooms.kitchen"]]
 
 
-def test_what_is_no_package_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_not_a_package_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert structure.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}: not a Python package: __init__.py is missing\n"
     house = _write(tmp_path)

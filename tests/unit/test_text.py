@@ -1,4 +1,4 @@
-"""The text of messages: nothing that somebody else wrote moves a cursor or fills the screen."""
+"""Formatting for messages: untrusted text cannot move the cursor or fill the screen."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 from builder import text
 
 
-def test_one_line_is_printable_and_cut() -> None:
+def test_sanitize_gives_one_printable_line() -> None:
     assert text.sanitize("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]
 
 
-def test_escape_keeps_what_can_be_printed() -> None:
+def test_escape_keeps_printable_text() -> None:
     assert text.escape("é \u6587 name") == "é \u6587 name"
 
 
 @pytest.mark.parametrize("bad", ["\x1b[2J", "a\nb", "\u202ename", "\udcff"])
-def test_escape_leaves_nothing_that_moves_a_cursor(bad: str) -> None:
+def test_escape_removes_what_moves_the_cursor(bad: str) -> None:
     assert text.escape(bad).isprintable()
     assert text.escape(Path(bad)).isprintable()
 
@@ -27,11 +27,11 @@ def test_escape_lines_keeps_lines() -> None:
     assert text.escape_lines("a\n\tb\x1b[2J") == "a\n    b\\x1b[2J"
 
 
-def test_blank_keeps_the_length_up_to_the_end() -> None:
+def test_replace_unprintable_keeps_the_length_except_trailing_spaces() -> None:
     assert text.replace_unprintable("a\tb\x1bc \n") == "a b c"
 
 
-def test_listed_counts_what_it_leaves_out() -> None:
+def test_format_list_counts_the_omitted_names() -> None:
     assert text.format_list(range(1_003), most=3) == "0, 1, 2 and 1,000 more"
     assert text.format_list(["a", "b"]) == "a, b"
 
@@ -50,5 +50,5 @@ def test_listed_counts_what_it_leaves_out() -> None:
         (3.5, "3.5"),
     ],
 )
-def test_show(value: object, shown: str) -> None:
+def test_describe(value: object, shown: str) -> None:
     assert text.describe(value) == shown

@@ -259,10 +259,10 @@ class EnsembleHeader(bundle_header.BundleHeader):
         unused = [name for name in listed if name not in required_set]
         problems = []
         if missing:
-            text = f"missing {format_list(missing)}; list every column that a member takes"
+            text = f"{format_list(missing)} missing; list every column that a member takes"
             problems.append(schema.Problem(path=(key,), text=text))
         if unused:
-            text = f"{format_list(unused)} not taken by a member; remove unused columns"
+            text = f"unused columns: {format_list(unused)}; remove them"
             problems.append(schema.Problem(path=(key,), text=text))
         if not problems and len(listed) == len(required) and listed != required:
             index = next(index for index, pair in enumerate(zip(listed, required, strict=True)) if pair[0] != pair[1])

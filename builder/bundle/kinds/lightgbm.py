@@ -202,6 +202,6 @@ class LightGbmHeader(bundle_header.BundleHeader):
         counts = Counter(index for group in self.categories for index in group.inputs)
         duplicates = [str(index) for index, count in counts.items() if count > 1]
         if duplicates:
-            text = f"{format_list(duplicates)} in several lists; list each input once"
+            text = f"inputs in several lists: {format_list(duplicates)}; list each input once"
             problems.append(schema.Problem(path=("categories",), text=text))
         return problems

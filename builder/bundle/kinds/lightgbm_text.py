@@ -158,7 +158,9 @@ def read_header(stream: IO[bytes]) -> Header:
     if missing:
         raise BoosterTextError(f"{', '.join(missing)} missing in its header; export the model again")
     if values["version"] != _VERSION:
-        raise BoosterTextError(f"has version {values['version'][:20]!r}; expected {_VERSION}, of LightGBM 4")
+        raise BoosterTextError(
+            f"has version {values['version'][:20]!r}, not {_VERSION} of LightGBM 4; export the model again"
+        )
     sizes = tuple(_parse_integer(size, "tree_sizes") for size in values["tree_sizes"].split())
     features = tuple(values["feature_names"].split(" "))
     if len(features) != _parse_integer(values["max_feature_idx"], "max_feature_idx") + 1:

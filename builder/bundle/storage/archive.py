@@ -150,7 +150,7 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
     ]
     total = sum(member.file_size for member in members.values())
     if total > MOST_BYTES:
-        problems.append(f"{path}: has {total:,} bytes; expected at most {MOST_BYTES:,}: make the model smaller")
+        problems.append(f"{path}: declares {total:,} bytes; expected at most {MOST_BYTES:,}: make the model smaller")
     if problems:
         raise errors.BundleError(problems)
     return CheckedArchive(path=path, archive=archive, members=members)
@@ -278,7 +278,7 @@ def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
         )
     most = _MAX_BYTES.get(name, files.MOST_FILE)
     if member.file_size > most:
-        problems.append(f"has {member.file_size:,} bytes; expected at most {most:,}: make the model smaller")
+        problems.append(f"declares {member.file_size:,} bytes; expected at most {most:,}: make the model smaller")
     return problems
 
 

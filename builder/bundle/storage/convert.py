@@ -121,7 +121,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
         with zipfile.ZipFile(path) as stored:
             size = sum(member.file_size for member in stored.infolist())
         if size > limit + read.MAX_TEXT_BYTES:
-            return {}, [f"{path}: has {size:,} bytes; expected at most {limit:,}: make the model smaller"]
+            return {}, [f"{path}: declares {size:,} bytes; expected at most {limit:,}: make the model smaller"]
         with np.load(path, allow_pickle=False) as stored, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns about damaged headers
             for name in stored.files:

@@ -173,14 +173,14 @@ def _parse_files(value: Any) -> dict[str, Path]:
     files = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:
-        raise errors.ExportError(f"export: {format_list(missing)} in files is not a file or does not exist")
+        raise errors.ExportError(f"export: files not found: {format_list(missing)}; pass paths of existing files")
     if len(files) < len(items):
         raise errors.ExportError('export: two files have the same name; pass files={"name": path, ...}')
     # The bundle's writer checks names too, but the trial run before that writes the files to a temporary folder.
     invalid = [describe(name) for name in files if not bundle_files.is_extra_name(f"files/{name}")]
     if invalid:
         raise errors.ExportError(
-            f"export: invalid file name {format_list(invalid)} in a bundle; expected {bundle_files.NAMING}; pass "
+            f"export: invalid names in a bundle: {format_list(invalid)}; expected {bundle_files.NAMING}; pass "
             'files={"name": path, ...} with other names'
         )
     return files

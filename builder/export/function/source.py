@@ -97,7 +97,8 @@ def read_modules(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
             )
         if origin.suffix != ".py":
             raise errors.ExportError(
-                f"export: modules: {name} is not written in Python ({origin.name}), so that a bundle cannot contain it"
+                f"export: modules: {name} is not written in Python ({origin.name}), so a bundle cannot contain it; "
+                "remove it from modules="
             )
         path = name.replace(".", "/")
         file = f"{path}/__init__.py" if spec.submodule_search_locations is not None else f"{path}.py"

@@ -20,7 +20,7 @@ from builder.inside.operators import OPERATORS
 from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from builder.export.conversion import Array
 
@@ -93,25 +93,25 @@ def get_width(expression: Expression) -> int:
 
 def find_missing(expression: Expression) -> NDArray[np.bool_]:
     """Return which values may be missing: (w,)."""
-    if isinstance(expression, InputColumns):
-        return np.isnan(expression.imputation)
-    if isinstance(expression, Join):
-        return np.concatenate([find_missing(part) for part in expression.parts])
-    if expression.node.op == "dense":
-        return np.zeros(expression.width, dtype=bool)
-    before = find_missing(expression.before)
-    return before[expression.node["places"]] if expression.node.op == "select" else before
+    return _propagate(expression, lambda columns: np.isnan(columns.imputation), after_dense=False)
 
 
 def find_sums(expression: Expression) -> NDArray[np.bool_]:
     """Return which values are sums over several inputs, whose last digit depends on the order of addition: (w,)."""
+    return _propagate(expression, lambda columns: np.zeros(len(columns.sources), dtype=bool), after_dense=True)
+
+
+def _propagate(
+    expression: Expression, find_in_inputs: Callable[[InputColumns], NDArray[np.bool_]], *, after_dense: bool
+) -> NDArray[np.bool_]:
+    """Return a property of each value (w,): known for inputs and after a dense node, and kept by every other node."""
     if isinstance(expression, InputColumns):
-        return np.zeros(len(expression.sources), dtype=bool)
+        return find_in_inputs(expression)
     if isinstance(expression, Join):
-        return np.concatenate([find_sums(part) for part in expression.parts])
+        return np.concatenate([_propagate(part, find_in_inputs, after_dense=after_dense) for part in expression.parts])
     if expression.node.op == "dense":
-        return np.ones(expression.width, dtype=bool)
-    before = find_sums(expression.before)
+        return np.full(expression.width, after_dense)
+    before = _propagate(expression.before, find_in_inputs, after_dense=after_dense)
     return before[expression.node["places"]] if expression.node.op == "select" else before
 
 

@@ -1,4 +1,4 @@
-"""A registry for the session, and for each test a project with a pickle that is fit to be uploaded."""
+"""A registry for the session, and for each test a project with a validated pickle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package", autouse=True)
 def _cache(own_cache: None) -> None:
-    """Use it everywhere here."""
+    """Use a private cache in every test of this package."""
 
 
 @pytest.fixture(scope="session")
@@ -37,22 +37,22 @@ def images() -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, sandbox: server.Sandbox, images: str, monkeypatch: pytest.MonkeyPatch) -> uploads.Project:
-    """A project, and the sandbox; nothing was recorded on this computer yet."""
+    """A validated project and its sandbox, with an empty state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return uploads.create_project(tmp_path / "project", sandbox, images)
 
 
 @pytest.fixture
 def ask(sandbox: server.Sandbox, waits: list[float]) -> Iterator[Asking]:
-    """Ask the sandbox, or another address, in this process; what was waited is noted instead."""
+    """Create API clients for the sandbox or another address; waits are recorded instead of slept."""
     token = sandbox.state.get_token("full")
-    held = settings.ApiToken(public_id=token.public_id, secret=token.secret_key, source="the test")
+    token_settings = settings.ApiToken(public_id=token.public_id, secret=token.secret_key, source="the test")
     with contextlib.ExitStack() as undo:
 
-        def asking(url: str = "", *, silent: float = 30.0) -> tournament.Tournament:
+        def create_tournament(url: str = "", *, silent: float = 30.0) -> tournament.Tournament:
             waits.clear()
             policy = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
-            client = api.ApiClient(url or sandbox.api_url, held, Silent(), policy=policy)
+            client = api.ApiClient(url or sandbox.api_url, token_settings, Silent(), policy=policy)
             return tournament.Tournament(undo.enter_context(client))
 
-        yield asking
+        yield create_tournament

@@ -1,4 +1,4 @@
-"""Rows 24 to 26, 28, 29 and 31 of the table of faults: what the tournament says, and no secret anywhere."""
+"""Injected failures 24 to 26, 28, 29 and 31: validation or assignment fails, and no secret is written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @words.each_vocabulary
 def test_row_24_a_validation_that_fails(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION, "loading", "the last line", interim=("pending",))
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(
+        SEGMENTATION, "loading", "the last line", interim=("pending",)
+    )
     before = project.assign_earlier_pickle()
     code, out, _ = project.upload("--no-compare", slot="running")
     assert code == 1
@@ -46,33 +48,33 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert project.read_log("running")[-1]["step"] == "failed"
 
 
-def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
+def test_row_24_the_reason_is_above_the_help_box(project: Project) -> None:
     log = runner_logs.make_refusal("Pickle function returned at least 1 NaN prediction")
-    project.sandbox.runs.judge = runs.Scripted.failing("Model failed", *log.splitlines())
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("Model failed", *log.splitlines())
     code, out, _ = project.upload()
     assert code == 1
     assert "cause    the function returned NaN in its predictions; fill missing values" in out
     assert "    ERROR:root:Pickle function returned at least 1 NaN prediction\n" in out
     assert "this line is help too" not in out
-    project.sandbox.runs.judge = runs.Scripted.failing("odd", "odder")
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("odd", "odder")
     _, out, _ = project.upload("--again")
     (_, record) = project.list_records()
     assert f"cause    the tournament reports: odd; `python -m builder why {record.id}` runs it here" in out
 
 
-def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+def test_row_24_a_failed_pickle_is_not_uploaded_again_by_default(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
     assert project.upload()[0] == 1
     assert len(project.list_records()) == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--again")[0] == 0
     assert len(project.list_records()) == 2
 
 
 @words.each_vocabulary
-def test_row_25_out_of_time_and_on_again(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"), settles=False)
+def test_row_25_a_timeout_can_be_resumed(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner(interim=("pending", "simmering"), settles=False)
     code, _, err = project.upload("--wait", "0")
     (record,) = project.list_records()
     assert code == 4
@@ -85,8 +87,8 @@ def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     check_deployed(project)
 
 
-def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
+def test_row_25_an_unknown_status_is_shown_and_polled_again(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
     code, _, err = project.upload()
     assert code == 0
     assert [line for line in err.splitlines() if line.startswith("validation:")] == [
@@ -95,52 +97,52 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
         "validation: invalidated",
         f"validation: {project.sandbox.state.words.good}",
     ]
-    recorded = [(one["of"], one["status"]) for one in project.read_log() if one["step"] == "unknown status"]
+    recorded = [(record["of"], record["status"]) for record in project.read_log() if record["step"] == "unknown status"]
     assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
 _LOOKS_BEFORE = 4
-"""How often the slots are read before one is changed: to plan, after comparing, to register, and just before."""
+"""Number of reads of the slots before one is changed: to plan, after comparing, to register, and just before."""
 
 _LOOKS_AFTER = 5
-"""How often a slot is read back before it is taken for what it says."""
+"""Number of reads of a slot before its pickle is accepted as assigned."""
 
 
-def _wrong(kind: str, other: str) -> tuple[str, faults.Action, int]:
+def _wrong_answer(kind: str, other: str) -> tuple[str, faults.Action, int]:
     if kind == "answer":
-        return ASSIGN, faults.answers(ASSIGN, other), 0
+        return ASSIGN, faults.replace_field(ASSIGN, other), 0
     if kind == "failure":
-        return ASSIGN, faults.answers(ASSIGN, "error"), 0
+        return ASSIGN, faults.replace_field(ASSIGN, "error"), 0
     if kind == "assigned":
-        return ASSIGN, faults.assigns_another(other), 0
-    return "account", faults.shows_another(other), _LOOKS_BEFORE
+        return ASSIGN, faults.assign_other_pickle(other), 0
+    return "account", faults.show_other_pickle(other), _LOOKS_BEFORE
 
 
 @pytest.mark.parametrize("kind", ["answer", "failure", "assigned", "shown"])
-def test_row_26_the_slot_gets_back_what_it_had(project: Project, kind: str) -> None:
+def test_row_26_the_previous_pickle_is_restored(project: Project, kind: str) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    match, action, after = _wrong(kind, other.id)
+    match, action, after = _wrong_answer(kind, other.id)
     project.sandbox.faults.add(match, action, after=after, times=_LOOKS_AFTER if kind == "shown" else 1)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert project.get_slot("running").pickle_id == before.id
     assert not (project.folder / "receipt.json").exists()
 
 
 def test_row_26_an_empty_slot_is_empty_again(project: Project) -> None:
     other = project.sandbox.state.add_pickle(project.get_slot(), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id))
+    project.sandbox.faults.add(ASSIGN, faults.assign_other_pickle(other.id))
     assert project.upload()[0] == 4
     assert project.get_slot().pickle_id is None
 
 
-def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> None:
+def test_row_26_a_failed_restore_is_reported(project: Project) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id), times=None)
+    project.sandbox.faults.add(ASSIGN, faults.assign_other_pickle(other.id), times=None)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "could NOT be restored" in err
@@ -148,12 +150,12 @@ def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> No
     assert [line["step"] for line in project.read_log("running")][-1] == "assigning"
 
 
-def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
-    """Also when ``dist`` is gone."""
+def test_row_26_rollback_can_repeat_a_failed_restore(project: Project) -> None:
+    """The upload log suffices: ``dist`` is removed before."""
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=None, after=1)
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
+    project.sandbox.faults.add("account", faults.show_other_pickle(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
     code, _, err = project.upload("--no-compare", slot="running")
     assert (code, "could NOT be restored" in err) == (4, True)
     assert project.get_slot("running").pickle_id == project.list_records()[0].id
@@ -164,14 +166,14 @@ def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Proje
 
 
 def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
-    project.sandbox.faults.add(ASSIGN, faults.applied(faults.reset()))
+    project.sandbox.faults.add(ASSIGN, faults.apply_then(faults.reset()))
     assert project.upload()[0] == 0
     check_deployed(project)
 
 
-def test_row_26_what_may_yet_take_effect_is_ordered_back_all_the_same(project: Project) -> None:
+def test_row_26_an_assignment_that_may_still_take_effect_is_undone(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=3)
+    project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=3)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
@@ -188,28 +190,30 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 
 
 def test_row_28_no_space_for_the_log(project: Project) -> None:
-    done = uploads.run_python(LITTLE_SPACE, project.root, **project.environment())
-    assert done.returncode == 2
-    assert "free some space" in done.stderr
+    result = uploads.run_python(LITTLE_SPACE, project.root, **project.environment())
+    assert result.returncode == 2
+    assert "free some space" in result.stderr
     assert len(project.sandbox.requests) == 0
 
 
-def _kept(project: Project, process: subprocess.Popen[str]) -> int:
-    """Return the bytes on the disk that a process keeps beside the logs."""
-    opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
-    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.logs_folder}/")]
-    return sum(one.stat().st_size for one in nameless)
+def _size_of_open_files(project: Project, process: subprocess.Popen[str]) -> int:
+    """Return the total size of the unlinked files in the log folder that a process has open."""
+    opened = [
+        path for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_file() and path.stat().st_nlink == 0
+    ]
+    nameless = [path for path in opened if str(path.readlink()).startswith(f"{project.logs_folder}/")]
+    return sum(path.stat().st_size for path in nameless)
 
 
-def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
+def test_row_28_a_refused_upload_reserves_no_space(project: Project) -> None:
     project.sandbox.faults.add("PUT", faults.stall())
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
         project.sandbox.requests.wait_for("PUT")
-        kept = _kept(project, process)
-        assert kept > 0
+        size = _size_of_open_files(project, process)
+        assert size > 0
         assert project.upload()[0] == 5
         assert project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token="revoked")[0] == 4
-        assert _kept(project, process) == kept
+        assert _size_of_open_files(project, process) == size
         project.sandbox.faults.release()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -219,10 +223,10 @@ def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) 
 
 
 @pytest.mark.parametrize("kind", ["signature", "expired"])
-def test_row_29_a_clock_that_is_off_is_hinted_at(project: Project, kind: str) -> None:
+def test_row_29_a_wrong_clock_is_mentioned(project: Project, kind: str) -> None:
     refusal = storage.BAD_SIGNATURE if kind == "signature" else storage.EXPIRED
     project.sandbox.state.clock_offset = -uploads.QUARTER_OF_AN_HOUR
-    project.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    project.sandbox.faults.add("PUT", faults.refuse(refusal), times=None)
     code, _, err = project.upload()
     assert code == 4
     assert "clock is 15 minutes ahead" in err
@@ -232,22 +236,22 @@ def test_row_29_a_clock_that_is_off_is_hinted_at(project: Project, kind: str) ->
 def test_row_31_no_token_and_no_presigned_query_anywhere(project: Project, tmp_path: Path) -> None:
     big(project)
     project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
-    project.sandbox.faults.add("PUT", faults.status(503))
-    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
-    seen: list[bytes] = []
+    project.sandbox.faults.add("PUT", faults.respond_status(503))
+    project.sandbox.faults.add(CREATE, faults.apply_then(faults.respond_html(502)))
+    texts: list[bytes] = []
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes", TMPDIR=str(tmp_path)) as process:
-        project.sandbox.requests.wait_for("PUT", read=MB)
-        seen.append(uploads.command_line(process))
+        project.sandbox.requests.wait_for("PUT", bytes_read=MB)
+        texts.append(uploads.command_line(process))
         project.sandbox.faults.release()
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    seen += [out.encode(), err.encode()]
-    seen += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    texts += [out.encode(), err.encode()]
+    texts += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     secret = project.sandbox.state.get_token("full").secret_key.encode()
-    assert not [text for text in seen if secret in text or b"X-Signature" in text or b"ignature=" in text]
+    assert not [text for text in texts if secret in text or b"X-Signature" in text or b"ignature=" in text]
 
 
-def test_row_31_not_even_in_the_log_of_the_http_library(project: Project) -> None:
+def test_row_31_no_secret_in_the_log_of_the_http_library(project: Project) -> None:
     program = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
@@ -255,15 +259,15 @@ from builder.cli import main
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
     project.sandbox.faults.add("PUT", faults.redirect(307))
-    done = uploads.run_python(program, project.root, **project.environment())
-    assert done.returncode == 0, done.stderr
+    result = uploads.run_python(program, project.root, **project.environment())
+    assert result.returncode == 0, result.stderr
     check_deployed(project)
-    said = done.stdout + done.stderr
-    assert project.sandbox.state.get_token("full").secret_key not in said
-    assert "ignature" not in said
+    output = result.stdout + result.stderr
+    assert project.sandbox.state.get_token("full").secret_key not in output
+    assert "ignature" not in output
 
 
-def test_row_31_a_traceback_holds_none(project: Project, tmp_path: Path) -> None:
+def test_row_31_no_secret_in_a_traceback(project: Project, tmp_path: Path) -> None:
     program = """
 import sys
 from builder.upload import storage
@@ -273,10 +277,10 @@ def broken(*_, **__):
 storage._check_response = broken
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
-    done = uploads.run_python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
-    assert done.returncode == 70
+    result = uploads.run_python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
+    assert result.returncode == 70
     (report,) = tmp_path.glob("numerai-builder-*.txt")
-    said = done.stdout + done.stderr + report.read_text()
-    assert "a bug" in said
-    assert project.sandbox.state.get_token("full").secret_key not in said
-    assert "ignature" not in said
+    output = result.stdout + result.stderr + report.read_text()
+    assert "a bug" in output
+    assert project.sandbox.state.get_token("full").secret_key not in output
+    assert "ignature" not in output

@@ -1,4 +1,4 @@
-"""Rows 19 to 23 and 27 of the table of faults: one record, whatever answers are lost."""
+"""Injected failures 19 to 23 and 27: one pickle is registered even if answers are lost."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 
-def test_row_21_a_refusal_after_a_doubt_is_looked_behind(project: Project) -> None:
-    """The first is applied and listed late, the second is refused: the list has it by then."""
-    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
-    project.sandbox.faults.add(CREATE, faults.too_many("1"))
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+def test_row_21_a_refusal_after_an_unclear_answer_is_checked_against_the_list(project: Project) -> None:
+    """The first request is applied but listed late; the second is refused, and the list is read again."""
+    project.sandbox.faults.add(CREATE, faults.apply_then(faults.respond_html(502)))
+    project.sandbox.faults.add(CREATE, faults.respond_too_many("1"))
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=4, after=2)
     assert project.upload()[0] == 0
     check_deployed(project)
 
 
 @pytest.mark.parametrize(
-    ("action", "sent"),
+    ("action", "request_count"),
     [
-        pytest.param(faults.applied(faults.html(502)), 1, id="row-19-applied-502"),
-        pytest.param(faults.applied(faults.reset()), 1, id="row-20-applied-reset"),
-        pytest.param(faults.answers(CREATE, None), 1, id="row-20-applied-without-an-id"),
-        pytest.param(faults.applied(faults.data_null()), 1, id="row-20-applied-without-data"),
-        pytest.param(faults.changed(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
-        pytest.param(faults.applied(faults.html(200)), 1, id="row-20-applied-and-no-json"),
-        pytest.param(faults.html(502), 2, id="row-21-502"),
+        pytest.param(faults.apply_then(faults.respond_html(502)), 1, id="row-19-applied-502"),
+        pytest.param(faults.apply_then(faults.reset()), 1, id="row-20-applied-reset"),
+        pytest.param(faults.replace_field(CREATE, None), 1, id="row-20-applied-without-an-id"),
+        pytest.param(faults.apply_then(faults.respond_null_data()), 1, id="row-20-applied-without-data"),
+        pytest.param(faults.edit_response(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
+        pytest.param(faults.apply_then(faults.respond_html(200)), 1, id="row-20-applied-and-no-json"),
+        pytest.param(faults.respond_html(502), 2, id="row-21-502"),
         pytest.param(faults.reset(), 2, id="row-21-reset"),
     ],
 )
-def test_a_registration_whose_answer_is_lost(project: Project, action: faults.Action, sent: int) -> None:
+def test_a_registration_whose_answer_is_lost(project: Project, action: faults.Action, request_count: int) -> None:
     project.sandbox.faults.add(CREATE, action)
     code, _, err = project.upload()
     assert code == 0, err
     check_deployed(project)
-    assert project.sandbox.requests.count(CREATE) == sent
+    assert project.sandbox.requests.count(CREATE) == request_count
     assert project.sandbox.requests.count("PUT") == 1
 
 
-def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project) -> None:
-    project.sandbox.faults.add(CREATE, faults.html(502), times=3)
+def test_row_21_a_failed_registration_is_an_error_and_can_be_resumed(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.respond_html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
     assert "the pickle was searched for and is not there (3 times); run it again later" in err
@@ -58,8 +58,8 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
     assert project.sandbox.requests.count("PUT") == 1  # what is stored is not sent again
 
 
-def test_row_23_the_second_says_who_holds_it(project: Project) -> None:
-    """Also from another copy of the project, and of another pickle: the slot is held."""
+def test_row_23_the_second_upload_reports_who_has_the_lock(project: Project) -> None:
+    """The lock is per slot: it also stops another copy of the project and another pickle."""
     other = dataclasses.replace(project, root=project.root.with_name("copy"))
     shutil.copytree(project.root, other.root)
     other.replace_pickle(b"another pickle")
@@ -92,59 +92,59 @@ def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> No
     assert project.sandbox.requests.count(CREATE) == 1
 
 
-def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(project: Project) -> None:
+def test_row_23_another_slot_uses_a_registration_that_is_not_listed_yet(project: Project) -> None:
     assert project.upload()[0] == 0
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert "which another upload registered" in err
     check_deployed(project, "running")
 
 
-def test_again_is_not_taken_for_the_record_that_failed(project: Project) -> None:
-    """A storage that gives the same name again; the new registration gets no answer, and was not applied."""
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+def test_again_does_not_reuse_the_record_that_failed(project: Project) -> None:
+    """The storage returns the same name again, and the new registration fails without being applied."""
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
     (failed,) = project.list_records()
-    project.sandbox.runs.judge = runs.Scripted()
-    project.sandbox.faults.add("computePickleUploadAuth", _named(failed.filename))
-    project.sandbox.faults.add(CREATE, faults.html(502))
+    project.sandbox.runs.runner = runs.ScriptedRunner()
+    project.sandbox.faults.add("computePickleUploadAuth", _answer_with_filename(failed.filename))
+    project.sandbox.faults.add(CREATE, faults.respond_html(502))
     code, _, err = project.upload("--again")
     assert code == 0, err
     first, second = project.list_records()
     assert project.get_slot().pickle_id == second.id != first.id
 
 
-def _named(filename: str) -> faults.Action:
+def _answer_with_filename(filename: str) -> faults.Action:
     def change(answer: dict[str, Any]) -> dict[str, Any]:
         answer["data"]["computePickleUploadAuth"]["filename"] = filename
         return answer
 
-    return faults.changed(change)
+    return faults.edit_response(change)
 
 
 def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(SEGMENTATION)
     assert project.upload()[0] == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--again", slot="running")[0] == 0
     first, second = project.list_records()
     assert project.get_slot("running").pickle_id == second.id != first.id
 
 
-@pytest.mark.parametrize("what", ["image", "data version", "file"])
-def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project, what: str) -> None:
-    """However its id was come by; here, the API answers with it."""
+@pytest.mark.parametrize("difference", ["image", "data version", "file"])
+def test_a_record_that_differs_from_the_plan_is_not_assigned(project: Project, difference: str) -> None:
+    """The record is checked even if the API itself returned its id, as here."""
     state = project.sandbox.state
-    digits = "ffffffffffff" if what == "file" else project.sha256[:12]
+    digits = "ffffffffffff" if difference == "file" else project.sha256[:12]
     other = state.add_pickle(project.get_slot(), f"small-{digits}.pkl")
-    if what == "image":
-        other.image = next(one for one in state.images if not one.default)
-    if what == "data version":
-        other.data_version = next(one for one in state.data_versions if not one.default)
-    project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
+    if difference == "image":
+        other.image = next(image for image in state.images if not image.default)
+    if difference == "data version":
+        other.data_version = next(version for version in state.data_versions if not version.default)
+    project.sandbox.faults.add(CREATE, faults.replace_field(CREATE, {"id": other.id}))
     code, _, err = project.upload()
     assert code == 4
     assert f"{other.id}: is registered as {other.filename}" in err
@@ -154,8 +154,8 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     assert project.get_slot().pickle_id not in {None, other.id}
 
 
-def test_a_stored_name_without_the_hash_is_known_by_the_log(project: Project) -> None:
-    project.sandbox.state.keeps_names = False
+def test_a_stored_name_without_the_hash_is_recognised_by_the_log(project: Project) -> None:
+    project.sandbox.state.keeps_filenames = False
     for _ in range(2):
         code, _, err = project.upload()
         assert code == 0, err
@@ -165,7 +165,7 @@ def test_a_stored_name_without_the_hash_is_known_by_the_log(project: Project) ->
 
 
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
-def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
+def test_row_27_the_same_hash_is_already_registered(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0
     project.remove_logs()
     code, out, err = project.upload(slot=slot)
@@ -178,6 +178,6 @@ def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> N
 
 
 def test_a_registration_whose_answer_cannot_be_read_is_found(project: Project) -> None:
-    project.sandbox.faults.add(CREATE, faults.answers(CREATE, "text"))
+    project.sandbox.faults.add(CREATE, faults.replace_field(CREATE, "text"))
     assert project.upload()[0] == 0
     check_deployed(project)

@@ -1,4 +1,4 @@
-"""Row 22: a real process is killed in each state; run again, there is one record and one assignment, nothing lost."""
+"""Injected failure 22: an upload is killed in each state; run again, it makes one record and one assignment."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ AUTH, CREATE, ASSIGN, TRIGGER = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Held:
-    """Where the process is held: at a request, before it takes effect or after."""
+    """The request at which the process is stopped, before or after it takes effect."""
 
     match: str
     applied: bool = False
     after: int = 0
     body: int = 0
 
-    def reach(self, project: Project, *arguments: str, sent: int) -> str:
-        """Start an upload, hold it there, and send it a signal; return what it said last."""
-        there = threading.Event()
+    def reach(self, project: Project, *arguments: str, signum: int) -> str:
+        """Start an upload, wait until it reaches the request, and send it a signal; return its standard error."""
+        reached = threading.Event()
 
         def then(_state: State, _variables: Mapping[str, Any]) -> None:
-            there.set()
+            reached.set()
 
         action = faults.stall(after_bytes=self.body)
         if self.applied:
-            action = dataclasses.replace(faults.applied(action), then=then)
+            action = dataclasses.replace(faults.apply_then(action), callback=then)
         project.sandbox.faults.add(self.match, action, after=self.after)
         with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", *arguments) as process:
-            project.sandbox.requests.wait_for(self.match, count=self.after + 1, read=self.body)
+            project.sandbox.requests.wait_for(self.match, count=self.after + 1, bytes_read=self.body)
             if self.applied:
-                assert there.wait(30)
-            process.send_signal(sent)
-            if sent != signal.SIGKILL:
+                assert reached.wait(30)
+            process.send_signal(signum)
+            if signum != signal.SIGKILL:
                 project.sandbox.faults.release()
             _, err = process.communicate(timeout=60)
         project.sandbox.faults.release()
-        assert process.returncode == (-9 if sent == signal.SIGKILL else 130), err
+        assert process.returncode == (-9 if signum == signal.SIGKILL else 130), err
         return err
 
 
@@ -91,7 +91,7 @@ NOTHING_TO_FORGET = {"planning", "authorising", "authorised", "sending"}
 def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log: bool) -> None:
     project.replace_pickle(bytes(range(251)) * (4 * MB // 251))
     before = project.assign_earlier_pickle()
-    STATES[state].reach(project, "--no-compare", sent=signal.SIGKILL)
+    STATES[state].reach(project, "--no-compare", signum=signal.SIGKILL)
     if not keeps_log:
         project.remove_logs()
     code, _, err = project.upload("--no-compare", slot="running")
@@ -101,24 +101,24 @@ def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log:
     assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
     receipt = project.read_receipt()
     assert receipt["pickle"] == record.id
-    # What it ran before is lost only where neither the slot nor the log can say it any more.
+    # The previous pickle is unknown only if neither the slot nor the log has it any more.
     forgotten = state in {"assigned", "reading back"} and not keeps_log
     assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
 
 
 def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None:
-    Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", sent=signal.SIGKILL)
+    Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", signum=signal.SIGKILL)
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 0, err
     (record,) = project.list_records()
     assert project.get_slot("running").pickle_id == record.id
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
 @pytest.mark.parametrize("state", ["assigning", "assigned", "reading back"])
-def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, state: str, sent: int) -> None:
+def test_an_upload_stopped_after_assigning_restores_the_slot(project: Project, state: str, signum: int) -> None:
     before = project.assign_earlier_pickle()
-    err = STATES[state].reach(project, "--no-compare", sent=sent)
+    err = STATES[state].reach(project, "--no-compare", signum=signum)
     assert f"runs what it ran before: {before.filename}" in err
     assert project.get_slot("running").pickle_id == before.id
     assert project.upload("--no-compare", slot="running")[0] == 0
@@ -127,16 +127,16 @@ def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, 
     assert project.read_receipt()["previous"] == before.id
 
 
-def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(project: Project) -> None:
-    """Ctrl-C ends the `tee` that reads it too, and a terminal that is closed takes no more words."""
-    before, there = project.assign_earlier_pickle(), threading.Event()
+def test_an_upload_stopped_without_a_reader_restores_the_slot(project: Project) -> None:
+    """Ctrl-C also ends a `tee` that reads the output, and a closed terminal accepts no output."""
+    before, reached = project.assign_earlier_pickle(), threading.Event()
 
     def then(_state: State, _variables: Mapping[str, Any]) -> None:
-        there.set()
+        reached.set()
 
-    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.applied(faults.stall()), then=then))
+    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.apply_then(faults.stall()), callback=then))
     with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", "--no-compare") as process:
-        assert there.wait(30)
+        assert reached.wait(30)
         assert process.stderr is not None
         process.stderr.close()
         process.send_signal(signal.SIGINT)
@@ -146,28 +146,28 @@ def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(proj
 
 
 @pytest.mark.parametrize(("hours", "times"), [(0.5, 1), (2, 2)], ids=["kept", "expired"])
-def test_what_is_stored_expires_by_the_apis_clock(project: Project, hours: float, times: int) -> None:
-    STATES["registering"].reach(project, sent=signal.SIGKILL)
+def test_a_stored_file_expires_by_the_apis_clock(project: Project, hours: float, times: int) -> None:
+    STATES["registering"].reach(project, signum=signal.SIGKILL)
     project.sandbox.state.clock_offset = dt.timedelta(hours=hours)
     assert project.upload(slot="running")[0] == 0
     assert project.sandbox.requests.count("PUT") == times
 
 
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:
-    """The list is empty once more than the plan looks: the log knows that a registration was sent."""
-    STATES["registered"].reach(project, sent=signal.SIGKILL)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    """The list stays empty for one read more than the plan makes: the log shows that a registration was sent."""
+    STATES["registered"].reach(project, signum=signal.SIGKILL)
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="running")[0] == 0
-    assert project.sandbox.faults.left() == 0
+    assert project.sandbox.faults.count_remaining() == 0
     assert len(project.list_records()) == 1
     assert project.sandbox.requests.count(CREATE) == 1
 
 
 def test_killed_after_a_registration_and_run_for_another_slot(project: Project) -> None:
-    """The same, and on with another slot: the other slot's log knows what was sent."""
-    STATES["registered"].reach(project, sent=signal.SIGKILL)
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    """The upload continues for another slot: the first slot's log shows what was sent."""
+    STATES["registered"].reach(project, signum=signal.SIGKILL)
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="fresh")[0] == 0
     (record,) = project.list_records()
@@ -176,28 +176,28 @@ def test_killed_after_a_registration_and_run_for_another_slot(project: Project) 
 
 
 def test_killed_twice_and_then_for_another_data_version(project: Project) -> None:
-    """The registration that nobody heard of was for another data version: it is not taken for this one's."""
-    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    """The unanswered registration was for another data version, so this upload does not reuse it."""
+    STATES["registered"].reach(project, signum=signal.SIGKILL)
     project.sandbox.requests.clear()
     project.use_data_version("v5.1")
-    STATES["authorised"].reach(project, sent=signal.SIGKILL)
+    STATES["authorised"].reach(project, signum=signal.SIGKILL)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert sorted(one.data_version.name for one in project.list_records()) == ["v5.1", "v5.2"]
+    assert sorted(record.data_version.name for record in project.list_records()) == ["v5.1", "v5.2"]
     runs_now = project.sandbox.state.pickles[str(project.get_slot("running").pickle_id)]
     receipt = project.read_receipt()
     assert runs_now.data_version.name == receipt["data_version"] == "v5.1"
     assert (receipt["pickle"], receipt["data_version_id"]) == (runs_now.id, runs_now.data_version.id)
 
 
-def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(project: Project) -> None:
-    """Begun for one, begun for another, and gone on with for the first: whose registration nobody lists yet."""
-    STATES["registered"].reach(project, sent=signal.SIGKILL)
+def test_records_of_another_data_version_are_ignored(project: Project) -> None:
+    """Start for one data version, start for another, resume the first, whose registration is not listed yet."""
+    STATES["registered"].reach(project, signum=signal.SIGKILL)
     project.sandbox.requests.clear()
     project.use_data_version("v5.1")
-    STATES["registering"].reach(project, sent=signal.SIGKILL)
+    STATES["registering"].reach(project, signum=signal.SIGKILL)
     project.use_data_version("v5.2")
-    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    hidden = faults.edit_response(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
@@ -206,8 +206,8 @@ def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(proje
 
 
 def test_killed_while_its_failure_is_read(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
-    Held(match="triggerLogs").reach(project, sent=signal.SIGKILL)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("It broke.", "a line")
+    Held(match="triggerLogs").reach(project, signum=signal.SIGKILL)
     code, out, _ = project.upload(slot="running")
     assert code == 1
     assert "It broke." in out

@@ -1,4 +1,4 @@
-"""The whole way for real: pin, pickle, validate, upload, against the sandbox that runs pickles on the engine."""
+"""Runs pin, pickle, validate and upload against a sandbox that runs pickles on a real engine."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
 
 
 @pytest.fixture
-def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
-    return judging_sandbox
+def sandbox(container_sandbox: server.Sandbox) -> server.Sandbox:
+    return container_sandbox
 
 
 @pytest.fixture
-def settings(sandbox: server.Sandbox, look_alikes: str) -> dict[str, str]:
-    return {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes}
+def settings(sandbox: server.Sandbox, stand_in_registry: str) -> dict[str, str]:
+    return {**sandbox.create_environment(), "NUMERAI_REGISTRY": stand_in_registry}
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A fresh copy of the repository, with a config that names the tournament's default image."""
-    made = clones.clone(tmp_path / "clone")
-    write(made, "tryout", "rank: {scope: era, ties: average}")
-    return made
+    path = clones.clone(tmp_path / "clone")
+    write(path, "tryout", "rank: {scope: era, ties: average}")
+    return path
 
 
 def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
@@ -46,61 +46,61 @@ def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
     (clone / "configs" / f"{name}.yaml").write_text(text)
 
 
-def do(clone: Path, settings: dict[str, str], *arguments: str, code: int = 0) -> str:
-    done = clones.run_builder(clone, *arguments, **settings)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def run_command(clone: Path, settings: dict[str, str], *arguments: str, code: int = 0) -> str:
+    result = clones.run_builder(clone, *arguments, **settings)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
-def make(clone: Path, settings: dict[str, str], name: str = "tryout") -> None:
-    for verb in ("pin", "pickle", "validate"):
-        do(clone, settings, verb, f"configs/{name}.yaml")
+def prepare(clone: Path, settings: dict[str, str], name: str = "tryout") -> None:
+    for command in ("pin", "pickle", "validate"):
+        run_command(clone, settings, command, f"configs/{name}.yaml")
 
 
 def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
     clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
 ) -> None:
-    make(clone, settings)
-    said = do(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
+    prepare(clone, settings)
+    output = run_command(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
     (first,) = sandbox.state.list_pickles()
     assert sandbox.state.get_slot("fresh").pickle_id == first.id
-    assert "Saving predictions" in said  # what the run printed
+    assert "Saving predictions" in output  # what the run printed
     receipt = json.loads((clone / "dist" / "tryout" / "receipt.json").read_bytes())
-    assert receipt["trigger"] in {one.id for one in first.triggers}
+    assert receipt["trigger"] in {trigger.id for trigger in first.triggers}
 
     write(clone, "other", "blend: {benchmark: v52_lgbm_ender20, weight: 0.5}")
-    make(clone, settings, "other")
-    said = do(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
-    found = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", said)
-    assert found, said
-    assert -1 < float(found[1]) < 1
+    prepare(clone, settings, "other")
+    output = run_command(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
+    match = re.search(r"compared +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", output)
+    assert match, output
+    assert -1 < float(match[1]) < 1
     second = sandbox.state.list_pickles()[-1]
     assert sandbox.state.get_slot("fresh").pickle_id == second.id
 
-    do(clone, settings, "rollback", "fresh", "--yes")
+    run_command(clone, settings, "rollback", "fresh", "--yes")
     assert sandbox.state.get_slot("fresh").pickle_id == first.id
 
 
-def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_set(
-    clone: Path, settings: dict[str, str], look_alikes: str
+def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
+    clone: Path, settings: dict[str, str], stand_in_registry: str
 ) -> None:
     write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
-    said = do(clone, settings, "pickle", "configs/mirrored.yaml")
-    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in said
-    made = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
-    assert (made["kind"], made["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
-    assert made["base"] == f"ghcr.io/numerai/{OURS}@{made['identity']}"  # the manifest does not name the mirror
-    do(clone, settings, "pickle", "configs/mirrored.yaml", "--locked")
-    do(clone, settings, "validate", "configs/mirrored.yaml")
-    said = do(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
-    assert f"{look_alikes}/{OURS}:a78dedd" in said
+    output = run_command(clone, settings, "pickle", "configs/mirrored.yaml")
+    assert f"pinned ghcr.io/numerai/{OURS}:a78dedd in " in output
+    image = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
+    assert (image["kind"], image["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
+    assert image["base"] == f"ghcr.io/numerai/{OURS}@{image['identity']}"  # the manifest does not name the mirror
+    run_command(clone, settings, "pickle", "configs/mirrored.yaml", "--locked")
+    run_command(clone, settings, "validate", "configs/mirrored.yaml")
+    output = run_command(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
+    assert f"{stand_in_registry}/{OURS}:a78dedd" in output
 
 
 def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(
     clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
 ) -> None:
-    """Between the plan and its validation the tournament runs another Python under the same id."""
-    make(clone, settings)
+    """Between plan and validation the tournament changes the Python of the image id."""
+    prepare(clone, settings)
     from builder.sandbox import faults
 
     sandbox.faults.add("PUT", faults.stall())

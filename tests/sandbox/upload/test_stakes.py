@@ -1,8 +1,7 @@
-"""A stake is touched only after a question that names it, whichever command and whichever slot it comes through."""
+"""Every command asks for confirmation, with the amount, before it affects a slot that has a stake."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -33,12 +32,12 @@ def shared(project: Project) -> Pickle:
 
 
 def add_stake(project: Project, match: str, name: str = "fresh") -> None:
-    """Have a slot get a stake with the next request of a kind."""
+    """Add a stake to a slot at the next request that matches."""
 
     def then(state: State, _variables: Mapping[str, Any]) -> None:
         state.get_slot(name).stake = "7.25"
 
-    project.sandbox.faults.add(match, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(match, faults.call_after(then))
 
 
 # ---- trigger
@@ -54,57 +53,57 @@ def test_trigger_asks_about_the_stake_of_another_slot(
 ) -> None:
     if closed:
         project.sandbox.state.close_round()
-    code, said = project.run_in_terminal("trigger", "fresh", typed=typed)
+    code, output = project.run_in_terminal("trigger", "fresh", typed=typed)
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "for fresh, staked" in said
-    assert "STAKE    staked 12.5" in said
-    what = "have its pickle run now?" if closed else "and round 1000 is open: have it run for that?"
-    assert f"staked has a stake of 12.5, {what} [type yes]" in said
+    assert "for fresh, staked" in output
+    assert "STAKE    staked 12.5" in output
+    question = "have its pickle run now?" if closed else "and round 1000 is open: have it run for that?"
+    assert f"staked has a stake of 12.5, {question} [type yes]" in output
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
-def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
-    code, said = project.run_in_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
-    assert code == 0, said
+def test_trigger_runs_the_pickle_after_yes_is_typed_in_full(project: Project, shared: Pickle, *, by_id: bool) -> None:
+    code, output = project.run_in_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
+    assert code == 0, output
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_trigger_asks_about_each_stake(project: Project, shared: Pickle) -> None:
     project.get_slot("fresh").stake = "7.25"
-    code, said = project.run_in_terminal("trigger", "fresh", typed="yes\nno\n")
+    code, output = project.run_in_terminal("trigger", "fresh", typed="yes\nno\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "fresh has a stake of 7.25" in said
-    assert "staked has a stake of 12.5" in said
+    assert "fresh has a stake of 7.25" in output
+    assert "staked has a stake of 12.5" in output
     assert project.run_in_terminal("trigger", "fresh", typed="yes\nyes\n")[0] == 0
 
 
-def test_trigger_with_yes_names_every_slot_and_stake(project: Project, shared: Pickle) -> None:
+def test_trigger_with_yes_lists_every_slot_and_stake(project: Project, shared: Pickle) -> None:
     code, out, err = project.run("trigger", "fresh", "--yes", "--json")
     assert code == 0, err
     assert "STAKE    staked 12.5" in err
-    touched = {one["name"]: one["stake"] for one in json.loads(out)["slots"]}
+    touched = {slot["name"]: slot["stake"] for slot in json.loads(out)["slots"]}
     assert touched == {"fresh": "", "staked": "12.5"}
 
 
-def test_trigger_asks_again_about_a_stake_that_comes_before_the_answer(project: Project) -> None:
+def test_trigger_asks_about_a_stake_added_before_the_answer(project: Project) -> None:
     assert project.upload()[0] == 0
     project.sandbox.requests.clear()
     add_stake(project, "rounds")
-    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
+    code, output = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "fresh has a stake of 7.25" in said
+    assert "fresh has a stake of 7.25" in output
 
 
 def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Project, shared: Pickle) -> None:
     def hide(answer: dict[str, Any]) -> dict[str, Any]:
         account = answer["data"]["account"]
-        account["models"] = [one for one in account["models"] if one["name"] != "staked"]
+        account["models"] = [model for model in account["models"] if model["name"] != "staked"]
         return answer
 
-    project.sandbox.faults.add("account", faults.changed(hide), times=None)
-    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
+    project.sandbox.faults.add("account", faults.edit_response(hide), times=None)
+    code, output = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert f"{project.get_slot('staked').id} has a stake of unknown size" in said
+    assert f"{project.get_slot('staked').id} has a stake of unknown size" in output
 
 
 # ---- upload --trigger
@@ -112,29 +111,29 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
 
 def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
     command = (*UPLOAD, "--model", "running", "--trigger")
-    code, said = project.run_in_terminal(*command, typed="y\n\n")
+    code, output = project.run_in_terminal(*command, typed="y\n\n")
     assert (code, project.get_slot("running").pickle_id) == (5, None)
-    assert "this pickle also runs in staked, which has a stake of 12.5" in said
-    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in said
+    assert "this pickle also runs in staked, which has a stake of 12.5" in output
+    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in output
     assert project.sandbox.requests.count(TRIGGER) == 0
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
-    code, said = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
-    assert code == 0, said
-    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in said
+    code, output = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
+    assert code == 0, output
+    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in output
 
 
-def test_a_stake_that_comes_before_the_answer_is_asked_about(project: Project) -> None:
+def test_a_stake_added_before_the_answer_is_asked_about(project: Project) -> None:
     add_stake(project, "rounds")
-    code, said = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
+    code, output = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
     assert (code, project.list_records()) == (5, [])
-    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in said
+    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in output
 
 
-def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> None:
+def test_a_stake_added_before_the_run_stops_the_trigger(project: Project) -> None:
     add_stake(project, ASSIGN)
     code, _, err = project.upload("--trigger")
     (record,) = project.list_records()
@@ -147,7 +146,7 @@ def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> N
     assert "with the slot's stake of 7.25" in err
 
 
-def test_a_stake_that_comes_while_it_is_sent_is_not_registered_for(project: Project) -> None:
+def test_a_stake_added_during_the_transfer_stops_the_registration(project: Project) -> None:
     add_stake(project, "computePickleUploadAuth")
     code, _, err = project.upload()
     assert (code, project.list_records()) == (5, [])
@@ -157,27 +156,27 @@ def test_a_stake_that_comes_while_it_is_sent_is_not_registered_for(project: Proj
     assert "with the slot's stake of 7.25" in err
 
 
-def test_a_round_that_opens_while_it_is_sent_is_not_registered_for(project: Project) -> None:
+def test_a_round_that_opens_during_the_transfer_stops_the_registration(project: Project) -> None:
     project.sandbox.state.close_round()
 
     def then(state: State, _variables: Mapping[str, Any]) -> None:
         state.open_round(1001)
 
-    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(then))
     code, _, err = project.upload(slot="staked")
     assert (code, project.list_records()) == (5, [])
     assert "was not registered, which runs it: round 1001 is now open, which was not agreed to" in err
     assert project.upload(slot="staked")[0] == 0
 
 
-def test_a_stake_that_grows_before_the_run_is_not_run_for(project: Project) -> None:
+def test_a_stake_that_grows_before_the_run_stops_the_trigger(project: Project) -> None:
     add_stake(project, ASSIGN, "staked")
     code, _, err = project.upload("--trigger", slot="staked")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "it now runs in staked (stake 7.25), which was not agreed to" in err
 
 
-def test_the_plan_of_yes_names_a_stake_that_comes_while_it_is_made(project: Project) -> None:
+def test_the_plan_with_yes_shows_a_stake_added_while_planning(project: Project) -> None:
     add_stake(project, "rounds")
     code, _, err = project.upload()
     assert code == 0, err
@@ -204,33 +203,33 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
     code, out, _ = project.run(*UPLOAD, "--model", "running", "--dry-run", "--trigger", "--json")
     plan = json.loads(out)["plan"]
     assert (code, plan["existing"], plan["runs_now"]) == (0, shared.id, False)
-    assert {one["name"]: one["stake"] for one in plan["also"]} == {"fresh": "", "staked": "12.5"}
+    assert {slot["name"]: slot["stake"] for slot in plan["also"]} == {"fresh": "", "staked": "12.5"}
     assert any("no round is open; round 1001 opens" in line for line in plan["follows"])
     assert any("also runs in staked, which has a stake of 12.5" in line for line in plan["follows"])
 
 
-# ---- what takes a staked slot's pickle away
+# ---- removing the pickle of a slot with a stake
 
 
 @pytest.mark.parametrize("command", ["disable", "rollback"])
-def test_a_slot_with_a_stake_is_emptied_only_after_the_whole_word(project: Project, command: str) -> None:
+def test_a_slot_with_a_stake_is_emptied_only_after_yes_is_typed_in_full(project: Project, command: str) -> None:
     assert project.upload(slot="staked")[0] == 0
-    code, said = project.run_in_terminal(command, "staked", typed="y\n")
+    code, output = project.run_in_terminal(command, "staked", typed="y\n")
     assert code == 5
-    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in said
+    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in output
     assert project.get_slot("staked").pickle_id == project.list_records()[0].id
     assert project.run_in_terminal(command, "staked", typed="yes\n")[0] == 0
     assert project.get_slot("staked").pickle_id is None
 
 
 @pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
-def test_a_change_asks_about_a_stake_that_comes_before_the_answer(project: Project, command: str) -> None:
+def test_a_change_asks_about_a_stake_added_before_the_answer(project: Project, command: str) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-aaaaaaaaaaaa.pkl")
     more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
     add_stake(project, "account", "running")
-    code, said = project.run_in_terminal(command, "running", *more, typed="y\n\n")
-    assert code == 5, said
-    assert "[Y/n]" in said
-    assert "running has a stake of 7.25, have it" in said
+    code, output = project.run_in_terminal(command, "running", *more, typed="y\n\n")
+    assert code == 5, output
+    assert "[Y/n]" in output
+    assert "running has a stake of 7.25, have it" in output
     assert project.get_slot("running").pickle_id == before.id

@@ -1,4 +1,4 @@
-"""What an upload that does not end well leaves: the slot as it was, pickle and webhook, or what it says it runs."""
+"""An upload that fails restores the slot's pickle and webhook, or reports what the slot runs now."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 ASSIGN, TRIGGER, WEBHOOK = "assignPickleToModel", "triggerComputePickleUpload", "setSubmissionWebhook"
-OUT_OF_MEMORY = runs.Scripted.failing("Out of memory.", "the last line")
-ENDLESS = runs.Scripted(settles=False)
+OUT_OF_MEMORY = runs.ScriptedRunner.failing("Out of memory.", "the last line")
+ENDLESS = runs.ScriptedRunner(settles=False)
 
 
-def judged_from_then_on(project: Project, judge: runs.Judge) -> None:
-    """Have the tournament validate the pickle, and judge what runs once it is assigned by another judge."""
+def judge_runs_after_assignment(project: Project, judge: runs.PickleRunner) -> None:
+    """Let the pickle pass validation, and use another judge for runs after the assignment."""
 
     def judge_so(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = judge
+        project.sandbox.runs.runner = judge
 
-    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.Action(applies=True), then=judge_so))
+    project.sandbox.faults.add(ASSIGN, faults.call_after(judge_so))
 
 
-def settle(project: Project, outcome: runs.Scripted) -> None:
-    """Have the run that goes on end now."""
+def settle(project: Project, outcome: runs.ScriptedRunner) -> None:
+    """End the run in progress now."""
     (record,) = project.list_records()
     record.status = project.sandbox.state.words.good
-    project.sandbox.runs.judge = outcome
+    project.sandbox.runs.runner = outcome
     project.sandbox.runs._settle(record, record.triggers[-1], outcome.outcome, validates=False)
 
 
-def test_no_slot_is_made_that_could_not_be_given_the_pickle(project: Project, tmp_path: Path) -> None:
+def test_no_slot_is_created_that_could_not_be_assigned_the_pickle(project: Project, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, _, err = project.upload("--create", slot="brand_new", XDG_STATE_HOME=str(tmp_path / "file"))
     assert (code, "set XDG_STATE_HOME" in err) == (2, True)
@@ -53,16 +53,16 @@ def test_killed_while_the_slot_is_created_it_is_created_once(project: Project) -
     _kill_at(project, "addModel", "--create", slot="brand_new", applied=True)
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
-    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+    assert sum(slot.name == "brand_new" for slot in project.sandbox.state.slots.values()) == 1
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 # ---- the webhook
 
 
-def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
+def test_a_run_that_fails_restores_the_webhook(project: Project) -> None:
     address = project.get_slot("hooked").webhook
-    judged_from_then_on(project, OUT_OF_MEMORY)
+    judge_runs_after_assignment(project, OUT_OF_MEMORY)
     code, out, err = project.upload("--clear-webhook", "--trigger", slot="hooked")
     assert code == 1
     assert "hooked runs what it ran before: no pickle" in out
@@ -70,8 +70,8 @@ def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
-def test_a_slot_that_keeps_the_pickle_does_not_get_its_webhook_too(project: Project) -> None:
-    judged_from_then_on(project, ENDLESS)
+def test_a_slot_that_keeps_the_pickle_does_not_get_its_webhook_back(project: Project) -> None:
+    judge_runs_after_assignment(project, ENDLESS)
     code, _, err = project.upload("--clear-webhook", "--trigger", "--wait", "0", slot="hooked")
     (record,) = project.list_records()
     assert code == 4
@@ -79,44 +79,44 @@ def test_a_slot_that_keeps_the_pickle_does_not_get_its_webhook_too(project: Proj
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (record.id, None)
 
 
-def test_killed_while_the_webhook_is_away_it_is_put_back_by_the_next_that_fails(project: Project) -> None:
+def test_a_webhook_removed_by_a_killed_upload_is_restored_by_the_next_failure(project: Project) -> None:
     address = project.get_slot("hooked").webhook
     _kill_at(project, "createComputePickleUpload", "--clear-webhook", slot="hooked")
     assert project.get_slot("hooked").webhook is None
-    project.sandbox.runs.judge = OUT_OF_MEMORY
+    project.sandbox.runs.runner = OUT_OF_MEMORY
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook == address
 
 
-def test_killed_while_the_webhook_is_away_and_gone_on_with(project: Project) -> None:
+def test_an_upload_killed_while_the_webhook_is_removed_can_be_resumed(project: Project) -> None:
     _kill_at(project, "createComputePickleUpload", "--clear-webhook", slot="hooked")
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     project.replace_pickle(b"the next one, which is bad")
-    project.sandbox.runs.judge = OUT_OF_MEMORY
+    project.sandbox.runs.runner = OUT_OF_MEMORY
     assert project.upload("--no-compare", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook is None
 
 
-def test_a_webhook_that_cannot_be_put_back_is_said_with_where_its_address_is(project: Project) -> None:
+def test_a_webhook_that_cannot_be_restored_is_reported_with_the_log_that_has_its_address(project: Project) -> None:
     address = project.get_slot("hooked").webhook
     assert address
-    project.sandbox.runs.judge = OUT_OF_MEMORY
-    project.sandbox.faults.add(WEBHOOK, faults.html(502), times=None, after=1)
+    project.sandbox.runs.runner = OUT_OF_MEMORY
+    project.sandbox.faults.add(WEBHOOK, faults.respond_html(502), times=None, after=1)
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 1
     assert "could NOT be restored" in err
     assert address not in err
-    (where,) = [word for word in err.split() if word.endswith(".jsonl")]
-    assert address in Path(where).read_text()
+    (log_path,) = [word for word in err.split() if word.endswith(".jsonl")]
+    assert address in Path(log_path).read_text()
 
 
-def test_an_order_about_the_webhook_that_gets_no_answer_is_given_again(project: Project) -> None:
-    project.sandbox.faults.add(WEBHOOK, faults.html(502))
+def test_a_webhook_change_without_an_answer_is_retried(project: Project) -> None:
+    project.sandbox.faults.add(WEBHOOK, faults.respond_html(502))
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     assert project.get_slot("hooked").webhook is None
 
 
-def test_of_a_pickle_that_runs_there_already_too_the_webhook_is_asked_about(project: Project) -> None:
+def test_a_webhook_is_asked_about_even_if_the_pickle_already_runs_there(project: Project) -> None:
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     project.get_slot("hooked").webhook = "https://example.com/again"
     code, shown = project.run_in_terminal(
@@ -128,7 +128,7 @@ def test_of_a_pickle_that_runs_there_already_too_the_webhook_is_asked_about(proj
     assert project.get_slot("hooked").webhook == "https://example.com/again"
 
 
-def test_rollback_to_no_pickle_gives_the_webhook_back(project: Project) -> None:
+def test_rollback_to_no_pickle_restores_the_webhook(project: Project) -> None:
     address = project.get_slot("hooked").webhook
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     code, _, err = project.run("rollback", "hooked", "--yes")
@@ -137,10 +137,10 @@ def test_rollback_to_no_pickle_gives_the_webhook_back(project: Project) -> None:
     assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
-# ---- a run that was asked for
+# ---- a triggered run
 
 
-def test_each_time_it_comes_to_the_slot_it_is_run(project: Project) -> None:
+def test_each_assignment_is_run(project: Project) -> None:
     assert project.upload("--trigger")[0] == 0
     assert project.run("rollback", "fresh", "--yes")[0] == 0
     assert project.upload("--trigger")[0] == 0
@@ -148,15 +148,15 @@ def test_each_time_it_comes_to_the_slot_it_is_run(project: Project) -> None:
     assert project.read_receipt()["trigger"] == project.list_records()[0].triggers[-1].id
 
 
-def test_after_a_run_that_failed_the_next_is_a_new_one(project: Project) -> None:
-    judged_from_then_on(project, OUT_OF_MEMORY)
+def test_a_failed_run_is_followed_by_a_new_run(project: Project) -> None:
+    judge_runs_after_assignment(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
-    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.runs.runner = runs.ScriptedRunner()
     assert project.upload("--trigger")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 2
 
 
-def test_killed_before_the_run_was_written_down_it_is_not_run_twice(project: Project) -> None:
+def test_an_upload_killed_before_recording_the_run_does_not_run_it_twice(project: Project) -> None:
     _kill_at(project, TRIGGER, "--trigger", applied=True)
     code, out, err = project.upload("--trigger")
     assert code == 0, err
@@ -165,16 +165,16 @@ def test_killed_before_the_run_was_written_down_it_is_not_run_twice(project: Pro
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
-def test_killed_before_the_run_was_begun_it_is_run(project: Project) -> None:
+def test_an_upload_killed_before_the_trigger_runs_the_pickle_once_resumed(project: Project) -> None:
     _kill_at(project, TRIGGER, "--trigger")
     assert project.upload("--trigger")[0] == 0
     assert len(project.list_records()[0].triggers) == 2
 
 
 @pytest.mark.parametrize("slot", ["fresh", "running"])
-def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: str) -> None:
+def test_a_run_that_fails_later_restores_the_slot(project: Project, slot: str) -> None:
     before = project.assign_earlier_pickle().id if slot == "running" else None
-    judged_from_then_on(project, ENDLESS)
+    judge_runs_after_assignment(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0", slot=slot)[0] == 4
     assert project.get_slot(slot).pickle_id == project.list_records()[0].id
     settle(project, OUT_OF_MEMORY)
@@ -184,8 +184,8 @@ def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: 
     assert project.get_slot(slot).pickle_id == before
 
 
-def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
-    judged_from_then_on(project, ENDLESS)
+def test_a_run_that_fails_with_the_previous_pickle_unknown_is_reported(project: Project) -> None:
+    judge_runs_after_assignment(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
     project.remove_logs()
     settle(project, OUT_OF_MEMORY)
@@ -195,9 +195,9 @@ def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project:
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
-def test_a_run_that_is_refused_gives_the_slot_back(project: Project) -> None:
+def test_a_run_that_is_refused_restores_the_slot(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    project.sandbox.faults.add(TRIGGER, faults.errors("no runs today"))
+    project.sandbox.faults.add(TRIGGER, faults.respond_errors("no runs today"))
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 4
     assert "no runs today" in err
@@ -206,19 +206,19 @@ def test_a_run_that_is_refused_gives_the_slot_back(project: Project) -> None:
 
 
 @pytest.mark.parametrize("ends", ["failed", "unreadable"])
-def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(project: Project, ends: str) -> None:
+def test_a_pickle_assigned_by_someone_else_during_the_run_is_kept(project: Project, ends: str) -> None:
     project.assign_earlier_pickle()
     theirs = project.sandbox.state.add_pickle(project.get_slot("running"), "theirs-ffffffffffff.pkl")
-    judged_from_then_on(project, OUT_OF_MEMORY)
+    judge_runs_after_assignment(project, OUT_OF_MEMORY)
 
     def change(state: State, variables: Mapping[str, Any]) -> None:
         state.get_slot("running").pickle_id = theirs.id
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        action = faults.changed(lambda answer: answer if ends == "failed" else {"data": None})
-        project.sandbox.faults.add("computePickles", dataclasses.replace(action, then=change))
+        action = faults.edit_response(lambda answer: answer if ends == "failed" else {"data": None})
+        project.sandbox.faults.add("computePickles", dataclasses.replace(action, callback=change))
 
-    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(TRIGGER, faults.call_after(then))
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
     assert f"running runs {theirs.filename} ({theirs.id}), which someone else assigned meanwhile" in out + err
@@ -226,8 +226,8 @@ def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(pr
     assert not (project.folder / "receipt.json").exists()
 
 
-def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Project) -> None:
-    project.sandbox.faults.add(TRIGGER, faults.applied(faults.data_null()))
+def test_a_run_that_started_without_an_answer_is_watched(project: Project) -> None:
+    project.sandbox.faults.add(TRIGGER, faults.apply_then(faults.respond_null_data()))
     code, out, err = project.upload("--trigger")
     assert code == 0, err
     (record,) = project.list_records()
@@ -237,37 +237,37 @@ def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Proj
 
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.assign_earlier_pickle()
-    judged_from_then_on(project, OUT_OF_MEMORY)
+    judge_runs_after_assignment(project, OUT_OF_MEMORY)
 
     def hide(answer: dict[str, Any]) -> dict[str, Any]:
-        for one in answer["data"]["computePickles"]:
-            one["triggers"] = one["triggers"][:1]
+        for pickle in answer["data"]["computePickles"]:
+            pickle["triggers"] = pickle["triggers"][:1]
         return answer
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.faults.add("computePickles", faults.changed(hide), times=2)
+        project.sandbox.faults.add("computePickles", faults.edit_response(hide), times=2)
 
-    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    project.sandbox.faults.add(TRIGGER, faults.call_after(then))
     code, out, _ = project.upload("--no-compare", "--trigger", slot="running")
     assert (code, "Out of memory." in out) == (1, True)
     assert project.get_slot("running").pickle_id == before.id
 
 
-def test_what_was_taken_back_leaves_no_receipt(project: Project) -> None:
-    judged_from_then_on(project, OUT_OF_MEMORY)
+def test_an_undone_upload_leaves_no_receipt(project: Project) -> None:
+    judge_runs_after_assignment(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
     assert not (project.folder / "receipt.json").exists()
     assert "given back" in [line["step"] for line in project.read_log()]
 
 
-def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project: Project) -> None:
-    judged_from_then_on(project, ENDLESS)
+def test_an_upload_stopped_while_waiting_for_its_run_shows_what_the_slot_runs(project: Project) -> None:
+    judge_runs_after_assignment(project, ENDLESS)
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes", "--trigger") as process:
         project.sandbox.requests.wait_for(TRIGGER, count=1)
         assert process.stderr is not None
-        said = [process.stderr.readline()]
-        while "run: " not in said[-1]:
-            said.append(process.stderr.readline())
+        lines = [process.stderr.readline()]
+        while "run: " not in lines[-1]:
+            lines.append(process.stderr.readline())
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     (record,) = project.list_records()
@@ -277,12 +277,12 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
     assert project.get_slot().pickle_id == record.id
 
 
-# ---- what was never valid
+# ---- a pickle that never passed validation
 
 
 @words.each_vocabulary
-def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+def test_a_later_run_without_a_round_does_not_override_a_failed_validation(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
     (record,) = project.list_records()
     project.sandbox.state.close_round()
@@ -294,7 +294,7 @@ def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(proje
 
 
 @words.each_vocabulary
-def test_what_had_no_round_is_assigned_by_hand_too(project: Project) -> None:
+def test_a_pickle_run_without_a_round_can_be_assigned_by_hand(project: Project) -> None:
     project.sandbox.state.close_round()
     project.sandbox.state.no_round_fails = True
     assert project.upload()[0] == 0
@@ -305,7 +305,7 @@ def test_what_had_no_round_is_assigned_by_hand_too(project: Project) -> None:
     assert project.get_slot().pickle_id == record.id
 
 
-# ---- and back, whoever made the change
+# ---- rollback of changes made by any command
 
 
 def test_rollback_after_disable(project: Project) -> None:
@@ -315,18 +315,18 @@ def test_rollback_after_disable(project: Project) -> None:
     assert project.get_slot("running").pickle_id == before.id
 
 
-def test_rollback_goes_by_the_last_change_not_by_the_upload(project: Project) -> None:
+def test_rollback_undoes_the_last_change_not_the_upload(project: Project) -> None:
     project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.upload("--no-compare", slot="running")[0] == 0
     (record,) = project.list_records()
-    for one in (other.id, record.id):
-        assert project.run("assign", "running", one, "--yes")[0] == 0
+    for pickle_id in (other.id, record.id):
+        assert project.run("assign", "running", pickle_id, "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.get_slot("running").pickle_id == other.id
 
 
-def test_rollback_to_what_a_person_chose_has_a_way_back(project: Project) -> None:
+def test_a_rollback_to_a_chosen_pickle_can_be_rolled_back(project: Project) -> None:
     now = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.run("rollback", "running", "--to", other.id, "--yes")[0] == 0
@@ -334,37 +334,39 @@ def test_rollback_to_what_a_person_chose_has_a_way_back(project: Project) -> Non
     assert project.get_slot("running").pickle_id == now.id
 
 
-def test_a_change_that_was_given_back_is_no_way_back(project: Project) -> None:
+def test_rollback_ignores_a_change_that_was_undone(project: Project) -> None:
     before = project.assign_earlier_pickle()
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.run("assign", "running", other.id, "--yes")[0] == 0
-    project.sandbox.faults.add(ASSIGN, faults.answers(ASSIGN, "error"))
+    project.sandbox.faults.add(ASSIGN, faults.replace_field(ASSIGN, "error"))
     assert project.run("assign", "running", before.id, "--yes")[0] == 4
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.get_slot("running").pickle_id == before.id
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "answer-lost"])
-def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project, *, answered: bool) -> None:
+def test_a_new_slot_may_share_the_name_of_a_slot_of_another_tournament(project: Project, *, answered: bool) -> None:
     if not answered:
-        project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
+        project.sandbox.faults.add("addModel", faults.apply_then(faults.reset()))
     assert project.upload("--create", slot="signals_one")[0] == 0
-    (made,) = [one for one in project.sandbox.state.slots.values() if one.pickle_id]
-    assert (made.name, made.tournament) == ("signals_one", 8)
+    (slot,) = [slot for slot in project.sandbox.state.slots.values() if slot.pickle_id]
+    assert (slot.name, slot.tournament) == ("signals_one", 8)
 
 
 def _kill_at(project: Project, match: str, *arguments: str, slot: str = "fresh", applied: bool = False) -> None:
-    """Kill an upload at a request, before it takes effect or after."""
-    there = threading.Event()
+    """Kill an upload at a request, before or after it takes effect."""
+    reached = threading.Event()
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        there.set()
+        reached.set()
 
     action = faults.stall()
-    project.sandbox.faults.add(match, dataclasses.replace(faults.applied(action), then=then) if applied else action)
+    project.sandbox.faults.add(
+        match, dataclasses.replace(faults.apply_then(action), callback=then) if applied else action
+    )
     with project.start("upload", "configs/small.yaml", "--model", slot, "--yes", *arguments) as process:
         project.sandbox.requests.wait_for(match, count=1)
-        assert not applied or there.wait(30)
+        assert not applied or reached.wait(30)
         process.kill()
         process.communicate(timeout=60)
     project.sandbox.faults.release()

@@ -1,4 +1,4 @@
-"""The whole way, and what is asked and refused before it."""
+"""A whole upload to the sandbox, with the questions and refusals before it, and `rollback` after it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     (record,) = project.list_records()
     assert project.get_slot().pickle_id == record.id
     assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
-    assert [one["step"] for one in project.read_log()] == [
+    assert [entry["step"] for entry in project.read_log()] == [
         "planned",
         "authorised",
         "put",
@@ -47,15 +47,15 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     assert (receipt["pickle"], receipt["slot"], receipt["previous"]) == (record.id, "fresh", None)
 
 
-def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
-    """Which of two changes was the last is told by them, on this computer and on others."""
+def test_recorded_times_come_from_the_apis_clock(project: Project) -> None:
+    """These times decide which of two changes was the last, on this computer and on others."""
     project.sandbox.state.clock_offset = dt.timedelta(days=-40)
     assert project.upload()[0] == 0
-    at = [one["at"] for one in project.read_log()] + list(project.read_receipt()["times"].values())
+    at = [entry["at"] for entry in project.read_log()] + list(project.read_receipt()["times"].values())
     assert {time[:10] for time in at} == {f"{project.sandbox.state.now():%Y-%m-%d}"}
 
 
-# ---- what is asked first
+# ---- questions before an upload
 
 
 def test_a_dry_run_reads_everything_and_changes_nothing(project: Project) -> None:
@@ -68,7 +68,7 @@ def test_a_dry_run_reads_everything_and_changes_nothing(project: Project) -> Non
     assert f"running (existing model), account {project.sandbox.state.accounts[0].username}" in out
     assert f"runs now {before.filename} ({before.id})" in out
     assert "nothing was changed" in out
-    assert not any(one.method == "PUT" for one in project.sandbox.requests)
+    assert not any(request.method == "PUT" for request in project.sandbox.requests)
     assert not mutations(project)
     assert sorted(path.name for path in project.folder.iterdir()) == listed
 
@@ -82,7 +82,7 @@ def mutations(project: Project) -> list[str]:
         "setSubmissionWebhook",
         "computePickleUploadAuth",
     }
-    return [name for one in project.sandbox.requests for name in one.fields if name in names]
+    return [name for request in project.sandbox.requests for name in request.fields if name in names]
 
 
 def test_a_plan_for_programs(project: Project) -> None:
@@ -96,28 +96,28 @@ def test_a_plan_for_programs(project: Project) -> None:
     assert plan["image"]["digest"] == project.read_manifest()["image"]["identity"]
 
 
-def test_without_a_terminal_and_without_yes_nothing_is_done(project: Project) -> None:
+def test_without_a_terminal_or_yes_nothing_is_changed(project: Project) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh")
     assert code == 5
     assert "--yes" in err
     assert not mutations(project)
 
 
-def test_without_anybody_to_say_yes_nothing_is_compared(project: Project) -> None:
+def test_without_a_terminal_or_yes_nothing_is_compared(project: Project) -> None:
     project.assign_earlier_pickle()
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "running")
     assert code == 5
     assert "alike" not in err
 
 
-def test_without_a_slot_it_says_which_there_are(project: Project) -> None:
+def test_without_a_slot_the_slots_are_listed(project: Project) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--yes")
     assert code == 2
     assert "--model" in err
     assert "fresh, running, hooked" in err
 
 
-def test_the_configs_own_slot_is_taken(project: Project) -> None:
+def test_the_slot_of_the_config_is_the_default(project: Project) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + "upload: {model: fresh}\n")
     assert project.run("upload", "configs/small.yaml", "--yes")[0] == 0
@@ -125,62 +125,62 @@ def test_the_configs_own_slot_is_taken(project: Project) -> None:
 
 
 @pytest.mark.parametrize("sure", ["", "n\n", "\n"], ids=["end", "no", "enter-only"])
-def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure: str) -> None:
+def test_at_a_terminal_a_stake_needs_a_separate_yes(project: Project, sure: str) -> None:
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.run_in_terminal(*command, typed="y\n" + sure)
-    assert code == 5, said
-    assert "has a stake of 12.5, and round 1000 is open" in said
-    assert "a staked submission, which a rollback does not undo" in " ".join(said.split())
+    code, output = project.run_in_terminal(*command, typed="y\n" + sure)
+    assert code == 5, output
+    assert "has a stake of 12.5, and round 1000 is open" in output
+    assert "a staked submission, which a rollback does not undo" in " ".join(output.split())
     assert not mutations(project)
-    code, said = project.run_in_terminal(*command, typed="y\nyes\n")
-    assert code == 0, said
+    code, output = project.run_in_terminal(*command, typed="y\nyes\n")
+    assert code == 0, output
     assert project.get_slot("staked").pickle_id == project.list_records()[0].id
 
 
 def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project: Project) -> None:
     project.sandbox.state.close_round()
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.run_in_terminal(*command, typed="y\n\n")
-    assert code == 5, said
-    assert "has a stake of 12.5, have its next rounds run by this?" in said
+    code, output = project.run_in_terminal(*command, typed="y\n\n")
+    assert code == 5, output
+    assert "has a stake of 12.5, have its next rounds run by this?" in output
     assert not mutations(project)
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
 
-def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project: Project) -> None:
+def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about(project: Project) -> None:
     project.sandbox.state.close_round()
 
     def open_it(state: State, variables: Mapping[str, Any]) -> None:
         state.open_round()
 
-    # Two looks for the plan, two after the comparison; what follows is after the yes.
-    project.sandbox.faults.add("rounds", dataclasses.replace(faults.Action(applies=True), then=open_it), after=3)
-    code, said = project.run_in_terminal(
+    # Two reads for the plan, two after the comparison; later reads come after the confirmation.
+    project.sandbox.faults.add("rounds", faults.call_after(open_it), after=3)
+    code, output = project.run_in_terminal(
         "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
     )
-    assert code == 5, said
-    assert "a round has opened meanwhile" in said
-    assert "and round 1000 is open: have it run for that?" in said
+    assert code == 5, output
+    assert "a round has opened meanwhile" in output
+    assert "and round 1000 is open: have it run for that?" in output
     assert not mutations(project)
 
 
 def test_at_a_terminal_no_means_no(project: Project) -> None:
-    code, said = project.run_in_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
+    code, output = project.run_in_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
     assert code == 5
-    assert "nothing was changed" in said
+    assert "nothing was changed" in output
     assert not mutations(project)
 
 
 def test_at_a_terminal_the_slot_is_asked_for_and_may_be_new(project: Project) -> None:
-    code, said = project.run_in_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
-    assert code == 0, said
-    assert "brand_new (NEW model, number 6 of 10)" in said
+    code, output = project.run_in_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
+    assert code == 0, output
+    assert "brand_new (NEW model, number 6 of 10)" in output
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> None:
     token = project.sandbox.state.get_token("full")
-    code, said = project.run_in_terminal(
+    code, output = project.run_in_terminal(
         "upload",
         "configs/small.yaml",
         "--model",
@@ -190,16 +190,16 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
         NUMERAI_PUBLIC_ID="",
         NUMERAI_SECRET_KEY="",
     )
-    assert code == 0, said
-    assert "numer.ai/account" in said
-    assert token.secret_key not in said
+    assert code == 0, output
+    assert "numer.ai/account" in output
+    assert token.secret_key not in output
 
 
-# ---- what is refused
+# ---- refusals
 
 
 @pytest.mark.parametrize(
-    ("slot", "code", "said"),
+    ("slot", "code", "message"),
     [
         ("frsh", 2, "did you mean fresh?"),
         ("theirs", 2, "CREATE=1"),
@@ -208,9 +208,9 @@ def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> 
         ("hooked", 5, "CLEAR_WEBHOOK=1"),
     ],
 )
-def test_a_slot_that_will_not_do(project: Project, slot: str, code: int, said: str) -> None:
-    found, _, err = project.upload(slot=slot)
-    assert (found, said in err) == (code, True), err
+def test_a_slot_that_is_invalid(project: Project, slot: str, code: int, message: str) -> None:
+    actual, _, err = project.upload(slot=slot)
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
@@ -219,19 +219,19 @@ def test_a_new_slot(project: Project) -> None:
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
-def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
-    project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
+def test_a_new_slot_whose_answer_is_lost_is_created_once(project: Project) -> None:
+    project.sandbox.faults.add("addModel", faults.apply_then(faults.reset()))
     assert project.upload("--create", slot="brand_new")[0] == 0
-    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+    assert sum(slot.name == "brand_new" for slot in project.sandbox.state.slots.values()) == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [("theirs", 2, "the name is taken"), ("x" * 21, 2, "at most 20"), ("no spaces", 2, "lower-case letters")],
 )
-def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, said: str) -> None:
-    found, _, err = project.upload("--create", slot=name)
-    assert (found, said in err) == (code, True), err
+def test_a_new_name_that_is_invalid(project: Project, name: str, code: int, message: str) -> None:
+    actual, _, err = project.upload("--create", slot=name)
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
@@ -242,39 +242,43 @@ def test_no_slots_left(project: Project) -> None:
     assert "its limit is 3" in err
 
 
-def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: Project) -> None:
-    def unknown(answer: dict[str, Any]) -> dict[str, Any]:
+def test_an_unknown_number_of_slots_refuses_nothing(project: Project) -> None:
+    def hide_slot_count(answer: dict[str, Any]) -> dict[str, Any]:
         answer["data"]["account"]["maxModelSlots"] = None
         return answer
 
-    project.sandbox.faults.add("account", faults.changed(unknown), times=None)
+    project.sandbox.faults.add("account", faults.edit_response(hide_slot_count), times=None)
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
     assert "brand_new (NEW model, number 6), account" in err
     assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
-def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
+def test_a_webhook_is_removed_on_request(project: Project) -> None:
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 0
     assert "removes the slot's webhook" in err
     assert not project.get_slot("hooked").webhook
 
 
-def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
+def test_a_webhook_is_restored_after_a_failure(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("It broke.")
     address = project.get_slot("hooked").webhook
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
     assert project.get_slot("hooked").webhook == address
 
 
-@pytest.mark.parametrize("what", ["deprecated", "gone", "moved"])
-def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> None:
+@pytest.mark.parametrize("state", ["deprecated", "gone", "moved"])
+def test_an_image_that_is_not_the_tournaments(project: Project, state: str) -> None:
     image = project.sandbox.state.get_image(uploads.IMAGE)
-    said = {"deprecated": "is deprecated", "gone": "not among the tournament's images", "moved": "the tag has moved"}
-    if what == "deprecated":
+    messages = {
+        "deprecated": "is deprecated",
+        "gone": "not among the tournament's images",
+        "moved": "the tag has moved",
+    }
+    if state == "deprecated":
         image.deprecated = True
-    elif what == "gone":
+    elif state == "gone":
         image.tag = "other"
     else:
         registry_images.push_image(
@@ -282,24 +286,24 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
         )
     code, _, err = project.upload()
     assert code == 5
-    assert said[what] in err
+    assert messages[state] in err
     assert "make pickle" in err
     assert not mutations(project)
 
 
-@pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
-def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
+@pytest.mark.parametrize(("version", "code", "message"), [("v9.9", 2, "it has v5.2"), ("v4.3", 5, "is deprecated")])
+def test_a_data_version_that_is_invalid(project: Project, version: str, code: int, message: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
-    found, _, err = project.upload()
-    assert (found, "make validate" in err) == (5, True)
+    actual, _, err = project.upload()
+    assert (actual, "make validate" in err) == (5, True)
     project.use_data_version(version)
-    found, _, err = project.upload()
-    assert (found, said in err) == (code, True), err
+    actual, _, err = project.upload()
+    assert (actual, message in err) == (code, True), err
     assert not mutations(project)
 
 
-def test_what_is_not_proved_asks_no_network(project: Project) -> None:
+def test_an_unvalidated_pickle_makes_no_request(project: Project) -> None:
     (project.folder / "validation.json").unlink()
     code, _, err = project.upload()
     assert code == 5
@@ -311,7 +315,7 @@ def test_what_is_not_proved_asks_no_network(project: Project) -> None:
 
 
 @words.each_vocabulary
-def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Project) -> None:
+def test_no_open_round_is_a_success_that_shows_when_the_next_opens(project: Project) -> None:
     opens = project.sandbox.state.close_round().open_time
     project.sandbox.state.no_round_fails = True
     code, out, err = project.upload("--trigger")
@@ -321,19 +325,19 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
-def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project: Project) -> None:
+def test_a_round_that_closed_meanwhile_is_not_reported_as_open(project: Project) -> None:
     project.sandbox.state.no_round_fails = True
 
     def close(state: State, variables: Mapping[str, Any]) -> None:
         state.close_round()
 
-    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=close))
+    project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(close))
     code, out, err = project.upload()
     assert code == 0, err
     assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
 
 
-def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
+def test_a_run_is_triggered_once_and_its_log_shown(project: Project) -> None:
     code, out, _ = project.upload("--trigger")
     assert code == 0
     assert "the model was run" in out
@@ -344,13 +348,13 @@ def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
 
 
 @words.each_vocabulary
-def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
+def test_a_run_that_fails_restores_the_slot(project: Project) -> None:
     before = project.assign_earlier_pickle()
 
     def fail(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+        project.sandbox.runs.runner = runs.ScriptedRunner.failing("Out of memory.", "the last line")
 
-    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=fail))
+    project.sandbox.faults.add("assignPickleToModel", faults.call_after(fail))
     code, out, _ = project.upload("--trigger", "--no-compare", slot="running")
     assert code == 1
     assert "Out of memory." in out
@@ -363,9 +367,9 @@ def test_a_run_without_a_status_ends_by_the_pickles_trigger_status(project: Proj
     project.sandbox.state.runs_have_statuses = False
 
     def judge(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.runs.judge = runs.Scripted() if good else runs.Scripted.failing("Out of memory.")
+        project.sandbox.runs.runner = runs.ScriptedRunner() if good else runs.ScriptedRunner.failing("Out of memory.")
 
-    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=judge))
+    project.sandbox.faults.add("assignPickleToModel", faults.call_after(judge))
     code, out, err = project.upload("--trigger")
     assert code == (0 if good else 1), err
     spoken = project.sandbox.state.words
@@ -380,14 +384,14 @@ def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Pro
         return answer
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
-        project.sandbox.faults.add("pickle", faults.changed(change), times=3)
+        project.sandbox.faults.add("pickle", faults.edit_response(change), times=3)
 
-    project.sandbox.faults.add(
-        "triggerComputePickleUpload", dataclasses.replace(faults.Action(applies=True), then=then)
-    )
+    project.sandbox.faults.add("triggerComputePickleUpload", faults.call_after(then))
     code, _, err = project.upload("--trigger")
     assert (code, "run: un_succeeded_yet" in err) == (0, True), err
-    assert [one["status"] for one in project.read_log() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
+    assert [entry["status"] for entry in project.read_log() if entry["step"] == "unknown status"] == [
+        "un_succeeded_yet"
+    ]
 
 
 # ---- and back
@@ -402,7 +406,7 @@ def test_rollback_by_the_log(project: Project) -> None:
     assert project.get_slot("running").pickle_id == before.id
 
 
-def test_assign_and_rollback_say_the_same_of_one_act(project: Project) -> None:
+def test_assign_and_rollback_describe_a_change_alike(project: Project) -> None:
     before = project.assign_earlier_pickle("staked")
     assert project.upload("--no-compare", slot="staked")[0] == 0
     assigned = project.run("assign", "staked", before.id)[2].splitlines()
@@ -413,7 +417,7 @@ def test_assign_and_rollback_say_the_same_of_one_act(project: Project) -> None:
     assert "           what was submitted already is not taken back" in rolled
 
 
-def test_a_slot_that_only_the_config_names_is_told_with_the_config(project: Project) -> None:
+def test_a_slot_from_the_config_is_reported_with_the_config(project: Project) -> None:
     file = project.root / "configs" / "small.yaml"
     file.write_text(file.read_text() + "upload: {model: nowhere}\n")
     for name in ("rollback", "upload"):
@@ -423,7 +427,7 @@ def test_a_slot_that_only_the_config_names_is_told_with_the_config(project: Proj
 
 
 def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
     code, out, _ = project.upload("--dry-run")
     assert code == 0
@@ -457,7 +461,7 @@ def test_a_download_is_compared_with_the_log(project: Project) -> None:
     shutil.rmtree(project.folder)
     code, out, err = project.run("download", "fresh", "--to", "got.pkl")
     assert (code, re.findall(r"ok +the upload log .*jsonl: (\w+)", out)) == (0, [_sha256(project, "got.pkl")]), err
-    project.sandbox.storage.path(runs.key(record.filename)).write_bytes(b"something else")
+    project.sandbox.storage.get_path(runs.get_key(record.filename)).write_bytes(b"something else")
     code, out, _ = project.run("download", "fresh", "--to", "other.pkl")
     assert (code, "DIFFERS  the upload log " in out) == (1, True)
 
@@ -466,7 +470,7 @@ def _sha256(project: Project, name: str) -> str:
     return hashlib.sha256((project.root / name).read_bytes()).hexdigest()
 
 
-def test_what_cannot_be_written_down_is_taken_back(project: Project) -> None:
+def test_a_change_that_cannot_be_recorded_is_undone(project: Project) -> None:
     before = project.assign_earlier_pickle()
     (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
@@ -482,7 +486,7 @@ def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) 
     def change(state: State, variables: Mapping[str, Any]) -> None:
         state.get_slot("running").pickle_id = theirs.id
 
-    change_it = dataclasses.replace(faults.Action(applies=True), then=change)
+    change_it = faults.call_after(change)
     project.sandbox.faults.add("createComputePickleUpload", change_it)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 5
@@ -496,7 +500,7 @@ def test_rollback_of_an_empty_slot_empties_it(project: Project) -> None:
     assert project.get_slot().pickle_id is None
 
 
-def test_rollback_of_a_rollback_goes_forward(project: Project) -> None:
+def test_rollback_of_a_rollback_restores_the_newer_pickle(project: Project) -> None:
     project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
     ours = project.get_slot("running").pickle_id
@@ -514,18 +518,18 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
     assert earlier.id in err
     assert "bad-" not in err
     assert slot.pickle_id == now.id
-    code, said = project.run_in_terminal("rollback", "running", typed="1\ny\n")
-    assert code == 0, said
+    code, output = project.run_in_terminal("rollback", "running", typed="1\ny\n")
+    assert code == 0, output
     assert slot.pickle_id == earlier.id
     assert project.run("rollback", "running", "--yes", "--to", now.id)[0] == 0
     assert slot.pickle_id == now.id
 
 
-def test_at_a_terminal_rollback_of_a_slot_with_a_stake_takes_the_whole_word(project: Project) -> None:
+def test_at_a_terminal_rollback_of_a_slot_with_a_stake_needs_yes_typed_in_full(project: Project) -> None:
     before = project.assign_earlier_pickle("staked")
     assert project.upload("--no-compare", slot="staked")[0] == 0
-    code, said = project.run_in_terminal("rollback", "staked", typed="\n")
-    assert (code, "[type yes]" in said) == (5, True)
+    code, output = project.run_in_terminal("rollback", "staked", typed="\n")
+    assert (code, "[type yes]" in output) == (5, True)
     assert project.get_slot("staked").pickle_id != before.id
     assert project.run_in_terminal("rollback", "staked", typed="yes\n")[0] == 0
     assert project.get_slot("staked").pickle_id == before.id
@@ -536,26 +540,28 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert project.upload("--no-compare", slot="running")[0] == 0
     ours = project.get_slot("running").pickle_id
     other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
-    project.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
+    project.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
     assert "runs what it ran before" in err
     assert project.get_slot("running").pickle_id == ours
 
 
-def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+def test_json_contains_what_a_failed_pickle_printed(project: Project) -> None:
+    project.sandbox.runs.runner = runs.ScriptedRunner.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
-    found = json.loads(out)
-    assert (code, found["good"], found["receipt"]) == (1, False, None)
-    assert found["log"][-1] == "the last line"
+    report = json.loads(out)
+    assert (code, report["good"], report["receipt"]) == (1, False, None)
+    assert report["log"][-1] == "the last line"
 
 
 def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Project) -> None:
-    made = artifact.load(project.folder).manifest
-    key = config.normalize_reference(made.image.ref)
-    lock = lockfile.LockFile(images={key: lockfile.create_pin(made.image.identity, day="2026-11-24")})
-    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    manifest = artifact.load(project.folder).manifest
+    key = config.normalize_reference(manifest.image.ref)
+    lock = lockfile.LockFile(images={key: lockfile.create_pin(manifest.image.identity, day="2026-11-24")})
+    model = lockfile.LockedModel(
+        image=manifest.image.identity, bundle=manifest.bundle.hash, pickle=manifest.pickle.sha256
+    )
     for written, text in (
         (None, "not found, and LOCKED=1 (--locked) allows only what it contains"),
         (lock, "the model (it has no entry small)"),

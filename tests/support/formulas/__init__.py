@@ -62,7 +62,7 @@ def predict(model: bundle_model.Model, inputs: Array, *, eras: NDArray[Any] | No
         float64 (rows,). Not finite where the numbers leave float64's range.
     """
     if isinstance(model, bundle_model.Ensemble):
-        predictions = [predict(one.model, ensemble.inputs_of(one, model, inputs)) for one in model.members]
+        predictions = [predict(item.model, ensemble.inputs_of(item, model, inputs)) for item in model.members]
         return ensemble.combine(model, predictions, eras)
     with np.errstate(over="ignore", invalid="ignore"):
         return _KINDS[type(model)](model, inputs)

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 def inputs_of(member: bundle_model.Member, model: bundle_model.Ensemble, inputs: Array) -> Array:
     """Return the columns that a member takes, in its order: float64 (rows, its inputs)."""
-    columns = {name: place for place, name in enumerate((*model.features, *model.benchmarks))}
+    columns = {name: index for index, name in enumerate((*model.features, *model.benchmarks))}
     if inputs.ndim != 2 or inputs.shape[1] != len(columns):
         raise ValueError(f"inputs are {inputs.shape}, the model takes (rows, {len(columns)})")
     return inputs[:, [columns[name] for name in (*member.features, *member.benchmarks)]]

@@ -28,7 +28,7 @@ def predict_linear(model: bundle_model.Linear, inputs: Array) -> Array:
 
 def _scaled(model: bundle_model.Network | bundle_model.Linear, inputs: Array) -> Array:
     """Return the inputs imputed, centred and scaled: float64 (rows, n)."""
-    wanted = model.imputation.shape[0]
-    if inputs.ndim != 2 or inputs.shape[1] != wanted:
-        raise ValueError(f"inputs are {inputs.shape}, the model takes (rows, {wanted})")
+    expected = model.imputation.shape[0]
+    if inputs.ndim != 2 or inputs.shape[1] != expected:
+        raise ValueError(f"inputs are {inputs.shape}, the model takes (rows, {expected})")
     return nodes.scaled(inputs, imputation=model.imputation, centre=model.centre, scale=model.scale)

@@ -25,16 +25,16 @@ def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
     """Return the result of the last node; the values themselves where there is none.
 
     Args:
-        nodes: As of ``model.Network.layers``, ``model.Preprocessing.layers`` or ``model.Trees.finish``.
+        nodes: As of ``model.Network.layers``, ``model.Preprocessing.layers`` or ``model.Trees.head``.
         values: float64 (rows, n). NaN stays NaN wherever a node computes with it.
 
     Returns:
         float64 (rows, n_out).
     """
     results = {-1: values}
-    for place, node in enumerate(nodes):
-        result = _OPS[node.op](node, [results[source] for source in node.sources or (place - 1,)])
-        results[place] = activations.activate(node.activation, result)
+    for index, node in enumerate(nodes):
+        result = _OPS[node.op](node, [results[source] for source in node.sources or (index - 1,)])
+        results[index] = activations.activate(node.activation, result)
     return results[len(nodes) - 1]
 
 
@@ -54,54 +54,54 @@ def scaled(
     return (values - _wide(centre)) / _wide(scale)
 
 
-def _layer(node: bundle_model.Node, given: list[Array]) -> Array:
-    return given[0] @ _wide(node["weights"]) + _wide(node["bias"])
+def _layer(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return inputs[0] @ _wide(node["weights"]) + _wide(node["bias"])
 
 
-def _affine(node: bundle_model.Node, given: list[Array]) -> Array:
-    return given[0] * _wide(node["gain"]) + _wide(node["shift"])
+def _affine(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return inputs[0] * _wide(node["gain"]) + _wide(node["shift"])
 
 
-def _scale(node: bundle_model.Node, given: list[Array]) -> Array:
-    return (given[0] - _wide(node["centre"])) / _wide(node["scale"])
+def _scale(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return (inputs[0] - _wide(node["centre"])) / _wide(node["scale"])
 
 
-def _norm(node: bundle_model.Node, given: list[Array]) -> Array:
-    mean: Array = given[0].mean(axis=1, keepdims=True)
-    variance: Array = ((given[0] - mean) ** 2).mean(axis=1, keepdims=True)
+def _norm(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    mean: Array = inputs[0].mean(axis=1, keepdims=True)
+    variance: Array = ((inputs[0] - mean) ** 2).mean(axis=1, keepdims=True)
     spread: Array = np.sqrt(variance + node["epsilon"])
-    result: Array = (given[0] - mean) / spread * _wide(node["gain"]) + _wide(node["shift"])
+    result: Array = (inputs[0] - mean) / spread * _wide(node["gain"]) + _wide(node["shift"])
     return result
 
 
-def _sum(node: bundle_model.Node, given: list[Array]) -> Array:
-    return sum(given[1:], start=given[0])
+def _sum(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return sum(inputs[1:], start=inputs[0])
 
 
-def _concat(node: bundle_model.Node, given: list[Array]) -> Array:
-    return np.concatenate(given, axis=1)
+def _concat(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return np.concatenate(inputs, axis=1)
 
 
-def _select(node: bundle_model.Node, given: list[Array]) -> Array:
-    chosen: Array = given[0][:, node["places"]]
-    return chosen
+def _select(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    selected: Array = inputs[0][:, node["places"]]
+    return selected
 
 
-def _clip(node: bundle_model.Node, given: list[Array]) -> Array:
-    return np.minimum(np.maximum(given[0], _wide(node["low"])), _wide(node["high"]))
+def _clip(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    return np.minimum(np.maximum(inputs[0], _wide(node["low"])), _wide(node["high"]))
 
 
-def _quantiles(node: bundle_model.Node, given: list[Array]) -> Array:
+def _quantiles(node: bundle_model.Node, inputs: list[Array]) -> Array:
     quantiles, references = _wide(node["quantiles"]), _wide(node["references"])
     turn = _from_quantiles if node["inverse"] else _to_quantiles
     columns = [
-        turn(column, quantiles[:, place], references, normal=node["normal"]) for place, column in enumerate(given[0].T)
+        turn(column, quantiles[:, index], references, normal=node["normal"]) for index, column in enumerate(inputs[0].T)
     ]
     return np.stack(columns, axis=1)
 
 
-def _softmax(node: bundle_model.Node, given: list[Array]) -> Array:
-    powers = np.exp(given[0] - given[0].max(axis=1, keepdims=True))  # less the largest: none overflows
+def _softmax(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    powers = np.exp(inputs[0] - inputs[0].max(axis=1, keepdims=True))  # less the largest: none overflows
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
@@ -124,7 +124,7 @@ def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool
 
 
 def _from_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
-    """Return the value whose share is given."""
+    """Return the value whose share is inputs."""
     from scipy import special
 
     share = special.ndtr(x) if normal else x

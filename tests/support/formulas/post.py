@@ -95,16 +95,16 @@ def _columns(names: Sequence[str], live: pd.DataFrame, benchmarks: pd.DataFrame 
 
 
 def _gaussianized(values: Array) -> Array:
-    found: Array = special.ndtri((stats.rankdata(values) - 0.5) / len(values))
-    return found
+    actual: Array = special.ndtri((stats.rankdata(values) - 0.5) / len(values))
+    return actual
 
 
 def _standardized(values: Array) -> Array:
     if np.ptp(values) == 0:
         return np.zeros(len(values))
     shifted = values - values[0]
-    found: Array = (shifted - shifted.mean()) / shifted.std()
-    return found
+    actual: Array = (shifted - shifted.mean()) / shifted.std()
+    return actual
 
 
 def _unexplained(columns: Array, values: Array) -> Array:
@@ -148,5 +148,5 @@ def _transformed_other(step: post.Step, other: Array, rows: NDArray[np.intp], li
         result[here] = _transformed(step, other[rows][here])
         result[~here] = result[here].mean()
         return result
-    all_of_them = [_transformed(step, other[one][known[one]]) for one in _scopes(step.scope, live)]
+    all_of_them = [_transformed(step, other[item][known[item]]) for item in _scopes(step.scope, live)]
     return np.full(len(rows), np.concatenate(all_of_them).mean())

@@ -257,10 +257,10 @@ def test_the_suggested_fix_for_an_edited_folder_works(
     assert command.call("verify", "configs/small.yaml") == 2
     assert command.read_output(capsys)[1].endswith("run `make pickle CONFIG=configs/small.yaml` to build it again\n")
     assert command.call("pickle", "configs/small.yaml") == 0
-    assert "model.pkl  (made)" in command.read_output(capsys)[0]
+    assert "model.pkl  (built)" in command.read_output(capsys)[0]
     assert command.call("verify", "configs/small.yaml") == 0
     assert command.call("pickle", "configs/small.yaml") == 0
-    assert "(nothing changed since it was made)" in command.read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in command.read_output(capsys)[0]
 
 
 def test_no_rebuild_is_suggested_for_a_received_folder(

@@ -245,7 +245,7 @@ def test_damaged_file_is_a_problem_or_harmless(
         back = read_or_none(good)
     finally:
         (good / name).write_bytes(raw)
-    if back is not None and name != "bundle.json":  # a letter of a feature's name is no damage that can be seen
+    if back is not None and name != "bundle.json":  # a changed letter in a feature's name cannot be noticed
         bundles.assert_same(expected, back)
 
 
@@ -276,10 +276,10 @@ JSON = st.recursive(
 )
 
 
-def places(data: Any, trail: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def list_key_paths(data: Any, trail: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the trail of every value in plain data."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    return [trail] * bool(trail) + [index for key, value in items for index in places(value, (*trail, key))]
+    return [trail] * bool(trail) + [index for key, value in items for index in list_key_paths(value, (*trail, key))]
 
 
 @FUZZ
@@ -288,7 +288,7 @@ def test_changed_json_value_is_a_problem_or_harmless(good: Path, data: st.DataOb
     path = good / "bundle.json"
     raw = path.read_bytes()
     text = json.loads(raw)
-    trail = data.draw(st.sampled_from(places(text)))
+    trail = data.draw(st.sampled_from(list_key_paths(text)))
     holder = text
     for key in trail[:-1]:
         holder = holder[key]

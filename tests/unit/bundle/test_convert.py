@@ -75,19 +75,19 @@ def test_the_example_of_format_1_becomes_that_of_format_2(old: Path, new: Path, 
 
 
 def test_a_zip_becomes_the_zip_that_export_writes(old: Path, new: Path, cache: Path) -> None:
-    one = old.with_name("one.bundle.zip")
-    with zipfile.ZipFile(one, "w", zipfile.ZIP_DEFLATED) as pack_trees:
+    item = old.with_name("one.bundle.zip")
+    with zipfile.ZipFile(item, "w", zipfile.ZIP_DEFLATED) as pack_trees:
         for name, raw in contents(old).items():
             pack_trees.writestr(name, raw)
     stream = io.BytesIO()
     archive.pack(new, stream)
-    assert convert.convert(one, old.with_name("two.bundle.zip"), cache)
+    assert convert.convert(item, old.with_name("two.bundle.zip"), cache)
     assert old.with_name("two.bundle.zip").read_bytes() == stream.getvalue()
-    assert convert.convert(one, old.with_name("folder"), cache)
+    assert convert.convert(item, old.with_name("folder"), cache)
     assert contents(old.with_name("folder")) == contents(new)
-    assert convert.convert(one, one, cache)
-    assert one.read_bytes() == stream.getvalue()
-    assert not convert.convert(one, one, cache)
+    assert convert.convert(item, item, cache)
+    assert item.read_bytes() == stream.getvalue()
+    assert not convert.convert(item, item, cache)
 
 
 def test_code_and_files_and_names_are_kept(tmp_path: Path, cache: Path) -> None:
@@ -104,7 +104,7 @@ def test_other_layouts_of_the_same_numbers_are_converted(old: Path, new: Path, c
         arrays = {name: np.asfortranarray(array.astype(">f8")) for name, array in stored.items()}
     bundles.pack(
         old / "arrays.npz",
-        {f"{name}.npy": bundles.npy(one) for name, one in arrays.items()},
+        {f"{name}.npy": bundles.npy(item) for name, item in arrays.items()},
         compression=zipfile.ZIP_DEFLATED,
     )
     before = files.hash_bundle(old, files.NAMES_1)
@@ -197,7 +197,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "twice": (duplicate, "arrays.npz: w0: duplicate name"),
     "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
-    "3 GB": (claim, "arrays.npz: has 3,2"),
+    "3 GB": (claim, "arrays.npz: declares 3,2"),
     "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
     "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
     "not a zip": (
@@ -237,8 +237,8 @@ def test_any_damage_is_a_problem_or_harmless(
     old = tmp_path_factory.mktemp("fuzz") / "mlp"
     bundles.downgrade(bundles.write_bundle(old))
     raw = bytearray((old / name).read_bytes())
-    for place, octet in edits:
-        raw[int(place * (len(raw) - 1))] = octet
+    for index, octet in edits:
+        raw[int(index * (len(raw) - 1))] = octet
     (old / name).write_bytes(bytes(raw[: round(cut * len(raw))]))
     before = files.hash_bundle(old, files.NAMES_1)
     try:
@@ -253,9 +253,9 @@ def test_format_1_is_refused_with_the_command_that_converts_it(
     old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    one = tmp_path / "one.bundle.zip"
-    bundles.pack(one, contents(old))
-    for path in (old, one):
+    item = tmp_path / "one.bundle.zip"
+    bundles.pack(item, contents(old))
+    for path in (old, item):
         problem = f"{path}: is a bundle of format 1, but this version reads format 2; convert it: "
         for command in (["bundle", "show"], ["bundle", "check"], ["init", "--root", str(tmp_path), "--from"]):
             assert call(*command, str(path)) == 2
@@ -266,9 +266,9 @@ def test_format_1_is_refused_with_the_command_that_converts_it(
 
 
 def test_exporting_a_model_again_replaces_its_bundle_of_format_1(old: Path, tmp_path: Path) -> None:
-    one = tmp_path / "one.bundle.zip"
-    bundles.pack(one, contents(old))
-    for path in (old, one):
+    item = tmp_path / "one.bundle.zip"
+    bundles.pack(item, contents(old))
+    for path in (old, item):
         write.write(path, bundles.make_bundle())
         bundles.assert_same(read.read(store.resolve_folder(path, tmp_path / "cache")), bundles.make_bundle())
 
@@ -280,14 +280,14 @@ def test_command_prints_the_keys_for_configs(
     old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    one = tmp_path / "one.bundle.zip"
+    item = tmp_path / "one.bundle.zip"
     digest = files.hash_bundle(new)
-    assert call("bundle", "convert", str(old), str(one)) == 0
+    assert call("bundle", "convert", str(old), str(item)) == 0
     out, err = read_output(capsys)
-    sha256 = files.hash_content(one)[0]
+    sha256 = files.hash_content(item)[0]
     assert err == ""
     assert out.splitlines() == [
-        f"converted: {one}: {digest}",
+        f"converted: {item}: {digest}",
         f"sha256 of the zip, for {{url, sha256}} in a config: {sha256}",
     ]
     assert call("bundle", "convert", "--json", str(old)) == 0
@@ -297,5 +297,5 @@ def test_command_prints_the_keys_for_configs(
     assert read_output(capsys)[0] == f"already of format 2: {old}: {digest}\n"
     assert call("bundle", "convert", str(tmp_path / "absent")) == 2
     assert "absent: does not exist; expected a folder" in read_output(capsys)[1]
-    assert call("bundle", "convert", str(old), str(one)) == 5
+    assert call("bundle", "convert", str(old), str(item)) == 5
     assert "one.bundle.zip: already exists" in read_output(capsys)[1]

@@ -1,4 +1,4 @@
-"""Models of the user's own: bundles of code, looked at without running any of it, and predicted with."""
+"""Bundles with custom code: they are checked without running the code, and predict."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
 
 def live(rows: int = 6) -> pd.DataFrame:
     random = np.random.default_rng(1)
-    frame = pd.DataFrame(random.integers(0, 5, size=(rows, 3)), columns=[f"feature_{place}" for place in range(3)])
+    frame = pd.DataFrame(random.integers(0, 5, size=(rows, 3)), columns=[f"feature_{index}" for index in range(3)])
     return frame.set_index(pd.Index([f"n{row}" for row in range(rows)], name="id")).assign(era="X")
 
 
@@ -234,8 +234,8 @@ COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []
 def test_golden_rows_match_the_function(steps: tuple[Any, ...], tmp_path: Path) -> None:
     built = custom.make_bundle(post=steps)
     np.save(tmp_path / "golden.npy", built.golden.inputs)
-    found: Any = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"), COLUMNS)
-    np.testing.assert_allclose(found, built.golden.predictions)
+    actual: Any = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"), COLUMNS)
+    np.testing.assert_allclose(actual, built.golden.predictions)
 
 
 def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
@@ -285,10 +285,10 @@ def test_measuring_one_as_a_script(tmp_path: Path) -> None:
 def test_load_finds_its_files(tmp_path: Path) -> None:
     (tmp_path / "files" / "sub").mkdir(parents=True)
     (tmp_path / "files" / "sub" / "table.csv").write_bytes(b"a\n")
-    given = inside_custom.CustomBundle({"features": ["a"], "benchmarks": []}, {}, tmp_path)
-    assert given.read("sub/table.csv") == given.read("files/sub/table.csv") == b"a\n"
-    assert given.path("sub/table.csv").is_file()
+    inputs = inside_custom.CustomBundle({"features": ["a"], "benchmarks": []}, {}, tmp_path)
+    assert inputs.read("sub/table.csv") == inputs.read("files/sub/table.csv") == b"a\n"
+    assert inputs.path("sub/table.csv").is_file()
     with pytest.raises(FileNotFoundError, match=r"no file 'sub/tabel\.csv'; did you mean 'sub/table\.csv'\?"):
-        given.read("sub/tabel.csv")
+        inputs.read("sub/tabel.csv")
     with pytest.raises(inside_custom.CustomCodeError, match="refers to `bundle`"):
-        cloudpickle.dumps(given)
+        cloudpickle.dumps(inputs)

@@ -1,4 +1,4 @@
-"""Each operator and activation is defined once: what is said of it in other places follows from there."""
+"""Each operator and activation is defined once; schema, reader and documentation follow from the definition."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
         (
             (
                 f"`{name}`",
-                one.formula,
-                TAKES[one.arity],
-                ", ".join(map(array_text, one.arrays)),
-                ", ".join(map(option_text, one.options.items())),
-                "yes" if one.has_activation else "",
+                item.formula,
+                TAKES[item.arity],
+                ", ".join(map(array_text, item.arrays)),
+                ", ".join(map(option_text, item.options.items())),
+                "yes" if item.has_activation else "",
             )
-            for name, one in operators.OPERATORS.items()
+            for name, item in operators.OPERATORS.items()
         ),
     )
     assert expected in text
@@ -71,14 +71,14 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
         (
             (
                 f"`{name}`",
-                one.same_as if one.same_as == "no activation" else f"`{one.same_as}`",
-                ", ".join(f"`{key}` ({number.default:g})" for key, number in one.constants.items()),
+                item.same_as if item.same_as == "no activation" else f"`{item.same_as}`",
+                ", ".join(f"`{key}` ({number.default:g})" for key, number in item.constants.items()),
             )
-            for name, one in operators.ACTIVATIONS.items()
+            for name, item in operators.ACTIVATIONS.items()
         ),
     )
     assert listed in text
-    kinds = table("| kind | what it is |", ((f"`{name}`", one.summary) for name, one in fold.KINDS.items()))
+    kinds = table("| kind | what it is |", ((f"`{name}`", item.summary) for name, item in fold.KINDS.items()))
     assert kinds in text
 
 
@@ -92,7 +92,7 @@ def test_each_defined_operator_predicts() -> None:
     assert ACTIVATION_FUNCTIONS.keys() == operators.ACTIVATIONS.keys()
     for definition in operators.OPERATORS.values():
         assert definition.has_activation or not definition.is_trained
-        assert len({one.stem or one.name for one in definition.arrays}) == len(definition.arrays)
+        assert len({item.stem or item.name for item in definition.arrays}) == len(definition.arrays)
         assert not {"op", "from", "activation"} & {*definition.options}
 
 
@@ -101,34 +101,34 @@ def test_each_defined_operator_predicts() -> None:
 @pytest.mark.parametrize("op", operators.OPERATORS)
 def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bounds(op: str, seed: int) -> None:
     random = np.random.default_rng(seed)
-    one = node_lists.node(random, op, -1, {-1: 4}, "float64")
-    folded = fold_nodes.fold_nodes(nodes.as_data([one]), nodes.collect_arrays([one]))
+    item = node_lists.node(random, op, -1, {-1: 4}, "float64")
+    folded = fold_nodes.fold_nodes(nodes.as_data([item]), nodes.collect_arrays([item]))
     values: NDArray[np.float64] = random.normal(size=(4, 30))
     before = values.copy()
-    found = predict_nodes.run_nodes(folded, values)
-    assert found.shape == (node_lists.width(one, {-1: 4}), 30)
-    assert found.dtype == np.float64
-    if one.activation.name == "identity" and nodes.is_bounded([one]):
-        assert found.min() >= 0
-        assert found.max() <= 1
+    actual = predict_nodes.run_nodes(folded, values)
+    assert actual.shape == (node_lists.width(item, {-1: 4}), 30)
+    assert actual.dtype == np.float64
+    if item.activation.name == "identity" and nodes.is_bounded([item]):
+        assert actual.min() >= 0
+        assert actual.max() <= 1
     np.testing.assert_array_equal(values, before)
 
 
 @pytest.mark.parametrize("name", operators.ACTIVATIONS)
 def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_says_so(name: str) -> None:
-    definition, one = operators.ACTIVATIONS[name], activations.Activation(name=name)
+    definition, item = operators.ACTIVATIONS[name], activations.Activation(name=name)
     x = np.concatenate([np.linspace(-80, 80, 1_000), [-1e-9, 0.0, 1e-9]])
     given_values = x.copy()
-    found = ACTIVATION_FUNCTIONS[name](given_values, one.constants)
-    assert np.shares_memory(found, given_values) == definition.in_place
+    actual = ACTIVATION_FUNCTIONS[name](given_values, item.constants)
+    assert np.shares_memory(actual, given_values) == definition.in_place
     if definition.bounds is not None:
-        low, high = (one.constants[bound] if isinstance(bound, str) else bound for bound in definition.bounds)
-        assert found.min() >= low
-        assert found.max() <= high
-        assert activations.is_bounded(one) == (low >= 0 and high <= 1)
+        low, high = (item.constants[bound] if isinstance(bound, str) else bound for bound in definition.bounds)
+        assert actual.min() >= low
+        assert actual.max() <= high
+        assert activations.is_bounded(item) == (low >= 0 and high <= 1)
 
 
-@pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if one.constants])
+@pytest.mark.parametrize("name", [name for name, item in operators.ACTIVATIONS.items() if item.constants])
 def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, tmp_path: Path) -> None:
     built = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
     folder = bundles.write_bundle(tmp_path / "net", built)

@@ -29,11 +29,11 @@ SIGNED = st.one_of(WEIGHTS, WEIGHTS.map(lambda value: -value))
 @st.composite
 def members(draw: Any) -> list[model.Member]:
     """One to four networks over some of six features and two benchmarks, in orders of their own."""
-    found = []
+    actual = []
     for seed in range(draw(st.integers(1, 4))):
         features = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True))
         benchmarks = draw(st.lists(st.sampled_from("xy"), max_size=2, unique=True))
-        found.append(
+        actual.append(
             ensembles.make_member(
                 "".join(features),
                 "".join(benchmarks),
@@ -43,16 +43,16 @@ def members(draw: Any) -> list[model.Member]:
                 scope=draw(st.sampled_from(["era", "frame"])),
             )
         )
-    return found
+    return actual
 
 
 def eras_of(rows: int, seed: int) -> list[str]:
     return [f"{era:04}" for era in np.random.default_rng(seed).integers(1, 6, size=rows)]
 
 
-def columns(built: model.Bundle, one: model.Member, inputs: Any) -> Any:
+def columns(built: model.Bundle, member: model.Member, inputs: Any) -> Any:
     everything = [*built.features, *built.benchmarks]
-    return inputs[:, [everything.index(name) for name in (*one.features, *one.benchmarks)]]
+    return inputs[:, [everything.index(name) for name in (*member.features, *member.benchmarks)]]
 
 
 @settings(max_examples=12)
@@ -73,7 +73,7 @@ def test_pickle_reference_and_pandas_agree(
     expected, bounds = prediction.predict_with_tolerances(built.model, inputs, eras=np.array(eras))
     assert (np.abs(got - expected) <= bounds).all()
     # Not by formulas of their own: where two rows are all but alike, the last digit decides their ranks.
-    alone = [prediction.predict(one.model, columns(built, one, inputs)) for one in parts]
+    alone = [prediction.predict(item.model, columns(built, item, inputs)) for item in parts]
     np.testing.assert_allclose(expected, ensembles.by_pandas(built, alone, eras), atol=1e-12)
 
 
@@ -84,11 +84,11 @@ def test_ranks_over_the_frame_are_the_official_target_ensemble() -> None:
     inputs = np.random.default_rng(1).integers(0, 3, size=(400, 3)).astype(np.float64)  # 27 different rows: ties
     live, benchmarks = ensembles.frames(built, inputs)
     alone = {}
-    for place, one in enumerate(built.model.members):
+    for index, item in enumerate(built.model.members):
         single = dataclasses.replace(
-            built, model=one.model, golden=model.GoldenRows(inputs=inputs, predictions=inputs[:, 0])
+            built, model=item.model, golden=model.GoldenRows(inputs=inputs, predictions=inputs[:, 0])
         )
-        alone[place] = pickles.get_predict_raw(pickles.load_predict(single))(live, benchmarks)
+        alone[index] = pickles.get_predict_raw(pickles.load_predict(single))(live, benchmarks)
     predictions = pd.DataFrame(alone)
     got = pickles.get_predict_raw(pickles.load_predict(built))(live, benchmarks)
     np.testing.assert_allclose(got, predictions.rank(pct=True).mean(axis=1), atol=1e-12, rtol=0)
@@ -121,7 +121,7 @@ def test_a_constant_member_counts_for_nothing_when_gaussianised() -> None:
 def test_a_gaussianised_member_is_standardised_with_ties_too() -> None:
     """Few values at one end, many alike at the other: the quantiles of their ranks do not cancel."""
     built = ensembles.make_bundle([ensembles.make_member("ab", transform="gaussian")])
-    inputs = np.array([[0.0, 0.0]] * 30 + [[float(one), 1.0] for one in range(10)])
+    inputs = np.array([[0.0, 0.0]] * 30 + [[float(item), 1.0] for item in range(10)])
     live, benchmarks = ensembles.frames(built, inputs, ["0001"] * 40)
     for got in (
         pickles.get_predict_raw(pickles.load_predict(built))(live, benchmarks),
@@ -219,14 +219,14 @@ def test_missing_member_keys_have_defaults(tmp_path: Path) -> None:
     for key in ("weight", "transform", "scope", "benchmarks"):
         del data["members"][0][key]
     (folder / "bundle.json").write_text(json.dumps(data))
-    one = read.read(folder).model.members[0]
-    assert (one.weight, one.transform, one.scope, one.benchmarks) == (1.0, "raw", "era", ())
+    item = read.read(folder).model.members[0]
+    assert (item.weight, item.transform, item.scope, item.benchmarks) == (1.0, "raw", "era", ())
 
 
-def sigmoid(one: model.Member) -> model.Member:
-    network: Any = one.model
+def sigmoid(member: model.Member) -> model.Member:
+    network: Any = member.model
     last = dataclasses.replace(network.layers[-1], activation=activations.Activation(name="sigmoid"))
-    return dataclasses.replace(one, model=dataclasses.replace(network, layers=(*network.layers[:-1], last)))
+    return dataclasses.replace(member, model=dataclasses.replace(network, layers=(*network.layers[:-1], last)))
 
 
 def test_a_mean_of_bounded_predictions_is_bounded() -> None:
@@ -261,18 +261,18 @@ def test_the_bound_is_wide_where_ranks_are_open_and_nowhere_else() -> None:
 
 
 def test_tolerance_of_members_that_cancel_each_other() -> None:
-    one = ensembles.make_member("ab")
-    built = ensembles.make_bundle([one, dataclasses.replace(one, weight=-1.0)])
+    item = ensembles.make_member("ab")
+    built = ensembles.make_bundle([item, dataclasses.replace(item, weight=-1.0)])
     inputs = np.random.default_rng(1).normal(size=(30, 2))
     expected, bounds = prediction.predict_with_tolerances(built.model, inputs)
     assert not expected.any()
-    assert bounds.min() >= prediction.compute_tolerance(formulas.predict(one.model, inputs)) / 2
+    assert bounds.min() >= prediction.compute_tolerance(formulas.predict(item.model, inputs)) / 2
 
 
 def test_the_members_features_are_written_once() -> None:
-    names = tuple(f"feature_{'long' * 20}_{place}" for place in range(300))
-    one = model.Member(model=bundles.make_network(300), features=names)
-    sizes = [len(pickles.pickle_bundle(ensembles.make_bundle([one] * count))) for count in (1, 2)]
+    names = tuple(f"feature_{'long' * 20}_{index}" for index in range(300))
+    item = model.Member(model=bundles.make_network(300), features=names)
+    sizes = [len(pickles.pickle_bundle(ensembles.make_bundle([item] * count))) for count in (1, 2)]
     assert sizes[1] - sizes[0] < sum(map(len, names))  # its own numbers take half of that
 
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return bundles.write_bundle(tmp_path / "made", built)
 
 
-def faults(folder: Path) -> list[str]:
+def find_problems(folder: Path) -> list[str]:
     """Return what is wrong, each without the folder."""
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
@@ -43,16 +43,16 @@ def test_problems_of_all_members_are_reported_at_once(folder: Path) -> None:
         data["arrays"]["m1.w1"]["shape"] = [3, 1]
 
     bundles.edit_json(folder, spoil)
-    found = faults(folder)
-    assert [problem for problem in found if "members.0.layers.1" in problem and "sigmoid" in problem]
+    actual = find_problems(folder)
+    assert [problem for problem in actual if "members.0.layers.1" in problem and "sigmoid" in problem]
     assert [
         problem
-        for problem in found
+        for problem in actual
         if problem.startswith("bundle.json: members.0.weight: 0 is invalid; expected a number of a")
     ]
-    assert [problem for problem in found if "members.1.transform" in problem and 'did you mean "rank"?' in problem]
-    assert [problem for problem in found if "members.1.colour: unknown key" in problem]
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
+    assert [problem for problem in actual if "members.1.transform" in problem and 'did you mean "rank"?' in problem]
+    assert [problem for problem in actual if "members.1.colour: unknown key" in problem]
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
 
 
 def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
@@ -61,14 +61,14 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
         data["arrays"]["m0.w1"]["shape"] = [5, 1]
 
     bundles.edit_json(folder, spoil)
-    found = faults(folder)
+    actual = find_problems(folder)
     assert [
-        problem for problem in found if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
+        problem for problem in actual if problem.startswith("bundle.json: members.1.features: 3 features and 1 bench")
     ]
-    assert [problem for problem in found if problem.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
+    assert [problem for problem in actual if problem.startswith("bundle.json: arrays.m1.centre.shape: (3,)")]
     assert [
         problem
-        for problem in found
+        for problem in actual
         if problem.startswith("bundle.json: arrays.m0.w1.shape: w0 (2, 4) does not fit w1 (5, 1)")
     ]
 
@@ -76,9 +76,9 @@ def test_shapes_are_compared_to_the_member_columns(folder: Path) -> None:
 def test_numbers_are_named_by_their_member(folder: Path) -> None:
     bundles.replace_array(folder / "arrays.safetensors", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
     bundles.replace_array(folder / "arrays.safetensors", "m0.scale", np.array([1, 0], dtype=np.float32))
-    found = faults(folder)
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
-    assert [problem for problem in found if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
+    actual = find_problems(folder)
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m1.b0: nan at [1]")]
+    assert [problem for problem in actual if problem.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
 
 
 def change(**keys: Any) -> Callable[[dict[str, Any]], object]:
@@ -109,9 +109,9 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
         (drop("layers"), "members.0.layers: missing"),
         (change(features="feature_a"), "members.0.features: "),
         (change(features=[]), "members.0.features: "),
-        (change(features=["feature_a", "feature_a"]), "members.0.features: duplicates of 1 of 1 names"),
-        (change(features=["feature_a", "feature_z"]), "features: missing feature_z"),
-        (change(benchmarks=["feature_a"]), "members.0.benchmarks: feature_a in both features and benchmarks"),
+        (change(features=["feature_a", "feature_a"]), "members.0.features: 1 of 1 names are duplicates"),
+        (change(features=["feature_a", "feature_z"]), "features: feature_z missing"),
+        (change(benchmarks=["feature_a"]), "members.0.benchmarks: also in features: feature_a"),
         (change(post=[]), "members.0.post: a key of the bundle, not of a member"),
         (change(arrays={}), "members.0.arrays: a key of the bundle, not of a member"),
         (change(weight="1"), 'members.0.weight: "1" is invalid; expected a number'),
@@ -122,10 +122,10 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
         (lambda data: data.update(members=[1]), "members.0: 1 is"),
         (lambda data: data.update(members={}), "members: "),
         (lambda data: data.pop("members"), "members: missing"),
-        (lambda data: data["features"].append("feature_d"), "features: feature_d not taken by a member"),
-        (lambda data: data["features"].remove("feature_c"), "features: missing feature_c"),
+        (lambda data: data["features"].append("feature_d"), "features: unused columns: feature_d"),
+        (lambda data: data["features"].remove("feature_c"), "features: feature_c missing"),
         (lambda data: data["features"].reverse(), "features.0: feature_c; expected feature_a"),
-        (lambda data: data["benchmarks"].clear(), "benchmarks: missing bench_x"),
+        (lambda data: data["benchmarks"].clear(), "benchmarks: bench_x missing"),
         (
             lambda data: data["members"].pop(),
             "arrays.m1.b0: does not belong to a member; expected a name that begins with m0.",
@@ -147,8 +147,8 @@ def drop(key: str) -> Callable[[dict[str, Any]], object]:
 )
 def test_each_problem_has_its_key_path(folder: Path, edit: Callable[[dict[str, Any]], object], expected: str) -> None:
     bundles.edit_json(folder, edit)
-    found = faults(folder)
-    assert [problem for problem in found if problem.startswith(f"bundle.json: {expected}")], found
+    actual = find_problems(folder)
+    assert [problem for problem in actual if problem.startswith(f"bundle.json: {expected}")], actual
 
 
 def test_a_bundle_of_the_parts_of_members_is_refused_without_a_traceback(folder: Path) -> None:
@@ -159,4 +159,4 @@ def test_a_bundle_of_the_parts_of_members_is_refused_without_a_traceback(folder:
             spoiled["members"][1][key] = value
             (folder / "bundle.json").write_text(json.dumps(spoiled))
             if (key, value) != ("weight", -1):
-                assert faults(folder)
+                assert find_problems(folder)

@@ -33,7 +33,7 @@ def arrays_in(tree: Any) -> list[NDArray[Any]]:
     if isinstance(tree, np.ndarray):
         return [tree]
     inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return [array for one in inner for array in arrays_in(one)]
+    return [array for item in inner for array in arrays_in(item)]
 
 
 def one_layer(weights: NDArray[Any], bias: NDArray[Any], centre: NDArray[Any], scale: NDArray[Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_scaling_and_bias_are_inside_the_first_layers_weights(
 
 def unsaid(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     """Return what a bundle says without the keys that need not be there and say what is so without them."""
-    told = {}
+    output = {}
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in data.items():
         field = fields.get(key)
@@ -70,8 +70,8 @@ def unsaid(kind: type, data: dict[str, Any]) -> dict[str, Any]:
             default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
             if value == (list(default) if isinstance(default, tuple) else default):
                 continue
-        told[key] = value
-    return told
+        output[key] = value
+    return output
 
 
 def folded(bundle: Path) -> Any:
@@ -82,9 +82,9 @@ def folded(bundle: Path) -> Any:
 
 def plain(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key: plain(one) for key, one in tree.items() if not callable(one)}
+        return {key: plain(item) for key, item in tree.items() if not callable(item)}
     if isinstance(tree, (list, tuple)):
-        return [plain(one) for one in tree]
+        return [plain(item) for item in tree]
     return (tree.dtype.str, tree.shape, tree.tobytes()) if isinstance(tree, np.ndarray) else tree
 
 
@@ -100,7 +100,7 @@ def test_optional_key_can_be_missing(name: str, tmp_path: Path) -> None:
         short = unsaid(kinds.KINDS[data["kind"]], data)
         if "members" in short:
             short["members"] = [
-                unsaid(ensemble.Share, unsaid(kinds.KINDS[one["kind"]], one)) for one in short["members"]
+                unsaid(ensemble.Share, unsaid(kinds.KINDS[item["kind"]], item)) for item in short["members"]
             ]
         assert short != data
         data.clear()
@@ -112,8 +112,8 @@ def test_optional_key_can_be_missing(name: str, tmp_path: Path) -> None:
 
 
 def test_averaged_is_optional_for_a_summed_booster() -> None:
-    told = {"objective": "regression", "leaves": 1_000_000, "trees": 1_000, "outputs": 1, "features": ["a"]}
-    header = {**told, "benchmarks": []}
+    output = {"objective": "regression", "leaves": 1_000_000, "trees": 1_000, "outputs": 1, "features": ["a"]}
+    header = {**output, "benchmarks": []}
     assert lightgbm.choose_step(header) == lightgbm.choose_step({**header, "averaged": False}) > 0
     assert lightgbm.choose_step({**header, "averaged": True}) == 0
 
@@ -132,11 +132,11 @@ def test_every_array_is_plain(dtype: str, order: Any) -> None:
     for array in given_arrays.values():
         array.setflags(write=False)
     before = {name: array.copy() for name, array in given_arrays.items()}
-    found = arrays_in(
+    actual = arrays_in(
         network.fold_mlp({"layers": [{"activation": "relu"}, {"activation": "identity"}]}, given_arrays, Path())
     )
-    assert len(found) == 4
-    for array in found:
+    assert len(actual) == 4
+    for array in actual:
         assert array.flags.c_contiguous
         assert array.flags.owndata
         assert array.flags.writeable

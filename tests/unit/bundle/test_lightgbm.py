@@ -89,12 +89,12 @@ def test_a_bundle_reads_back_as_it_was_written(small: lgb.Booster, tmp_path: Pat
 
 def test_the_same_booster_gives_the_same_bytes_with_no_name_and_no_time(small: lgb.Booster) -> None:
     text = small.model_to_string()
-    one, two = lightgbm_text.strip_text(text), lightgbm_text.strip_text(text)
-    assert one.text == two.text
-    assert one.text[3:8] == bytes(5)
-    again = lightgbm_text.strip_text(gzip.decompress(one.text).decode())
-    assert again.text == one.text
-    assert len(zlib.decompress(one.text, 31)) < 0.7 * len(text)
+    item, two = lightgbm_text.strip_text(text), lightgbm_text.strip_text(text)
+    assert item.text == two.text
+    assert item.text[3:8] == bytes(5)
+    again = lightgbm_text.strip_text(gzip.decompress(item.text).decode())
+    assert again.text == item.text
+    assert len(zlib.decompress(item.text, 31)) < 0.7 * len(text)
 
 
 def damage_text(text: bytes, change: Callable[[bytes], bytes]) -> bytes:
@@ -249,7 +249,7 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
     [
         ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected the index of an input, from 0 to 3"),
         ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: duplicate value"),
-        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2 in several lists"),
+        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: inputs in several lists: 2"),
         ([{"inputs": [], "values": [1]}], "categories.0.inputs"),
         ([{"inputs": [0], "values": ["a"]}], "categories.0.values"),
     ],
@@ -292,9 +292,9 @@ def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:
     x = rows(300, 5)
     x[::5, :3] = np.nan
     filled = np.where(np.isnan(x), prepare.imputation, x)
-    given = ((filled - prepare.centre) / prepare.scale)[:, [4, 1, 0, 3]]
-    given[:, 3] = np.select([given[:, 3] == 4, given[:, 3] == 0, given[:, 3] == 6], [0, 1, 2], np.nan)
-    theirs = np.asarray(small.predict(given)) * 0.5 + 1
+    inputs = ((filled - prepare.centre) / prepare.scale)[:, [4, 1, 0, 3]]
+    inputs[:, 3] = np.select([inputs[:, 3] == 4, inputs[:, 3] == 0, inputs[:, 3] == 6], [0, 1, 2], np.nan)
+    theirs = np.asarray(small.predict(inputs)) * 0.5 + 1
     raw = pickles.get_predict_raw(pickles.load_predict(bundle(of, 5)))
     np.testing.assert_array_equal(raw(frame(x), None), theirs)
 

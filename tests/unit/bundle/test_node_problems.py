@@ -146,8 +146,8 @@ def test_all_problems_of_a_node_list_are_reported_at_once(tmp_path: Path) -> Non
         damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    places = [problem.split(": ")[1] for problem in caught.value.problems]
-    assert {"layers.1", "layers.2", "arrays.low4.shape", "arrays.w9.shape"} <= set(places)
+    indices = [problem.split(": ")[1] for problem in caught.value.problems]
+    assert {"layers.1", "layers.2", "arrays.low4.shape", "arrays.w9.shape"} <= set(indices)
 
 
 def test_the_bundles_of_this_repository_keep_their_bytes(tmp_path: Path) -> None:

@@ -48,9 +48,9 @@ def assert_near(built: model.Bundle, inputs: formulas.Array) -> None:
     expected = formulas.predict(built.model, inputs)
     raw = pickles.get_predict_raw(pickles.load_predict(built))
     live = frame(built, inputs)
-    found = raw(live, None)
+    actual = raw(live, None)
     bound = prediction.compute_tolerance(expected)
-    assert np.abs(found - expected).max() <= bound
+    assert np.abs(actual - expected).max() <= bound
     assert np.abs(raw(live.iloc[[2]], None) - expected[[2]]).max() <= bound
     raw.__globals__["BLOCK_BYTES"] = 0
     assert np.abs(raw(pd.concat([live] * 3, ignore_index=True), None) - np.tile(expected, 3)).max() <= bound
@@ -108,9 +108,9 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     folded = fold_nodes.fold_preprocessing(entry, preprocessing.collect_arrays(built))
     inputs = random.normal(size=(ROWS, width))
     inputs[random.random(inputs.shape) < 0.1] = np.nan
-    found = predict_nodes.preprocess(folded, inputs.T.copy())
-    np.testing.assert_allclose(found.T, formulas.nodes.prepared(built, inputs), rtol=1e-9, atol=1e-9)
-    assert np.isnan(found).any() == np.isnan(formulas.nodes.prepared(built, inputs)).any()
+    actual = predict_nodes.preprocess(folded, inputs.T.copy())
+    np.testing.assert_allclose(actual.T, formulas.nodes.prepared(built, inputs), rtol=1e-9, atol=1e-9)
+    assert np.isnan(actual).any() == np.isnan(formulas.nodes.prepared(built, inputs)).any()
 
 
 def test_steps_without_effect_are_folded_away() -> None:

@@ -69,7 +69,7 @@ def frames(draw: st.DrawFn) -> tuple[NDArray[np.float64], pd.DataFrame, pd.DataF
     if columns.dtype.kind == "f" and draw(st.booleans()):
         columns[random.random(columns.shape) < 0.1] = np.nan
         columns[:, 6] = np.nan
-    live = pd.DataFrame(columns, index=index, columns=[f"feature_{place}" for place in range(FEATURES)])
+    live = pd.DataFrame(columns, index=index, columns=[f"feature_{position}" for position in range(FEATURES)])
     live["era"] = draw(
         st.sampled_from(["X", *([random.permutation(np.arange(rows) % count).astype(str) for count in (2, 7, 95)])])
     )
@@ -97,7 +97,7 @@ ANY_STEP = st.one_of(
     st.builds(
         post.make_step,
         st.just("neutralize"),
-        features=NAMES.map(lambda places: tuple(f"feature_{place}" for place in places)),
+        features=NAMES.map(lambda indices: tuple(f"feature_{index}" for index in indices)),
         proportion=st.sampled_from([0.0, 0.5, 1.0]),
         scope=SCOPES,
     ),
@@ -127,11 +127,11 @@ def test_each_step_is_its_reference(
 ) -> None:
     values, live, benchmarks = case
     before = live.copy(), benchmarks.copy(), values.copy()
-    found = applied((step,), values, live, benchmarks)
+    actual = applied((step,), values, live, benchmarks)
     expected = reference.apply_steps((step,), values, live, benchmarks)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(values).max())))
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(values).max())))
     if post.get_step_name(step) in {"rank", "clip"}:
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
     # What was handed over is as it was.
     pd.testing.assert_frame_equal(live, before[0])
     pd.testing.assert_frame_equal(benchmarks, before[1])
@@ -143,18 +143,18 @@ def test_each_step_is_its_reference(
 def test_steps_follow_one_another(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], steps: list[post.Step]
 ) -> None:
-    """Each takes what the one before it gave; a bounded list keeps to [0, 1], and what bounds it is said truly."""
+    """Each step takes the result of the one before; a list that is reported as bounded stays in [0, 1]."""
     values, live, benchmarks = case
     built = schema.parse(post.Steps, {"post": post.as_data(steps)})
     assert isinstance(built, post.Steps)
-    found = applied(built.post, values, live, benchmarks)
+    actual = applied(built.post, values, live, benchmarks)
     expected = values
     for step in steps:
         expected = applied((step,), expected, live, benchmarks)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
     if post.find_unbounded_step(steps, model_bounded=False) is None:
-        assert found.min() >= 0
-        assert found.max() <= 1
+        assert actual.min() >= 0
+        assert actual.max() <= 1
 
 
 def official(values: NDArray[Any], columns: NDArray[Any], proportion: float = 1.0) -> NDArray[Any]:
@@ -165,7 +165,7 @@ def official(values: NDArray[Any], columns: NDArray[Any], proportion: float = 1.
 
 
 def neutral(values: NDArray[Any], columns: NDArray[Any], **options: Any) -> NDArray[Any]:
-    names = tuple(f"feature_{place}" for place in range(columns.shape[1]))
+    names = tuple(f"feature_{index}" for index in range(columns.shape[1]))
     step = post.make_step("neutralize", features=names, scope="frame", **options)
     return applied((step,), values, pd.DataFrame(columns, columns=list(names)), None)
 
@@ -184,8 +184,8 @@ def test_neutralising_to_features_is_what_the_official_example_does(sort: str, k
     if sort == "correlated":
         columns = np.where(random.random(columns.shape) < 0.98, columns[:, [0]], columns)
     values = random.normal(0.5, 0.01, 300)
-    found = neutral(values, columns.astype(kind), proportion=0.7)
-    np.testing.assert_allclose(found, official(values, columns.astype(float), 0.7), rtol=0, atol=1e-13)
+    actual = neutral(values, columns.astype(kind), proportion=0.7)
+    np.testing.assert_allclose(actual, official(values, columns.astype(float), 0.7), rtol=0, atol=1e-13)
     left = neutral(values, columns.astype(kind))
     assert np.abs(left @ (columns - columns.mean(axis=0))).max() <= 1e-11
     assert abs(left.sum()) <= 1e-11
@@ -194,10 +194,10 @@ def test_neutralising_to_features_is_what_the_official_example_does(sort: str, k
 def test_columns_far_from_zero_and_of_any_size_count_alike() -> None:
     random = np.random.default_rng(4)
     plain = random.normal(size=(300, 6))
-    sizes, places = 10.0 ** np.array([-6, -3, 0, 0, 3, 6]), np.array([0, 5, 1e6, -1e4, 1e3, 0])
+    sizes, indices = 10.0 ** np.array([-6, -3, 0, 0, 3, 6]), np.array([0, 5, 1e6, -1e4, 1e3, 0])
     values = random.normal(size=300)
-    found = neutral(values, plain * sizes + places * sizes)
-    np.testing.assert_allclose(found, official(values, plain), rtol=0, atol=1e-9)
+    actual = neutral(values, plain * sizes + indices * sizes)
+    np.testing.assert_allclose(actual, official(values, plain), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("near", [1e-2, 1e-3, 1e-4])
@@ -227,10 +227,10 @@ def test_blocks_of_rows_do_not_show() -> None:
         whole = neutral(values, given_columns)
         small = functions_of(*STEPS)
         small["BLOCK_BYTES"] = small["KEPT_BYTES"] = 0
-        names = [f"feature_{place}" for place in range(30)]
+        names = [f"feature_{index}" for index in range(30)]
         options = {"features": names, "proportion": 1.0, "scope": "frame"}
-        found = small["STEPS"]["neutralize"](values, options, pd.DataFrame(given_columns, columns=names), None)
-        np.testing.assert_allclose(found, whole, rtol=0, atol=1e-13)
+        actual = small["STEPS"]["neutralize"](values, options, pd.DataFrame(given_columns, columns=names), None)
+        np.testing.assert_allclose(actual, whole, rtol=0, atol=1e-13)
 
 
 def test_a_row_without_a_value_has_the_columns_mean() -> None:
@@ -247,14 +247,14 @@ def test_a_row_without_a_value_has_the_columns_mean() -> None:
 def test_nullable_columns_are_numbers_too(kind: str) -> None:
     random = np.random.default_rng(9)
     columns, values = random.integers(0, 2, (50, 4)), random.normal(size=50)
-    names = tuple(f"feature_{place}" for place in range(4))
+    names = tuple(f"feature_{index}" for index in range(4))
     live = pd.DataFrame(columns, columns=list(names)).astype(kind)
     step = post.make_step("neutralize", features=names, scope="frame")
     np.testing.assert_allclose(applied((step,), values, live, None), neutral(values, columns), rtol=0, atol=1e-14)
 
 
 def test_equal_predictions_stay_equal() -> None:
-    live = pd.DataFrame({f"feature_{place}": np.arange(6) % (place + 2) for place in range(3)}).assign(era="X")
+    live = pd.DataFrame({f"feature_{index}": np.arange(6) % (index + 2) for index in range(3)}).assign(era="X")
     for step, left in (
         (post.make_step("standardize"), 0.0),
         (post.make_step("gaussianize"), 0.0),
@@ -268,14 +268,14 @@ def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.Cap
     live = pd.DataFrame({"era": ["1", "1", "1", "2", "2"]}, index=list("abcde"))
     benchmarks = pd.DataFrame({"bench": [0.2, 0.6, np.inf]}, index=list("abd"))
     step = post.make_step("blend", benchmark="bench", weight=1.0, transform="raw")
-    found = applied((step,), np.arange(5.0), live, benchmarks)
-    assert found.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
+    actual = applied((step,), np.arange(5.0), live, benchmarks)
+    assert actual.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
     text = "numerai-builder: 3 of 5 rows have no bench; using the mean of the others\n"
     assert capsys.readouterr().out == text
 
 
 def test_a_prediction_that_is_missing_is_not_hidden() -> None:
-    """A function of the user's own can give NaN, which the tournament refuses: no step makes a number of it."""
+    """A custom function can return NaN, which the tournament refuses: no step replaces it by a number."""
     live = pd.DataFrame({"feature_1": [1, 2, 3, 5, 4], "era": "X"})
     values = np.array([0.1, np.nan, 0.3, 0.7, 0.2])
     for step in (*STEPS[:5], STEPS[6], post.make_step("neutralize", features=("feature_1",), scope="frame")):
@@ -327,15 +327,15 @@ def test_a_whole_pickle_with_every_step() -> None:
     live["era"] = np.where(np.arange(80) < 30, "0001", "0002")
     benchmarks = pd.DataFrame({"bench": random.random(80)})
     raw = pickles.get_predict_raw(predict)(live, benchmarks)
-    found = predict(live, benchmarks)
+    actual = predict(live, benchmarks)
     expected = reference.apply_steps(steps, raw, live, benchmarks)
-    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-12)
-    assert found.index.equals(live.index)
+    np.testing.assert_allclose(actual["prediction"], expected, rtol=1e-12)
+    assert actual.index.equals(live.index)
 
 
 def test_the_case_that_runs_in_the_images(tmp_path: Path) -> None:
     post_steps.write(tmp_path)
     (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(post_steps.make_bundle()))
-    found = post_case.run(tmp_path)
-    assert found["cases"] == 12 * len(post_steps.STEPS)
-    assert found["worst"] <= 1e-12
+    actual = post_case.run(tmp_path)
+    assert actual["cases"] == 12 * len(post_steps.STEPS)
+    assert actual["worst"] <= 1e-12

@@ -37,15 +37,15 @@ KNOWN = {
 
 def activated(name: str, x: formulas.Array, **constants: float) -> formulas.Array:
     """Return an activation of each value, by a model that does nothing else."""
-    one, zero = np.ones(1), np.zeros(1)
+    item, zero = np.ones(1), np.zeros(1)
     activation = activations.Activation(name=name, constants=constants) if constants else None
     line = model.Linear(
-        weights=one,
+        weights=item,
         bias=zero,
         activation=activation or activations.Activation(name=name),
         imputation=zero,
         centre=zero,
-        scale=one,
+        scale=item,
     )
     return prediction.predict(line, x.reshape(-1, 1))
 
@@ -59,7 +59,7 @@ def test_softplus_is_the_line_above_its_threshold() -> None:
     np.testing.assert_array_equal(activated("softplus", np.array([1.5, 3.0]), beta=1.0, threshold=1.0), [1.5, 3.0])
 
 
-@pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if not one.for_targets])
+@pytest.mark.parametrize("name", [name for name, item in operators.ACTIVATIONS.items() if not item.for_targets])
 def test_activations_stay_finite(name: str) -> None:
     sizes = 10.0 ** np.linspace(-30, 6, 100)
     assert np.isfinite(activated(name, np.concatenate([sizes, -sizes, np.zeros(1)]))).all()
@@ -117,9 +117,9 @@ def test_every_kind_is_its_formulas_in_float64(name: str, capsys: pytest.Capture
     inputs = random.integers(0, 5, size=(90, len(built.features) + len(built.benchmarks))).astype(np.float64)
     inputs[random.random(inputs.shape) < 0.05] = np.nan
     expected = formulas.predict(built.model, inputs)
-    found = prediction.predict(built.model, inputs)
-    assert np.abs(found - expected).max() <= 1e-12 * max(1.0, float(np.abs(expected).max()))
-    assert capsys.readouterr().out == ""  # which rows lack a benchmark is a matter of the tournament's log
+    actual = prediction.predict(built.model, inputs)
+    assert np.abs(actual - expected).max() <= 1e-12 * max(1.0, float(np.abs(expected).max()))
+    assert capsys.readouterr().out == ""  # rows without a benchmark are reported in the tournament's log only
 
 
 def test_float64_overflow_is_not_finite_without_warning() -> None:

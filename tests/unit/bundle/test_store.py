@@ -1,4 +1,4 @@
-"""Bundles as one file: the same bytes always, read as folders are, every damage told and nothing of it left."""
+"""Bundles as one file: always the same bytes, read like folders; damage is reported and leaves no file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_zip(path: Path, contents: dict[str, bytes], **options: Any) -> Path:
 
 
 def problems_of(path: Path, cache: Path) -> list[str]:
-    """What is said of a zip, without the folder that it was tried in; nothing of it may be in the cache."""
+    """Return the problems of a zip without the test's folder; the cache must stay empty."""
     with pytest.raises(errors.BundleError) as raised:
         store.resolve_folder(path, cache)
     left = [] if not (cache / "bundles").exists() else list((cache / "bundles").iterdir())
@@ -272,7 +272,7 @@ def flip_bit(raw: bytes) -> bytes:
         (edit_bytes(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is not a regular file"),
         (edit_bytes(8, "<H", 1), "arrays.safetensors: is encrypted"),
         (edit_bytes(10, "<H", 14), "arrays.safetensors: has compression method 14; expected stored or deflated"),
-        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: has 3,221,225,472 bytes; expected at most"),
+        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: declares 3,221,225,472 bytes; expected at most"),
         (edit_bytes(24, "<L", 1 << 20), "arrays.safetensors: does not have the declared size of 1,048,576 bytes"),
         (edit_bytes(42, "<L", 1 << 20), "arrays.safetensors: is damaged"),
         (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
@@ -284,22 +284,22 @@ def flip_bit(raw: bytes) -> bytes:
 def test_damaged_zip_is_reported(tmp_path: Path, cache: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     archive_path = write_zip(tmp_path / "x.bundle.zip", FILES)
     archive_path.write_bytes(damage(archive_path.read_bytes()))
-    found = problems_of(archive_path, cache)
-    assert all(problem.startswith("ZIP: ") for problem in found)
-    assert any(message in problem for problem in found)
+    actual = problems_of(archive_path, cache)
+    assert all(problem.startswith("ZIP: ") for problem in actual)
+    assert any(message in problem for problem in actual)
 
 
 def test_zip64_directory_is_limited_too(tmp_path: Path, cache: Path) -> None:
     archive_path = write_zip(tmp_path / "x.bundle.zip", FILES)
     raw = archive_path.read_bytes()
     count, size, start = struct.unpack("<HLL", raw[-12:-2])
-    for huge, place, message in (
+    for huge, index, message in (
         (count, len(raw) - 22, None),
         (1 << 40, len(raw) - 22, "lists 1,099,511,627,776 files"),
         (count, 3, "not at the declared offset"),
     ):
         end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, huge, huge, size, start)
-        locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
+        locator = struct.pack("<4sLQL", b"PK\6\7", 0, index, 1)
         archive_path.write_bytes(raw[:-22] + end + locator + raw[-22:])
         if message is None:
             assert files.hash_bundle(store.resolve_folder(archive_path, tmp_path / "other"))
@@ -333,12 +333,12 @@ def test_zip_of_the_folder_error_explains_the_fix(tmp_path: Path, cache: Path) -
 
 def test_decompression_is_limited(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A megabyte a file of nothing but zeros takes a kilobyte each: what they claim together is what counts."""
-    bomb = {f"files/{place}": bytes(1 << 20) for place in range(8)}
+    bomb = {f"files/{index}": bytes(1 << 20) for index in range(8)}
     archive_path = write_zip(tmp_path / "x.bundle.zip", {**FILES, **bomb}, compression=zipfile.ZIP_DEFLATED)
     assert archive_path.stat().st_size < 20_000
     monkeypatch.setattr(archive, "MOST_BYTES", 4 << 20)
     (problem,) = problems_of(archive_path, cache)
-    assert problem == "ZIP: has 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
+    assert problem == "ZIP: declares 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
 
 
 def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, cache: Path) -> None:
@@ -368,10 +368,10 @@ def test_any_changed_byte_gives_the_same_bundle_or_an_error(
     raw[at] ^= data.draw(st.integers(1, 255))
     archive_path.write_bytes(bytes(raw))
     try:
-        found = store.resolve_folder(archive_path, folder / "cache")
+        actual = store.resolve_folder(archive_path, folder / "cache")
     except errors.BundleError as error:
         cache_problems = error.problems
     else:
         cache_problems = ()
-        assert {path.name: path.read_bytes() for path in files.list_paths(found)} == FILES
+        assert {path.name: path.read_bytes() for path in files.list_paths(actual)} == FILES
     assert all(problem.startswith(str(archive_path)) for problem in cache_problems)

@@ -1,4 +1,4 @@
-"""Arrays written and read back by both readers, ours and the library's, whatever they look like in memory."""
+"""Arrays written and read back by both readers, ours and the library's, with any memory layout."""
 
 from __future__ import annotations
 

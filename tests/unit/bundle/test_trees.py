@@ -169,7 +169,7 @@ def test_more_questions_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_whole_numbers_of_any_type_predict_the_same() -> None:
     random = np.random.default_rng(5)
     trees = forest([grow_trees(random, 30, whole=True) for _ in range(5)])
-    live = pd.DataFrame(sample(random, 300, whole=True, holes=0), columns=[f"feature_{one}" for one in range(INPUTS)])
+    live = pd.DataFrame(sample(random, 300, whole=True, holes=0), columns=[f"feature_{item}" for item in range(INPUTS)])
     raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
     for kind in ("int8", "float32", "int64"):
         np.testing.assert_array_equal(raw(live.astype(kind), None), raw(live, None))
@@ -210,16 +210,16 @@ def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.
     trees, _ = case
     last = model.make_node("affine", gain=np.ones(1), shift=np.ones(1))
     before = model.Preprocessing(imputation=np.full(INPUTS, np.nan), centre=np.zeros(INPUTS), scale=np.ones(INPUTS))
-    for one in (trees, dataclasses.replace(trees, preprocessing=before, head=(last,))):
+    for item in (trees, dataclasses.replace(trees, preprocessing=before, head=(last,))):
         folder = tmp_path_factory.mktemp("trees") / "bundle"
-        write.write(folder, bundles.make_bundle(INPUTS, network=one))
+        write.write(folder, bundles.make_bundle(INPUTS, network=item))
         back = read.read(folder).model
-        ours, theirs = (kinds.KINDS["trees"].dump_arrays(each) for each in (one, back))
+        ours, theirs = (kinds.KINDS["trees"].dump_arrays(each) for each in (item, back))
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name])
             assert array.dtype == theirs[name].dtype
-        assert kinds.KINDS["trees"].dump_keys(one) == kinds.KINDS["trees"].dump_keys(back)
+        assert kinds.KINDS["trees"].dump_keys(item) == kinds.KINDS["trees"].dump_keys(back)
 
 
 SMALL = [[0, 0.5, 1, 2, 0, 0], [-1, 0, -1, -1, 0, 1.0], [-1, 0, -1, -1, 0, 2.0]]

@@ -1,4 +1,4 @@
-"""Making and proving a pickle by the command, on the fake engine: handed in where every verb gets its engine."""
+"""The commands that build, verify and validate a pickle, on the fake engine."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 SPEC = "5" * 64
 
 
-# ---- making a pickle
+# ---- pickle
 
 
-def make(*extra: str) -> int:
+def build(*extra: str) -> int:
     return call("pickle", *extra, "configs/small.yaml")
 
 
-def test_a_pickle_is_made_once_and_again_when_something_changed(
+def test_a_pickle_is_built_again_only_if_something_changed(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert make() == 0
+    assert build() == 0
     out, err = read_output(capsys)
     folder = project / "dist" / "small"
-    made = artifact.load(folder)
-    digest = made.manifest.pickle.sha256
-    assert err == "", "quiet where nobody watches"
+    built = artifact.load(folder)
+    digest = built.manifest.pickle.sha256
+    assert err == "", "no progress without a terminal"
     for text in (
-        f"{made.pickle}  (made)",
+        f"{built.pickle}  (built)",
         "runner:1 (a local image)",
-        f"numpy {made.manifest.image.packages['numpy']}",
+        f"numpy {built.manifest.image.packages['numpy']}",
     ):
         assert text in out
     for text in ("mlp, 3 features, 21 parameters", "protocol 5", digest, "build ", "note: this image has no digest"):
@@ -53,47 +53,47 @@ def test_a_pickle_is_made_once_and_again_when_something_changed(
     assert engine.list_leftovers() == []
 
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
-    assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert build() == 0
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
     (project / "configs" / "small.yaml").write_text(CONFIG + "# a comment\nupload: {model: slot}\n")
-    assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert build() == 0
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
 
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
-    assert make("--json") == 0
+    assert build("--json") == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["made"], answer["folder"]) == (1, True, str(folder))
     assert answer["manifest"]["pickle"]["sha256"] != digest
     assert not (folder / artifact.VALIDATION).exists()
 
 
-def test_a_rebuild_of_the_same_bytes_keeps_what_was_said_of_them(
+def test_a_rebuild_with_the_same_bytes_keeps_the_validation(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert make() == 0
+    assert build() == 0
     folder = project / "dist" / "small"
     first = artifact.load(folder).manifest
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
     engine.add_image("runner:1", layers=("sha256:2",))  # another image by the same name, with the same Python
-    assert make() == 0
-    assert "(made)" in read_output(capsys)[0]
+    assert build() == 0
+    assert "(built)" in read_output(capsys)[0]
     again = artifact.load(folder).manifest
     assert (again.pickle, again.image.identity) != (first.pickle, first.image.identity)
     assert again.pickle == first.pickle
     assert (folder / artifact.VALIDATION).exists()
 
 
-def test_what_is_made_in_a_stand_in_says_so(
+def test_a_pickle_built_in_a_stand_in_is_reported(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "configs" / "small.yaml").write_text(CONFIG.replace("runner:1", 'absent:1\n  stand_in: "3.11"'))
     inputs = stand_in.compute_inputs_hash("3.11", stand_in.list_bases("3.11")[0])
     labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
     engine.add_image(stand_in.format_tag("3.11", SPEC), labels=labels)
-    assert make() == 0
+    assert build() == 0
     out, _ = read_output(capsys)
     assert "A STAND-IN, not the runner image" in out
-    leaving(engine)
+    set_validation_output(engine)
     assert call("validate", "configs/small.yaml") == 0
     assert re.search(r"^  note +seconds +too low in a stand-in image: ", read_output(capsys)[0], re.MULTILINE)
     assert "never to be uploaded" in out
@@ -115,43 +115,43 @@ def test_a_build_that_fails_leaves_the_old_pickle_and_nothing_else(
     image = engine.find_image("runner:1")
     assert image is not None
     engine.break_python(image.id)
-    assert make() == 3
+    assert build() == 3
     assert re.match(r"error: the build failed at Step \d+/\d+ : RUN ", read_output(capsys)[1])
     assert artifact.load(project / "dist" / "small") == before
     assert sorted(path.name for path in before.folder.iterdir() if path.name[0] == ".") == [".lock", ".written"]
     assert engine.list_leftovers() == []
 
 
-def test_an_engine_is_asked_in_json_too(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_engine_prints_json(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("engine") == 0
-    assert read_output(capsys)[0] == "an engine answers: version 0, API 1.41, linux/amd64\n"
+    assert read_output(capsys)[0] == "the engine is running: version 0, API 1.41, linux/amd64\n"
     assert call("engine", "--json") == 0
     assert json.loads(read_output(capsys)[0]) == {"format": 1, "version": "0", "api": "1.41", "platform": "linux/amd64"}
 
 
-# ---- proving one
+# ---- verify and validate
 
 
-def test_verify_makes_it_again_and_compares(
+def test_verify_builds_again_and_compares(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert make() == 0
+    assert build() == 0
     folder = project / "dist" / "small"
-    made = artifact.load(folder)
+    built = artifact.load(folder)
     read_output(capsys)
     assert call("verify", "configs/small.yaml") == 0
     out, _ = read_output(capsys)
-    assert out.count(made.manifest.pickle.sha256) == 2
+    assert out.count(built.manifest.pickle.sha256) == 2
     assert "equal: " in out
 
-    forged = made.pickle.read_bytes().replace(b"live_features", b"LIVE_features")
-    manifest_of_it = dataclasses.replace(made.manifest, pickle=manifests.create_manifest(forged).pickle)
-    made.pickle.write_bytes(forged)
-    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(manifest_of_it))
+    forged = built.pickle.read_bytes().replace(b"live_features", b"LIVE_features")
+    forged_manifest = dataclasses.replace(built.manifest, pickle=manifests.create_manifest(forged).pickle)
+    built.pickle.write_bytes(forged)
+    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(forged_manifest))
     assert call("verify", "dist/small", "--json") == 1
     answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["equal"]) == (1, False)
-    assert (answer["recorded"], answer["rebuilt"]) == (manifest_of_it.pickle.sha256, made.manifest.pickle.sha256)
+    assert (answer["recorded"], answer["rebuilt"]) == (forged_manifest.pickle.sha256, built.manifest.pickle.sha256)
     assert "LIVE_fea" in answer["first_difference"]
     assert engine.list_leftovers() == []
 
@@ -179,55 +179,55 @@ def test_verify_refuses_inputs_that_are_not_the_recorded_ones(
     assert "run `make pickle CONFIG=configs/small.yaml` to" in err
 
 
-def test_a_forged_artifact_counts_as_made(
+def test_an_artifact_that_was_not_built_here_is_not_built_again(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_artifact(project, engine)
     read_output(capsys)
-    assert make() == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert build() == 0
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
 
 
-def test_validate_says_what_held_and_what_was_used(
+def test_validate_prints_the_checks_and_the_resources(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = write_artifact(project, engine)
-    leaving(engine)
+    built = write_artifact(project, engine)
+    set_validation_output(engine)
     read_output(capsys)
     assert call("validate", "configs/small.yaml") == 0
     out, err = read_output(capsys)
     assert err == ""
     for text in (
-        f"{made.pickle}  on 6,000 rows (shaped)",
+        f"{built.pickle}  on 6,000 rows (shaped)",
         "150.0 MB of memory (3% of 4.3 GB)",
         "1.50 s (0.2% of 600 s)",
     ):
         assert text in out
     assert re.search(r"^  ok +in \[0, 1\] +0\.5 to 1$", out, re.MULTILINE)
     assert "\nvalid  (validation " in out
-    report = json.loads((made.folder / artifact.VALIDATION).read_bytes())
-    assert (report["format"], report["good"], report["pickle"]) == (1, True, made.manifest.pickle.sha256)
+    report = json.loads((built.folder / artifact.VALIDATION).read_bytes())
+    assert (report["format"], report["good"], report["pickle"]) == (1, True, built.manifest.pickle.sha256)
 
-    leaving(engine, distinct=1)
+    set_validation_output(engine, distinct=1)
     assert call("validate", "dist/small") == 1
     out, _ = read_output(capsys)
     assert re.search(r"^  FAILED +not constant +1 different values$", out, re.MULTILINE)
     assert "NOT VALID" in out
-    assert out.endswith("the entry point printed last:\n    L\n")
+    assert out.endswith("last output of the entry point:\n    L\n")
     assert call("validate", "dist/small", "--json") == 1
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (1, False)
-    assert json.loads((made.folder / artifact.VALIDATION).read_bytes()) == report
+    assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
 
 
-def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
+def test_validate_prints_the_reason_without_the_runners_help(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_artifact(project, engine)
-    leaving(engine)
+    set_validation_output(engine)
     entry = json.loads(engine.programs["supervise.py"].files["out/entry.json"])
     raised = runner_logs.make_traceback("KeyError: 'feature_\x1b[2J'")
-    for reason, debug, said_of_it in (
+    for reason, debug, finding in (
         (
             "Pickle function returned at least 1 NaN prediction",
             "",
@@ -240,7 +240,7 @@ def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
         capsys.readouterr()
         assert call("validate", "configs/small.yaml") == 1
         out = capsys.readouterr().out
-        assert re.search(rf"^  FAILED +entry point +{re.escape(said_of_it)}", out, re.MULTILINE)
+        assert re.search(rf"^  FAILED +entry point +{re.escape(finding)}", out, re.MULTILINE)
         assert f"    ERROR:root:{reason}\n" in out
         assert "---" not in out
         assert "this line is help too" not in out
@@ -248,11 +248,11 @@ def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
     assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
-def test_validate_notices_what_changed_since(
+def test_validate_detects_changes_since_the_build(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = write_artifact(project, engine)
-    leaving(engine)
+    built = write_artifact(project, engine)
+    set_validation_output(engine)
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert call("validate", "configs/small.yaml") == 2
     assert (
@@ -260,35 +260,35 @@ def test_validate_notices_what_changed_since(
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
-    made.pickle.write_bytes(b"another")
+    built.pickle.write_bytes(b"another")
     assert call("validate", "dist/small") == 2
     assert "edited or replaced after the build" in read_output(capsys)[1]
-    made.pickle.write_bytes(b"pickle")
+    built.pickle.write_bytes(b"pickle")
     engine.add_image("runner:1")
     assert call("validate", "dist/small") == 3
     assert "runner:1 is now another image" in read_output(capsys)[1]
-    assert not (made.folder / artifact.VALIDATION).exists()
+    assert not (built.folder / artifact.VALIDATION).exists()
 
 
-@pytest.mark.parametrize("verb", ["pickle", "validate", "render"])
+@pytest.mark.parametrize("command", ["pickle", "validate", "render"])
 def test_a_command_waits_for_another_in_the_same_folder(
-    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    """Two makes at once both succeed: the second finds what the first made."""
+    """Two concurrent runs both succeed: the second finds the result of the first."""
     write_artifact(project, engine)
-    leaving(engine)
+    set_validation_output(engine)
     read_output(capsys)
-    folder, held = project / "dist" / "small", threading.Event()
+    folder, locked = project / "dist" / "small", threading.Event()
 
-    def hold() -> None:
+    def hold_lock() -> None:
         with artifact.lock_folder(folder, progress.Silent()):
-            held.set()
+            locked.set()
             time.sleep(0.5)
 
     with futures.ThreadPoolExecutor() as pool:
-        other = pool.submit(hold)
-        assert held.wait(60)
-        assert call(verb, "configs/small.yaml") == 0
+        other = pool.submit(hold_lock)
+        assert locked.wait(60)
+        assert call(command, "configs/small.yaml") == 0
         other.result()
     assert f"waiting for another command that uses {folder} (process {os.getpid()}, since 2" in read_output(capsys)[1]
 
@@ -296,8 +296,8 @@ def test_a_command_waits_for_another_in_the_same_folder(
 def test_verify_needs_no_lock_and_writes_nothing(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder may be somebody else's, on a disk that is read-only."""
-    assert make() == 0
+    """The folder may belong to another user, on a read-only disk."""
+    assert build() == 0
     before = {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")}
     with artifact.lock_folder(project / "dist" / "small", progress.Silent()):
         before[project / "dist" / "small" / ".lock"] = (project / "dist" / "small" / ".lock").lstat().st_mtime_ns
@@ -305,7 +305,7 @@ def test_verify_needs_no_lock_and_writes_nothing(
     assert {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")} == before
 
 
-def leaving(engine: FakeEngine, **changes: Any) -> None:
+def set_validation_output(engine: FakeEngine, **changes: Any) -> None:
     entry = {"code": 0, "timed_out": False, "seconds": 1.5, "cpu_seconds": 1.0, "peak_bytes": 150_000_000, "log": "L\n"}
     golden = [float(value) for value in bundles.make_bundle().golden.predictions]
     measured = {"csv": csv_facts.make_facts(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
@@ -314,23 +314,23 @@ def leaving(engine: FakeEngine, **changes: Any) -> None:
     )
 
 
-def test_a_pickle_that_is_there_costs_no_heavy_import(project: Path, engine: FakeEngine) -> None:
+def test_an_unchanged_pickle_imports_no_heavy_library(project: Path, engine: FakeEngine) -> None:
     write_artifact(project, engine)
     source = f"""
 from pathlib import Path
 from builder.cli import main
 from builder.cli import engine_session as session
 from tests.support.fake_engine import FakeEngine
-on = FakeEngine(Path({str(project / "engine")!r}))
-on.add_image("runner:1", layers=("sha256:1",))
-session.connect = lambda *_, **__: on
+engine = FakeEngine(Path({str(project / "engine")!r}))
+engine.add_image("runner:1", layers=("sha256:1",))
+session.connect = lambda *_, **__: engine
 assert main.main(["pickle", "configs/small.yaml"]) == 0
 """
     heavy = {"numpy", "pandas", "pyarrow", "scipy", "jinja2", "httpx", "stamina", "builder.tournament.types"}
     assert not heavy & find_loaded_modules(source, project)
 
 
-def test_a_cache_folder_that_cannot_be_made_is_told(
+def test_a_cache_folder_that_cannot_be_created_is_an_error(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "file").touch()
@@ -340,7 +340,7 @@ def test_a_cache_folder_that_cannot_be_made_is_told(
     assert not (project / "dist" / "small" / artifact.PICKLE).exists()
 
 
-def test_the_seam_of_these_tests_is_what_every_verb_goes_through() -> None:
+def test_every_command_gets_its_engine_from_engine_session() -> None:
     source = (ROOT / "builder" / "cli").glob("*.py")
-    calling = {path.name for path in source if "docker_engine.connect(" in path.read_text(encoding="utf-8")}
-    assert calling == {"engine_session.py"}
+    callers = {path.name for path in source if "docker_engine.connect(" in path.read_text(encoding="utf-8")}
+    assert callers == {"engine_session.py"}

@@ -1,4 +1,4 @@
-"""``bundle show`` and ``bundle check`` by the command, and a pickle made from one file or a fetched one."""
+"""``bundle show`` and ``bundle check`` by the command, and pickles built from a zip or a downloaded bundle."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.support.fake_engine import FakeEngine
 
 
-def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = tuple(f"feature_{place}" for place in range(9))
+def test_show_prints_the_contents_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tuple(f"feature_{index}" for index in range(9))
     trained: dict[str, model.Fact] = {
         "framework": "lightgbm",
         "eras": tuple(f"{era:04d}" for era in range(1, 575)),
@@ -36,10 +36,10 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "seed": 7,
         "early": True,
     }
-    made = dataclasses.replace(bundles.make_bundle(9, ("bench",)), features=names, trained=trained)
-    one = tmp_path / "mine.bundle.zip"
-    write.write(one, made)
-    assert call("bundle", "show", str(one)) == 0
+    built = dataclasses.replace(bundles.make_bundle(9, ("bench",)), features=names, trained=trained)
+    path = tmp_path / "mine.bundle.zip"
+    write.write(path, built)
+    assert call("bundle", "show", str(path)) == 0
     out, err = read_output(capsys)
     assert err == ""
     for text in (
@@ -48,7 +48,7 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "bench\n",
         "rank (scope: era, ties: average)",
         "6 rows, 1 of them with a missing input; predictions ",
-        f"{files.hash_content(one)[0]}  (of the zip: for {{url, sha256}} in a config)",
+        f"{files.hash_content(path)[0]}  (of the zip: for {{url, sha256}} in a config)",
         "574, from 0001 to 0574",
         r"red \x1b[31m\u202e text\nnext",
         "true",
@@ -56,34 +56,34 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         assert text in out
     assert "\x1b" not in out
 
-    assert call("bundle", "show", str(one), "--json") == 0
+    assert call("bundle", "show", str(path), "--json") == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["kind"], answer["parameters"]) == (1, "mlp", 49)
     assert answer["features"] == list(names)
     assert answer["trained"]["evil"] == trained["evil"]
-    assert answer["sha256"] == files.hash_content(one)[0]
+    assert answer["sha256"] == files.hash_content(path)[0]
     assert answer["golden"]["rows"] == 6
     assert list(answer["files"]) == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
 
-    folder = bundles.write_bundle(tmp_path / "mine", made)
+    folder = bundles.write_bundle(tmp_path / "mine", built)
     assert call("bundle", "show", str(folder), "--json") == 0
-    of_folder = json.loads(read_output(capsys)[0])
-    assert of_folder["sha256"] is None
-    assert of_folder["hash"] == answer["hash"] == files.hash_bundle(folder)
+    folder_answer = json.loads(read_output(capsys)[0])
+    assert folder_answer["sha256"] is None
+    assert folder_answer["hash"] == answer["hash"] == files.hash_bundle(folder)
 
 
-def test_a_good_bundle_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one = tmp_path / "mine.bundle.zip"
-    write.write(one, bundles.make_bundle())
-    assert call("bundle", "check", str(one)) == 0
+def test_check_accepts_a_good_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.bundle.zip"
+    write.write(path, bundles.make_bundle())
+    assert call("bundle", "check", str(path)) == 0
     out, _ = read_output(capsys)
-    assert out.startswith(f"good: {one}: mlp, 3 features, 21 parameters; ")
-    assert call("bundle", "check", "--json", str(one)) == 0
+    assert out.startswith(f"good: {path}: mlp, 3 features, 21 parameters; ")
+    assert call("bundle", "check", "--json", str(path)) == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["good"], answer["faults"]) == (True, [])
 
 
-def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_every_problem_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = bundles.write_bundle(tmp_path / "mine")
     bundles.edit_json(folder, lambda data: data.update(features=["a", "a", "b"], trained={"user": "me"}))
     contents = {path.name: path.read_bytes() for path in files.list_paths(folder)}
@@ -93,37 +93,37 @@ def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureF
         out, err = read_output(capsys)
         assert out == ""
         lines = err.splitlines()
-        assert lines[0].startswith(f"error: {path}/bundle.json: features: duplicates of 1 of 2 names: a")
+        assert lines[0].startswith(f"error: {path}/bundle.json: features: 1 of 2 names are duplicates: a")
         assert lines[1].startswith(f"{path}/bundle.json: trained.user: ")
         assert call("bundle", "check", str(path), "--json") == 2
         out, err = read_output(capsys)
         assert err == ""
         answer = json.loads(out)
         assert answer["good"] is False
-        assert [fault.partition(": ")[0] for fault in answer["faults"]] == [f"{path}/bundle.json"] * 2
+        assert [problem.partition(": ")[0] for problem in answer["faults"]] == [f"{path}/bundle.json"] * 2
 
 
-def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
+def test_arrays_that_do_not_give_the_golden_predictions_are_a_problem(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = bundles.make_bundle()
-    wrong = made.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
-    golden = model.GoldenRows(inputs=made.golden.inputs, predictions=wrong)
-    folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(made, golden=golden))
+    built = bundles.make_bundle()
+    wrong = built.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
+    golden = model.GoldenRows(inputs=built.golden.inputs, predictions=wrong)
+    folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(built, golden=golden))
     assert call("bundle", "check", str(folder)) == 2
     err = read_output(capsys)[1]
     assert f"{folder}/golden.safetensors: predictions: the model's own numbers give up to 1 away" in err
     assert "(row 3), " in err
 
 
-def test_a_booster_is_compared_by_its_library_or_not_at_all(
+def test_a_booster_is_compared_only_if_its_library_is_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = pickles.scenario_bundle("lightgbm")
-    booster: Any = made.model
-    good, bad = bundles.write_bundle(tmp_path / "good", made), tmp_path / "bad"
-    golden = dataclasses.replace(made.golden, predictions=made.golden.predictions + 1)
-    write.write(bad, dataclasses.replace(made, golden=golden))
+    built = pickles.scenario_bundle("lightgbm")
+    booster: Any = built.model
+    good, bad = bundles.write_bundle(tmp_path / "good", built), tmp_path / "bad"
+    golden = dataclasses.replace(built.golden, predictions=built.golden.predictions + 1)
+    write.write(bad, dataclasses.replace(built, golden=golden))
     assert call("bundle", "check", str(good)) == 0
     assert read_output(capsys)[1] == ""
     assert call("bundle", "check", str(bad)) == 2
@@ -131,7 +131,7 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
     smaller = lightgbm_text.strip_text(text.decode())
     nonsense = dataclasses.replace(booster, text=smaller.text, objective="nonsense")
-    write.write(tmp_path / "nonsense", dataclasses.replace(made, model=nonsense))
+    write.write(tmp_path / "nonsense", dataclasses.replace(built, model=nonsense))
     assert call("bundle", "check", str(tmp_path / "nonsense")) == 2
     assert f"{tmp_path / 'nonsense'}: LightGBM cannot read the booster" in read_output(capsys)[1]
     monkeypatch.setitem(sys.modules, "lightgbm", None)
@@ -142,28 +142,28 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
     assert "pip install lightgbm" in err
 
 
-def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ranks_that_float32_may_swap_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = np.random.default_rng(7).normal(2, 1, size=(12, 2))
     inputs[4] = inputs[3] + 1e-10  # a framework that computes in float32 may have either first
-    made = ensembles.make_bundle([ensembles.make_member("ab", transform="rank", scope="frame")], inputs=inputs)
+    built = ensembles.make_bundle([ensembles.make_member("ab", transform="rank", scope="frame")], inputs=inputs)
     for rows, code in (([4, 3], 0), ([3, 5], 2)):
-        turned = made.golden.predictions.copy()
-        turned[rows] = turned[rows[::-1]]
-        assert len(set(turned)) == 12
-        golden = model.GoldenRows(inputs=inputs, predictions=turned)
-        folder = bundles.write_bundle(tmp_path / f"code_{code}", dataclasses.replace(made, golden=golden))
+        swapped = built.golden.predictions.copy()
+        swapped[rows] = swapped[rows[::-1]]
+        assert len(set(swapped)) == 12
+        golden = model.GoldenRows(inputs=inputs, predictions=swapped)
+        folder = bundles.write_bundle(tmp_path / f"code_{code}", dataclasses.replace(built, golden=golden))
         assert call("bundle", "check", str(folder)) == code, read_output(capsys)
 
 
-def test_nothing_there_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("show", "check"):
-        assert call("bundle", verb, "absent.bundle.zip") == 2
+def test_a_missing_bundle_is_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command_name in ("show", "check"):
+        assert call("bundle", command_name, "absent.bundle.zip") == 2
         assert "absent.bundle.zip: does not exist; expected a folder with bundle.json" in read_output(capsys)[1]
     assert call("bundle") == 2
     assert call("bundle", "shwo", "x") == 2
 
 
-def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
+def test_folder_zip_and_downloaded_zip_give_the_same_pickle(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configs = project / "configs"
@@ -183,14 +183,14 @@ def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
             text = command.CONFIG.replace("bundles/small", bundle)
             (configs / "small.yaml").write_text(text)
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(nothing changed since it was made)" in read_output(capsys)[0]
+            assert "(nothing changed since it was built)" in read_output(capsys)[0]
             (project / "dist" / "small" / "manifest.json").unlink()
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(made)" in read_output(capsys)[0]
+            assert "(built)" in read_output(capsys)[0]
             assert artifact.load(project / "dist" / "small").manifest == first
         assert len(server.requests) == 1
     assert "sesame" not in (project / "dist" / "small" / "manifest.json").read_text()
-    # Offline, what is in the cache is enough; a verb that proves says which bundle changed.
+    # Offline, the cached bundle is used; verify reports the bundle that changed.
     assert call("render", "configs/small.yaml") == 0
     write.write(configs / "small.bundle.zip", bundles.make_bundle(4))
     (configs / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
@@ -199,7 +199,7 @@ def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
     assert f"{configs}/small.bundle.zip changed since it was built" in read_output(capsys)[1]
 
 
-def test_a_bundle_that_cannot_be_fetched_is_the_network(
+def test_a_bundle_that_cannot_be_downloaded_is_a_network_error(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest_socket.enable_socket()
@@ -214,17 +214,17 @@ def test_a_bundle_that_cannot_be_fetched_is_the_network(
     assert engine.list_leftovers() == []
 
 
-def test_a_zip_with_faults_is_told_by_the_verbs(
+def test_pickle_and_render_report_an_invalid_zip(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "configs" / "small.bundle.zip").write_bytes(b"no zip")
     (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
-    for verb in ("pickle", "render"):
-        assert call(verb, "configs/small.yaml") == 2
+    for command_name in ("pickle", "render"):
+        assert call(command_name, "configs/small.yaml") == 2
         assert "configs/small.bundle.zip: is not a zip" in read_output(capsys)[1]
 
 
-def test_nothing_of_the_network_is_loaded_where_nothing_is_fetched() -> None:
+def test_without_a_download_no_network_library_is_imported() -> None:
     assert not {"httpx", "zipfile", "numpy"} & find_loaded_modules(
         "from builder.config import resolve, fetch; from builder.bundle.storage import store"
     )

@@ -1,4 +1,4 @@
-"""The command as a person meets it: commands, exit codes, one message and never a traceback."""
+"""The command line: its commands, exit codes and messages, which are never a traceback."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BY_COMMAND = {
     "query",
     "images",
 }
-"""Commands that look at something, or that name one slot or pickle: `make` would only be longer to type."""
+"""Commands that only read, or that take one slot or pickle: a target of `make` would be longer to type."""
 
 
 # ---- the commands
@@ -77,15 +77,15 @@ def makefile() -> str:
     return (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_the_makefile_has_every_command_and_says_the_same_of_it(
+def test_the_makefile_has_the_commands_with_the_same_descriptions(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_make = dict(re.findall(r"^([a-z-]+):[^#]*## (.*)$", makefile(), re.MULTILINE))
-    of_help = commands_of_help(capsys, monkeypatch)
-    assert set(of_help) == IN_MAKE | BY_COMMAND
-    assert {name: of_make.get(name) for name in IN_MAKE} == {name: of_help[name] for name in IN_MAKE}
-    assert not set(of_make) & BY_COMMAND
-    assert {name.partition(" ")[0] for name in parser.names()} == set(of_help)
+    make_texts = dict(re.findall(r"^([a-z-]+):[^#]*## (.*)$", makefile(), re.MULTILINE))
+    help_texts = commands_of_help(capsys, monkeypatch)
+    assert set(help_texts) == IN_MAKE | BY_COMMAND
+    assert {name: make_texts.get(name) for name in IN_MAKE} == {name: help_texts[name] for name in IN_MAKE}
+    assert not set(make_texts) & BY_COMMAND
+    assert {name.partition(" ")[0] for name in parser.names()} == set(help_texts)
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_a_command_imports_no_other() -> None:
     ],
     ids=str,
 )
-def test_a_wrong_command_line_is_usage(
+def test_an_invalid_command_line_is_a_usage_error(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(*arguments) == 2
@@ -176,8 +176,8 @@ def test_the_script_for_a_shell_is_shown_and_installed(tmp_path: Path) -> None:
     assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in out
     code, _, _ = run("--install-completion", "bash", HOME=home, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert code == 0
-    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in written
+    output = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in output
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +243,7 @@ def test_each_error_has_its_exit_code_and_one_message(
     ],
     ids=str,
 )
-def test_what_a_person_gets_wrong_is_told_by_its_place(
+def test_an_invalid_argument_is_reported_with_its_path(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     (project / "configs" / "wrong.yaml").write_text("nmae: wrong\n")
@@ -258,7 +258,7 @@ def test_what_a_person_gets_wrong_is_told_by_its_place(
     assert sorted(project.rglob("*")) == before, "nothing is written"
 
 
-def test_an_engine_that_is_not_there_is_one_message_and_3(project: Path) -> None:
+def test_a_missing_engine_is_one_message_and_exit_code_3(project: Path) -> None:
     code, out, err = run("pickle", "configs/small.yaml", cwd=project, DOCKER_HOST=f"unix://{project}/no.sock")
     assert (code, out) == (3, "")
     assert err.startswith("error: ")
@@ -267,7 +267,7 @@ def test_an_engine_that_is_not_there_is_one_message_and_3(project: Path) -> None
     assert not (project / "dist").exists()
 
 
-def test_a_folder_that_was_removed_is_no_bug(
+def test_a_removed_current_folder_is_an_ordinary_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -290,20 +290,20 @@ def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert call("engine") == 70
     out, err = read_output(capsys)
-    (kept,) = tmp_path.iterdir()
+    (log,) = tmp_path.iterdir()
     assert out == ""
     assert err == (
         "error: this is a bug of numerai-builder (ZeroDivisionError: by nought); "
-        f"the details are in {kept}: please report it\n"
+        f"the details are in {log}: please report it\n"
     )
-    text = kept.read_text(encoding="utf-8")
+    text = log.read_text(encoding="utf-8")
     assert text.startswith(f"numerai-builder {builder.__version__}, Python 3.")
     assert "Traceback (most recent call last)" in text
     assert "ZeroDivisionError: by nought" in text
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO, errno.EMFILE])
-def test_what_the_machine_refuses_is_no_bug(
+def test_an_error_of_the_operating_system_is_an_ordinary_error(
     number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -345,11 +345,11 @@ JSON_COMMANDS = [
     ("bundle", "convert", "--json", "no.bundle.zip"),
 ]
 OWN_OBJECT = {"doctor", "bundle check"}
-"""They report what they found as findings, whatever fails."""
+"""They print an object of their python also on failure."""
 
 
 def test_every_command_with_json_is_tried() -> None:
-    with_json = {name for name in parser.names() if any("--json" in one.opts for one in parser.load(name).params)}
+    with_json = {name for name in parser.names() if any("--json" in item.opts for item in parser.load(name).params)}
     tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
     assert with_json == tried | OWN_OBJECT
 
@@ -388,7 +388,7 @@ def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest
     assert err.endswith(f"error: {error['message']}\n")
 
 
-def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_two_dashes_nothing_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("pickle", "--", "--json") == 2
     assert read_output(capsys)[0] == ""
 
@@ -411,7 +411,7 @@ def raise_(error: BaseException) -> None:
     raise error
 
 
-# ---- being interrupted, and not being listened to
+# ---- interrupts and closed streams
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -439,19 +439,19 @@ sys.exit(main.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(
-    ("verb", "unbuffered", "code"),
+    ("command_name", "unbuffered", "code"),
     [
         ("--help", "", 0),
         ("engine", "", 0),
-        # What is cut short in its output does not say that all is well.
+        # Incomplete output must not end with 0.
         ("engine", "1", 141),
     ],
 )
-def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, code: int) -> None:
+def test_a_closed_pipe_prints_no_error(command_name: str, unbuffered: str, code: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = fork_server.run(
-        [sys.executable, "-c", PRINTING, verb],
+    result = fork_server.run(
+        [sys.executable, "-c", PRINTING, command_name],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         stdout=writing,
@@ -460,15 +460,15 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, 
         check=False,
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (code, "")
+    assert (result.returncode, result.stderr) == (code, "")
 
 
 def _run_bare(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder that has builder/, by a Python that has no packages but those of PYTHONPATH."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Run the command in a folder that has builder/, with the packages on PYTHONPATH only."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     bare = [sys.executable, "-S", "-m", "builder", *arguments]
     return subprocess.run(
-        bare, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, check=False, timeout=60
+        bare, cwd=folder, env={**variables, **environment}, capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -481,40 +481,40 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_python_without_the_packages_hands_over_to_the_checkouts_own(copied: Path) -> None:
-    """Messages say `python -m builder ...`, which is typed with whatever Python is first on PATH."""
-    own = copied / ".venv" / "bin" / "python"
-    own.parent.mkdir(parents=True)
-    own.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
-    own.chmod(0o755)
-    done = _run_bare(copied, "status", "my slot")
-    assert (done.returncode, done.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
+def test_a_python_without_the_packages_restarts_in_the_venv_of_the_checkout(copied: Path) -> None:
+    """Messages suggest `python -m builder ...`, which runs the first Python on PATH."""
+    python = copied / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nfor argument; do echo "$argument"; done\n')
+    python.chmod(0o755)
+    result = _run_bare(copied, "status", "my slot")
+    assert (result.returncode, result.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
 
 
 def _install_base(folder: Path) -> Path:
-    """Make a folder for PYTHONPATH with what ``pip install`` of the package without an extra brings."""
+    """Create a folder for PYTHONPATH with the packages that are installed without an extra."""
     site = folder / "site"
     site.mkdir()
-    brought = (
+    dependencies = (
         *("annotated_types", "markdown_it", "mdurl", "pydantic_core", "pygments", "shellingham", "annotated_doc"),
         *("dateutil", "pytz", "six.py", "tzdata"),  # of pandas
     )
-    for name in (*requirements.BASE, *brought, "typing_extensions.py", "typing_inspection", "numpy.libs"):
+    for name in (*requirements.BASE, *dependencies, "typing_extensions.py", "typing_inspection", "numpy.libs"):
         for path in Path(np.__file__).parents[1].glob(name):
             (site / path.name).symlink_to(path)
     return site
 
 
-def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path) -> None:
+def test_missing_packages_are_reported_with_the_command_that_installs_them(copied: Path) -> None:
     site = _install_base(copied)
     assert _run_bare(copied, "--version", PYTHONPATH=str(site)).stdout == f"numerai-builder {builder.__version__}\n"
     assert _run_bare(copied, "--help", PYTHONPATH=str(site)).returncode == 0
-    # docker among them, although the folder docker/ can be imported under that name.
+    # docker is listed too, although the folder docker/ is importable under that name.
     names = ", ".join(name for name in requirements.BUILD if name not in requirements.BASE)
     for path, absent in ((str(site), names), ("", "typer")):
-        done = _run_bare(copied, "pickle", PYTHONPATH=path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == (
+        result = _run_bare(copied, "pickle", PYTHONPATH=path)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr == (
             f"error: this command needs packages that are not installed in this Python ({sys.executable}): {absent}; "
             'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"\n'
         )
@@ -523,36 +523,38 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path)
 def test_bundles_are_shown_and_checked_without_the_extra(copied: Path) -> None:
     site = _install_base(copied)
     for command_name in ("show", "check"):
-        done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
-        assert done.returncode == 0, done.stderr
+        result = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
+        assert result.returncode == 0, result.stderr
     quantiles = np.sort(np.random.default_rng(1).normal(size=(5, 4)), axis=0)
-    looked_up = model.make_node(
+    quantiles_node = model.make_node(
         "quantiles", quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,)
     )
     network = bundles.make_network(3)
-    network = dataclasses.replace(network, layers=(network.layers[0], looked_up, network.layers[1]))
+    network = dataclasses.replace(network, layers=(network.layers[0], quantiles_node, network.layers[1]))
     bundles.write_bundle(copied / "quantiles", bundles.make_bundle(network=network))
-    done = _run_bare(copied, "bundle", "check", "quantiles", PYTHONPATH=str(site))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "scipy is not installed" in done.stderr
-    assert "pip install scipy" in done.stderr
+    result = _run_bare(copied, "bundle", "check", "quantiles", PYTHONPATH=str(site))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "scipy is not installed" in result.stderr
+    assert "pip install scipy" in result.stderr
 
 
-def test_the_extra_that_commands_need_is_the_one_that_pyproject_has() -> None:
+def test_the_required_packages_are_those_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {"dotenv": "python-dotenv", "graphql": "graphql-core", "yaml": "pyyaml"}
+    distributions = {"dotenv": "python-dotenv", "graphql": "graphql-core", "yaml": "pyyaml"}
     for modules, listed in (
         (requirements.BASE, project["dependencies"]),
         (requirements.BUILD, project["optional-dependencies"]["build"]),
     ):
-        assert sorted(named.get(name, name) for name in modules) == [re.split(r"[<>=]", one)[0] for one in listed]
+        assert sorted(distributions.get(name, name) for name in modules) == [
+            re.split(r"[<>=]", item)[0] for item in listed
+        ]
     locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "run.txt").read_text())
-    assert {named.get(name, name) for name in requirements.ALL} <= set(locked), "`make setup` installs them too"
+    assert {distributions.get(name, name) for name in requirements.ALL} <= set(locked), "`make setup` installs them too"
 
 
-def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:
+def test_a_full_output_is_not_blamed_on_a_folder(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "builder", "render", "configs/small.yaml"],
             cwd=command.write_project(tmp_path / "project"),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -561,9 +563,9 @@ def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-    assert done.returncode == 2
-    assert "error: what was being written (the output, or" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert result.returncode == 2
+    assert "error: cannot write the output, or a file in" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 CLOSED = """
@@ -574,17 +576,17 @@ os.execv(sys.executable, [sys.executable, "-m", "builder", *sys.argv[2:]])
 
 
 @pytest.mark.parametrize(
-    ("number", "arguments", "code", "said"),
+    ("number", "arguments", "code", "message"),
     [
         (0, ("query", "-"), 2, "error: the query: line 1, column 1"),
         (1, ("render", "configs/small.yaml"), 0, ""),
         (2, ("render", "configs/none.yaml"), 2, ""),
     ],
 )
-def test_a_stream_that_is_closed_is_an_empty_one(
-    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, said: str
+def test_a_closed_stream_is_like_an_empty_one(
+    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", CLOSED, str(number), *arguments],
         cwd=command.write_project(tmp_path / "project"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -593,12 +595,12 @@ def test_a_stream_that_is_closed_is_an_empty_one(
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (code, "")
-    assert done.stderr.startswith(said)
-    assert bool(done.stderr) is bool(said)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert result.stderr.startswith(message)
+    assert bool(result.stderr) is bool(message)
 
 
-def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+def test_a_folder_name_that_is_not_text_is_printed_escaped(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
     command.write_project(folder)
     code, out, err = run("render", "configs/small.yaml", cwd=folder)

@@ -1,4 +1,4 @@
-"""The commands that messages tell people to run work as they are printed."""
+"""The commands that messages suggest can be run as they are printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.command import call, read_output
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a Makefile and configs, which is the current one."""
+    """A folder with a Makefile and configs, as the working directory."""
     (tmp_path / "configs" / "more").mkdir(parents=True)
     (tmp_path / "Makefile").touch()
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def test_next_to_a_makefile_it_is_make_with_the_config(checkout: Path) -> None:
     assert commands.suggest("pickle", Path("configs/a $x.yaml")) == "make pickle 'CONFIG=configs/a $$x.yaml'"
 
 
-def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_makefile_it_is_the_program_that_was_called(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = checkout / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -45,7 +45,7 @@ def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch:
     assert commands.suggest("pickle", config).startswith("numerai-builder pickle ")
 
 
-def test_no_config_is_made_up_for_a_folder_that_has_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_config_gets_a_placeholder(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received = checkout / "dist" / "received"
     assert commands.suggest("upload", received, "--model=a") == "make upload CONFIG=... MODEL=a"
     assert commands.suggest_rebuild(received) == "get the folder again from where it came"
@@ -61,7 +61,7 @@ def test_no_config_is_made_up_for_a_folder_that_has_none(checkout: Path, monkeyp
 
 
 @pytest.mark.parametrize("command", ["validate", "verify", "upload"])
-def test_a_message_names_the_config_that_it_is_about(
+def test_messages_contain_the_config_of_the_command(
     checkout: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (checkout / "configs" / "bundles" / "other").mkdir(parents=True)

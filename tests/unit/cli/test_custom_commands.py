@@ -1,4 +1,4 @@
-"""A model of the user's own by the command, on the fake engine: made, noted, refused with its line."""
+"""The commands on a custom model, on the fake engine: built, noted, refused with its line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWS = custom.CODE.replace('bundle.arrays["weights"]', "__import__('random').ra
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a config, as the working directory, and an engine for every verb."""
+    """Return a folder with a config, as the working directory, and an engine for every command."""
     monkeypatch.chdir(command.write_project(tmp_path / "project"))
     engine = FakeEngine(tmp_path / "engine")
     engine.add_image("runner:1", layers=("sha256:1",))
@@ -30,43 +30,45 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "project"
 
 
-def put(project: Path, code: str, **changes: dict[str, str]) -> None:
+def write_bundle(project: Path, code: str, **changes: dict[str, str]) -> None:
     write.write(project / "configs" / "bundles" / "small", custom.make_bundle(code, **changes))  # type: ignore[arg-type]
 
 
-def test_it_is_made_and_verified(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(project, custom.CODE.replace("import pandas", "import team.maths\nimport pandas"), modules={"team.maths": ""})
+def test_it_is_built_and_verified(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(
+        project, custom.CODE.replace("import pandas", "import team.maths\nimport pandas"), modules={"team.maths": ""}
+    )
     assert call("pickle", "configs/small.yaml") == 0
     out = read_output(capsys)[0]
     assert "custom, 3 features" in out
     assert "other bytes" not in out
-    made = artifact.load(project / "dist" / "small")
-    assert made.manifest.pickle.parameters == ("live_features",)
-    assert made.manifest.pickle.findings == ()
-    assert (made.folder / "context" / "bundle" / "code" / "team" / "maths.py").is_file()
+    built = artifact.load(project / "dist" / "small")
+    assert built.manifest.pickle.parameters == ("live_features",)
+    assert built.manifest.pickle.findings == ()
+    assert (built.folder / "context" / "bundle" / "code" / "team" / "maths.py").is_file()
     assert call("verify", "configs/small.yaml") == 0
 
 
 def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(project, DRAWS)
+    write_bundle(project, DRAWS)
     assert call("pickle", "configs/small.yaml") == 0
     note = (
         "note: another build of this pickle may give other bytes (`make verify CONFIG=configs/small.yaml` compares "
         "them):\n  code/model.py:1: two builds of the pickle differ (first at byte "
     )
     assert note in read_output(capsys)[0]
-    found = artifact.load(project / "dist" / "small").manifest.pickle.findings
-    assert [(one.file, one.line) for one in found] == [("code/model.py", 1)]
+    actual = artifact.load(project / "dist" / "small").manifest.pickle.findings
+    assert [(finding.file, finding.line) for finding in actual] == [("code/model.py", 1)]
     assert call("pickle", "configs/small.yaml") == 0
-    assert note in read_output(capsys)[0], "also where nothing has changed"
+    assert note in read_output(capsys)[0], "also if nothing changed"
     assert call("verify", "configs/small.yaml") == 1
     out = read_output(capsys)[0]
     assert "DIFFERENT" in out
     assert "code/model.py:1: " in out
 
 
-def test_code_that_cannot_be_run_is_told_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    put(project, custom.CODE.replace("import pandas as pd", "import gone"))
+def test_code_that_cannot_run_is_reported_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(project, custom.CODE.replace("import pandas as pd", "import gone"))
     assert call("pickle", "configs/small.yaml") == errors.EngineError.exit_code
     text = read_output(capsys)[1]
     assert "code/model.py:2: in <module>: the image has no module 'gone'; if it is yours, list it under" in text

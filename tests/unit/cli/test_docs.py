@@ -27,9 +27,9 @@ def test_the_commands_of_a_page_exist_and_take_its_options(page: Path) -> None:
             continue
         name = " ".join(arguments[:2]) if arguments[0] == "bundle" else arguments[0]
         assert name in COMMANDS, arguments
-        known = {option for parameter in parser.load(name).params for option in parameter.opts}
-        used = {argument.strip("[]").split("=")[0] for argument in arguments if re.match(r"\[?--[a-z]", argument)}
-        assert used <= known, arguments
+        options = {option for parameter in parser.load(name).params for option in parameter.opts}
+        mentioned = {argument.strip("[]").split("=")[0] for argument in arguments if re.match(r"\[?--[a-z]", argument)}
+        assert mentioned <= options, arguments
 
 
 def test_the_page_on_commands_lists_all_of_them() -> None:

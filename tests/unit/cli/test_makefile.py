@@ -1,4 +1,4 @@
-"""Every variable of the Makefile reaches its command as it is, or is refused; no value is taken for code."""
+"""Every variable of the Makefile reaches its command unchanged, or is refused; no value is executed as code."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ HOSTILE = [
 ]
 RECORDER = """\
 #!/bin/sh
-for one; do printf '%s\\0' "$one" >>recorded; done
+for argument; do printf '%s\\0' "$argument" >>recorded; done
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The Makefile, set up, with a Python that records what it is called with."""
+    """A folder with the Makefile and a .venv whose Python records its arguments."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
@@ -64,15 +64,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[str]], str]:
-    """Return make's exit code, the arguments of each command that it called, and its standard error."""
+    """Run make; return its exit code, the arguments of each command that it ran, and its standard error."""
     return record(folder, "make", *words, **environment)
 
 
 def record(folder: Path, *program: str, **environment: str) -> tuple[int, list[list[str]], str]:
-    """Return a program's exit code, the arguments of each command that it called, and its standard error."""
+    """Run a program; return its exit code, the arguments of each command that it ran, and its standard error."""
     cleared = {name for names in TAKES.values() for name in names}
-    kept = {key: value for key, value in clones.make_environment().items() if key not in cleared}
-    done = subprocess.run(program, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False)
+    inherited = {key: value for key, value in clones.make_environment().items() if key not in cleared}
+    result = subprocess.run(
+        program, cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False
+    )
     recorded = folder / "recorded"
     calls: list[list[str]] = []
     if recorded.exists():
@@ -84,16 +86,16 @@ def record(folder: Path, *program: str, **environment: str) -> tuple[int, list[l
         recorded.unlink()
     for call in calls:
         assert call.pop(0) == "builder"
-    return done.returncode, calls, done.stderr
+    return result.returncode, calls, result.stderr
 
 
-def value_of(name: str) -> str:
-    """Return a value that a variable takes."""
+def make_value(name: str) -> str:
+    """Return a valid value of a variable."""
     return "3.12" if name == "PYTHON" else f"a {name}/b.yaml" if name in ARGUMENT | set(OPTIONS) else "1"
 
 
-def as_options(target: str, values: dict[str, str]) -> list[str]:
-    """Return what variables are for the command, in the order of the Makefile; the argument is last."""
+def to_options(target: str, values: dict[str, str]) -> list[str]:
+    """Return the command-line options of variables, in the order of the Makefile, and the argument last."""
     options, argument = [], []
     for name in TAKES[target]:
         if name not in values:
@@ -109,22 +111,22 @@ def as_options(target: str, values: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("target", COMMANDS)
 def test_every_variable_reaches_its_command_and_is_an_option_of_it(folder: Path, target: str) -> None:
-    values = {name: value_of(name) for name in TAKES[target]}
-    expected = as_options(target, values)
+    values = {name: make_value(name) for name in TAKES[target]}
+    expected = to_options(target, values)
     assert make(folder, target, *(f"{name}={value}" for name, value in values.items())) == (
         0,
         [[target, *expected]],
         "",
     )
     context = parser.load(target).make_context(target, list(expected))
-    given = {name: value for name, value in context.params.items() if value not in (None, False, ".", 3600.0, "seen")}
-    # A slot is an argument of `rollback`, as is a config: one of the two is given.
-    assert len(given) == len(values) - (target == "rollback")
+    inputs = {name: value for name, value in context.params.items() if value not in (None, False, ".", 3600.0, "seen")}
+    # `rollback` has one argument for a slot or a config, and here both variables set it.
+    assert len(inputs) == len(values) - (target == "rollback")
 
 
 def test_every_variable_is_taken_from_the_environment(folder: Path) -> None:
-    values = {name: value_of(name) for names in TAKES.values() for name in names if name not in {"LOCKED", "DRY_RUN"}}
-    assert make(folder, *COMMANDS, **values) == (0, [[target, *as_options(target, values)] for target in COMMANDS], "")
+    values = {name: make_value(name) for names in TAKES.values() for name in names if name not in {"LOCKED", "DRY_RUN"}}
+    assert make(folder, *COMMANDS, **values) == (0, [[target, *to_options(target, values)] for target in COMMANDS], "")
     for name in ("LOCKED", "DRY_RUN"):
         targets = [target for target in COMMANDS if name in TAKES[target]]
         for value, option in (("1", [f"--{name.lower().replace('_', '-')}"]), ("0", []), ("", [])):
@@ -139,8 +141,8 @@ def test_commands_without_variables_have_their_defaults_alone(folder: Path) -> N
     assert make(folder, *COMMANDS, **empty) == expected
 
 
-def test_every_variable_that_is_documented_is_taken() -> None:
-    """A ``make TARGET NAME=...`` of the documentation is one that the Makefile takes."""
+def test_every_documented_variable_is_accepted() -> None:
+    """The Makefile accepts every ``make TARGET NAME=...`` of the documentation."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     used = re.findall(r"\bmake ([a-z-]+)((?: [A-Z_]+=\S+)+)", text)
@@ -167,13 +169,13 @@ def test_every_variable_that_is_documented_is_taken() -> None:
         (("pickle", "models", "LOCKED=1"), "make models takes no LOCKED; it takes: JSON"),
     ],
 )
-def test_a_variable_that_a_target_does_not_take_is_refused(folder: Path, words: tuple[str, ...], refusal: str) -> None:
+def test_an_unknown_variable_of_a_target_is_refused(folder: Path, words: tuple[str, ...], refusal: str) -> None:
     code, calls, error = make(folder, *words)
     assert (code, calls) == (2, [])
     assert refusal in error
 
 
-def test_what_promises_that_less_is_done_is_refused_from_the_environment_too(folder: Path) -> None:
+def test_locked_and_dry_run_are_refused_from_the_environment_too(folder: Path) -> None:
     for name in ("LOCKED", "DRY_RUN"):
         code, calls, error = make(folder, "rollback", "MODEL=slot", **{name: "1"})
         assert (code, calls) == (2, [])
@@ -184,21 +186,21 @@ def test_what_promises_that_less_is_done_is_refused_from_the_environment_too(fol
 
 
 @pytest.mark.parametrize("value", ["yes", "2", "1 ", "x;touch made", "$(touch made)", "a.CONFIG:b"])
-def test_a_switch_is_on_or_off(folder: Path, value: str) -> None:
+def test_a_switch_accepts_only_0_and_1(folder: Path, value: str) -> None:
     code, calls, error = record(folder, "sh", "requirements/run.sh", "upload", "YES", YES=value)
     assert (code, calls, error) == (2, [], f"error: YES={value}: expected 1 (on) or 0 (off)\n")
     assert not (folder / "made").exists()
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=repr)
-def test_no_value_is_taken_for_code(folder: Path, value: str) -> None:
-    """The script has the argument, an option with a value, and both at once; what make adds is in the next test."""
-    done = record(folder, "sh", "requirements/run.sh", "upload", "CONFIG", "MODEL", CONFIG=value, MODEL=value)
-    assert done == (0, [["upload", f"--model={value}", "--", value]], "")
+def test_no_value_is_executed_as_code(folder: Path, value: str) -> None:
+    """The script alone, for an argument and for an option with a value; the next test runs it through make."""
+    result = record(folder, "sh", "requirements/run.sh", "upload", "CONFIG", "MODEL", CONFIG=value, MODEL=value)
+    assert result == (0, [["upload", f"--model={value}", "--", value]], "")
     assert not (folder / "made").exists()
 
 
-def test_no_value_is_taken_for_code_by_make(folder: Path) -> None:
+def test_make_executes_no_value_as_code(folder: Path) -> None:
     for value in ("$(shell touch made)", "x';touch made;'", "first\nsecond\n", " a\t*"):
         expected = [["status", "--", value], ["upload", f"--model={value}", "--", value]]
         assert make(folder, "status", "upload", SLOT=value, MODEL=value, CONFIG=value) == (0, expected, "")
@@ -207,13 +209,13 @@ def test_no_value_is_taken_for_code_by_make(folder: Path) -> None:
     assert not (folder / "made").exists()
 
 
-def test_make_ends_with_2_whatever_the_commands_exit_code(folder: Path) -> None:
+def test_make_exits_with_2_for_any_exit_code_of_the_command(folder: Path) -> None:
     (folder / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 5\n")
     code, _, error = make(folder, "upload")
     assert (code, "Error 5" in error) == (2, True)
 
 
-def test_make_for_real(folder: Path) -> None:
+def test_make_runs_the_real_commands(folder: Path) -> None:
     command.write_project(folder)
     shutil.copy(ROOT / "Makefile", folder)
     python = folder / ".venv" / "bin" / "python"
@@ -225,7 +227,7 @@ def test_make_for_real(folder: Path) -> None:
     assert f"{folder / 'builder.lock.yaml'}: not found, and LOCKED=1 (--locked) allows only" in error
     assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
     code, _, error = make(folder, "init")
-    assert (code, "name one with BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)
+    assert (code, "pass BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)
     code, _, error = make(folder, "status", SLOT="x';touch made;'\nsecond", NUMERAI_API_URL="nowhere")
     assert (code, "NUMERAI_API_URL" in error) == (2, True)
     assert not (folder / "made").exists()
@@ -239,7 +241,7 @@ exec sleep 60
 
 
 @pytest.mark.parametrize("target", ["pickle", "sandbox", "train", "test", "bench"])
-def test_what_a_target_runs_ends_with_make(folder: Path, target: str) -> None:
+def test_the_process_of_a_target_ends_with_make(folder: Path, target: str) -> None:
     for name in ("python", "ruff", "pytest", "lint-imports", "mypy"):
         (folder / ".venv" / "bin" / name).write_text(SLEEPER)
         (folder / ".venv" / "bin" / name).chmod(0o755)
@@ -260,7 +262,7 @@ def test_what_a_target_runs_ends_with_make(folder: Path, target: str) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process goes on; make waits for what it started, a shell between would leave it behind."""
+    """Return whether a process is running; make waits for its child, but a shell in between would orphan it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
     except FileNotFoundError:

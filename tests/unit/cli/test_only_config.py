@@ -1,4 +1,4 @@
-"""A command without CONFIG takes the only config of the project; with several it lists them and asks for one."""
+"""A command without CONFIG uses the only config of the project; with several, it lists them and exits with 2."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def write_config(project: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_only_config_is_taken(
+def test_the_only_config_is_used(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr(engine_session, "find", lambda: engine)
-    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")  # an error of doctor that comes without a connection
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")  # makes doctor fail without a connection
     (project / "configs" / "small.yaml").write_text(CONFIG.replace("bundles/small", "bundles/none"))
     (project / "configs" / "bundles" / "settings.yaml").write_text("of: a bundle\n")
     write_config(project, ".ipynb_checkpoints/small-checkpoint")
-    (project / "configs" / ".#small.yaml").symlink_to("somebody@this-computer")  # an editor's lock
-    named = call(command, "configs/small.yaml"), *read_output(capsys)
-    assert (call(command), *read_output(capsys)) == named
-    assert "configs/small.yaml:4: bundle: " in named[1] + named[2]
+    (project / "configs" / ".#small.yaml").symlink_to("somebody@this-computer")  # a lock file of Emacs
+    expected = call(command, "configs/small.yaml"), *read_output(capsys)
+    assert (call(command), *read_output(capsys)) == expected
+    assert "configs/small.yaml:4: bundle: " in expected[1] + expected[2]
 
 
-def test_it_may_lie_below_a_folder(project: Path) -> None:
+def test_it_may_be_in_a_subfolder(project: Path) -> None:
     (project / "configs" / "small.yaml").unlink()
     write_config(project, "mine/deep")
     (project / "configs" / "bundles").rename(project / "configs" / "mine" / "bundles")
@@ -62,7 +62,9 @@ def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], c
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "doctor"])
-def test_without_any_the_error_names_init(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_without_a_config_the_error_suggests_init(
+    project: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     (project / "configs" / "small.yaml").unlink()
     assert call(command) == 2
     assert (
@@ -70,7 +72,7 @@ def test_without_any_the_error_names_init(project: Path, capsys: pytest.CaptureF
     )
 
 
-def test_doctor_looks_at_the_rest_without_any(
+def test_doctor_checks_the_rest_without_a_config(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_session, "find", lambda: engine)
@@ -90,10 +92,10 @@ def test_doctor_looks_at_the_rest_without_any(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_empty_name_is_no_default(
+def test_an_empty_name_does_not_mean_the_only_config(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """It may be a variable of a script that is not set: ``upload --yes "$CONFIG"``."""
+    """It may come from an unset variable of a script: ``upload --yes "$CONFIG"``."""
     monkeypatch.setattr(engine_session, "find", lambda: engine)
     monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
     assert call(command, "") == (1 if command == "doctor" else 2)

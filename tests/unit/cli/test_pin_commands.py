@@ -1,4 +1,4 @@
-"""Pins by the command: made, moved, compared, locked; on the fake engine, with registries in memory."""
+"""``pin``, ``images`` and ``--locked``, on the fake engine, with registries in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SPEC = "5" * 64
 
 
 class Api:
-    """What the tournament says of its images."""
+    """A fake of the tournament's API that lists its images."""
 
     def __init__(self) -> None:
         self.offered = [image("py_3_12", default=True), image("py_3_11"), image("py_3_10", deprecated=True)]
@@ -59,9 +59,9 @@ def image(name: str, **states: bool) -> tournament.DockerImage:
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
-    monkeypatch.setattr(session, "connect", made.connect)
-    return made
+    api = Api()
+    monkeypatch.setattr(session, "connect", api.connect)
+    return api
 
 
 def write(project: Path, ref: str = REF, *, name: str = "small", stand_in: bool = False) -> None:
@@ -79,7 +79,7 @@ def report(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
 # ---- pin
 
 
-def test_pin_writes_what_the_configs_name_and_says_what_changed(
+def test_pin_writes_the_images_of_the_configs_and_prints_what_changed(
     project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
@@ -91,21 +91,21 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     assert f"{DIGEST} (" in out
     assert "Python 3.12.8, 1.0 MB to pull" in out
     assert f"{project / lockfile.NAME} is changed" in out
-    written = (project / lockfile.NAME).read_bytes()
+    path = (project / lockfile.NAME).read_bytes()
     pin = lockfile.read(project).images[REF]
     assert (pin.digest, pin.python, pin.labels) == (DIGEST, "3.12.8", {"a": "b"})
 
     assert call("pin") == 0
     assert "nothing to change" in read_output(capsys)[0]
-    assert (project / lockfile.NAME).read_bytes() == written
+    assert (project / lockfile.NAME).read_bytes() == path
 
     registries.digests[REF] = MOVED
     registries.untagged.add(DIGEST)
     assert call("pin", "--check") == 1
     out, _ = read_output(capsys)
-    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` changes it"):
+    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` updates it"):
         assert text in out
-    assert (project / lockfile.NAME).read_bytes() == written
+    assert (project / lockfile.NAME).read_bytes() == path
     assert call("pin") == 0
     out, _ = read_output(capsys)
     assert f"{REF}  moved" in out
@@ -114,14 +114,14 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     assert call("pin", "--check") == 0
 
 
-def test_pin_in_json(project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pin_prints_json(project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
     registries.digests[REF] = DIGEST
-    found = report(capsys, "--check", code=1)
-    assert (found["format"], found["checked"], found["changed"]) == (1, True, False)
+    actual = report(capsys, "--check", code=1)
+    assert (actual["format"], actual["checked"], actual["changed"]) == (1, True, False)
     assert not (project / lockfile.NAME).exists()
-    found = report(capsys)
-    assert found["changed"] is True
+    actual = report(capsys)
+    assert actual["changed"] is True
     registries.digests[REF] = MOVED
     (entry,) = report(capsys)["images"]
     assert (entry["key"], entry["state"], entry["was"], entry["digest"]) == (REF, "moved", DIGEST, MOVED)
@@ -129,7 +129,7 @@ def test_pin_in_json(project: Path, registries: FakeRegistries, capsys: pytest.C
     assert any("no longer has the pinned image" in note for note in entry["notes"])
 
 
-def test_an_image_that_is_gone_is_a_finding_and_stays_pinned(
+def test_a_removed_image_is_a_finding_and_stays_pinned(
     project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
@@ -145,7 +145,7 @@ def test_an_image_that_is_gone_is_a_finding_and_stays_pinned(
     assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: DIGEST, OLDER: MOVED}
 
 
-def test_what_the_tournament_says_of_an_image_is_told(
+def test_pin_prints_the_tournaments_state_of_an_image(
     project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registries.digests |= dict.fromkeys(
@@ -162,18 +162,18 @@ def test_what_the_tournament_says_of_an_image_is_told(
     assert "it is not among the tournament's images, and pickles built in it cannot be uploaded" in out
 
 
-def test_an_api_that_is_silent_is_a_note(
+def test_an_unreachable_api_is_a_note(
     project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     registries.digests[REF] = DIGEST
     api.down = True
     assert call("pin") == 0
-    assert "note: what the tournament says of these images is not known: api: no connection" in read_output(capsys)[0]
+    assert "note: could not list the tournament's images: api: no connection" in read_output(capsys)[0]
     assert lockfile.read(project).images[REF].digest == DIGEST
 
 
-def test_a_registry_that_is_silent_changes_nothing(
+def test_an_unreachable_registry_changes_nothing(
     project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
@@ -181,17 +181,17 @@ def test_a_registry_that_is_silent_changes_nothing(
     assert call("pin") == 4
     out, _ = read_output(capsys)
     assert f"{REF}  NOT KNOWN  (of small)" in out
-    assert f"{REF}: no connection" in out
+    assert f"{REF}: could not connect" in out
     assert not (project / lockfile.NAME).exists()
 
 
-def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
+def test_an_unresolved_reference_does_not_prevent_the_others(
     project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     write(project, OLDER, name="older")
     write(project, "default", name="newest")
-    pin_it(project, MOVED)
+    write_pin(project, MOVED)
     registries.digests |= {REF: DIGEST, OLDER: DIGEST}
     registries.login_required.add(REF)
     api.down = True
@@ -210,11 +210,11 @@ def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
     assert states == {REF: "unknown", OLDER: "same", "default": "unknown"}
 
 
-def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving(
+def test_a_pin_moves_even_if_the_registry_hides_the_old_digest(
     project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    pin_it(project, MOVED)
+    write_pin(project, MOVED)
     registries.digests[REF] = DIGEST
     registries.login_required.add(MOVED)
     assert call("pin") == 0
@@ -225,7 +225,7 @@ def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving
     assert lockfile.read(project).images[REF].digest == DIGEST
 
 
-def test_a_reference_that_names_its_digest_needs_no_pin(
+def test_a_reference_with_a_digest_needs_no_pin(
     project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, f"{REPOSITORY}@{DIGEST}")
@@ -237,7 +237,7 @@ def test_a_reference_that_names_its_digest_needs_no_pin(
     assert call("pin", "--check") == 1
 
 
-def test_faults_of_all_configs_come_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_of_all_configs_are_reported_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "configs" / "bad.yaml").write_text("name: bad\n")
     (project / "configs" / "worse.yaml").write_text("- a\n")
     assert call("pin") == 2
@@ -248,7 +248,7 @@ def test_faults_of_all_configs_come_together(project: Path, capsys: pytest.Captu
     assert "name a config (configs/NAME.yaml), or default" in read_output(capsys)[1]
 
 
-def test_what_lies_with_the_bundles_is_no_config(project: Path, registries: FakeRegistries) -> None:
+def test_a_yaml_file_below_bundles_is_not_a_config(project: Path, registries: FakeRegistries) -> None:
     write(project)
     (project / "configs" / "bundles" / "notes.yaml").write_text("- no config\n")
     (project / "configs" / "more").mkdir()
@@ -259,7 +259,7 @@ def test_what_lies_with_the_bundles_is_no_config(project: Path, registries: Fake
     assert set(lockfile.read(project).images) == {REF, OLDER}
 
 
-def test_no_config_at_all_is_told(
+def test_a_project_without_a_config_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -267,20 +267,20 @@ def test_no_config_at_all_is_told(
     assert "has no config; name one, or an image reference" in read_output(capsys)[1]
 
 
-def test_locked_goes_by_the_lock_file_of_a_config(
+def test_locked_refuses_a_folder_without_a_config(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make() == 0
     (project / "configs" / "small.yaml").unlink()
-    for verb in ("validate", "verify", "upload"):
-        assert call(verb, "--locked", "dist/small") == 5
+    for command in ("validate", "verify", "upload"):
+        assert call(command, "--locked", "dist/small") == 5
         assert f"no config of this name found, so {lockfile.NAME} has no entry for it" in read_output(capsys)[1]
 
 
 # ---- default
 
 
-def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
+def test_default_keeps_its_image_until_it_is_pinned_again(
     project: Path, engine: FakeEngine, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
@@ -297,7 +297,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
 
     api.offered = [image("py_3_12"), image("py_3_11", default=True)]
     engine.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))
-    assert call("pickle", "configs/small.yaml") == 0, "the pin says what it stands for"
+    assert call("pickle", "configs/small.yaml") == 0, "the pin contains its image"
     assert call("pickle", "--locked", "configs/small.yaml") == 0
     assert artifact.load(project / "dist" / "small").manifest.image.ref == REF
     read_output(capsys)
@@ -312,7 +312,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
     )
 
 
-def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
+def test_a_build_resolves_and_pins_default(
     project: Path, engine: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
@@ -321,10 +321,10 @@ def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
     assert f"note: pinned default in {project / lockfile.NAME}: " in read_output(capsys)[1]
     assert lockfile.read(project).images["default"].ref == REF
     api.down = True
-    assert call("pickle", "configs/small.yaml") == 0, "the pin says it"
+    assert call("pickle", "configs/small.yaml") == 0, "the pin contains its image"
 
 
-def test_default_that_nobody_can_say_is_an_error_or_a_stand_in(
+def test_default_that_cannot_be_resolved_is_an_error(
     project: Path, engine: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
@@ -353,20 +353,20 @@ def test_a_build_of_an_exact_image_pins_it(
     out, err = read_output(capsys)
     assert f"note: pinned {REF} in {project / lockfile.NAME}: {DIGEST[:19]}" in err
     assert f"note: recorded small in {project / lockfile.NAME}: review its lines and commit the file" in err
-    made = artifact.load(project / "dist" / "small").manifest
+    built = artifact.load(project / "dist" / "small").manifest
     lock = lockfile.read(project)
     pin, model = lock.images[REF], lock.models["small"]
-    assert (pin.digest, pin.python, pin.labels) == (DIGEST, made.image.python, {"maker": "them"})
-    assert (model.image, model.bundle, model.pickle) == (DIGEST, made.bundle.hash, made.pickle.sha256)
-    written = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
-    assert lockfile.parse(f"format: 1\n{written}".encode(), "what was printed") == lock
+    assert (pin.digest, pin.python, pin.labels) == (DIGEST, built.image.python, {"maker": "them"})
+    assert (model.image, model.bundle, model.pickle) == (DIGEST, built.bundle.hash, built.pickle.sha256)
+    path = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
+    assert lockfile.parse(f"format: 1\n{path}".encode(), "the output") == lock
     assert make() == 0
     out, err = read_output(capsys)
     assert (err, "written into" in out) == ("", False)
     (project / lockfile.NAME).unlink()
     assert make("--json") == 0
     report = json.loads(read_output(capsys)[0])["lock"]
-    assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), written)
+    assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), path)
     assert make("--json") == 0
     assert json.loads(read_output(capsys)[0])["lock"] is None
     assert make("--locked") == 0
@@ -378,17 +378,17 @@ def test_local_images_and_stand_ins_are_not_pinned(project: Path, engine: FakeEn
     assert not (project / lockfile.NAME).exists()
 
 
-def pin_it(project: Path, digest: str = DIGEST) -> None:
+def write_pin(project: Path, digest: str = DIGEST) -> None:
     lockfile.update(
         project, lambda lock: lock.with_pin(REF, lockfile.create_pin(digest, day="2026-11-01")), on_wait=print
     )
 
 
-def test_the_pinned_image_is_used_whatever_the_tag_means_here(
+def test_the_pinned_image_is_used_even_if_the_engine_has_another_for_the_tag(
     project: Path, engine: FakeEngine, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    pin_it(project)
+    write_pin(project)
     other = engine.add_image(REF, digests=(f"{REPOSITORY}@{MOVED}",))
     assert make() == 3
     _, err = read_output(capsys)
@@ -419,12 +419,12 @@ LOCKABLE = ("pickle", "render", "validate", "verify", "upload")
 
 
 def refusals(capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """Return what each command that takes --locked says when it refuses."""
-    found = set()
+    """Run each command that has --locked; return the different errors."""
+    actual = set()
     for command in LOCKABLE:
         assert call(command, "--locked", "configs/small.yaml") == 5, command
-        found.add(read_output(capsys)[1])
-    return found
+        actual.add(read_output(capsys)[1])
+    return actual
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
@@ -458,15 +458,15 @@ def test_locked_refuses_a_built_model_whose_entry_is_gone(
     assert make() == 0
     lock = lockfile.read(project)
     read_output(capsys)
-    for less, missing in (
+    for reduced, missing in (
         (dataclasses.replace(lock, models={}), "the model (it has no entry small)"),
         (dataclasses.replace(lock, images={}), f"the image ({REF} is not pinned)"),
         (lock.with_model("small", dataclasses.replace(lock.models["small"], pickle=None)), "the pickle (none is"),
     ):
-        (project / lockfile.NAME).write_bytes(lockfile.to_bytes(less))
+        (project / lockfile.NAME).write_bytes(lockfile.to_bytes(reduced))
         (message,) = refusals(capsys)
         assert missing in message
-        assert (project / lockfile.NAME).read_bytes() == lockfile.to_bytes(less)
+        assert (project / lockfile.NAME).read_bytes() == lockfile.to_bytes(reduced)
 
 
 @pytest.mark.parametrize("kind", ["local", "stand_in"])
@@ -479,22 +479,24 @@ def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
         labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
         engine.add_image(stand_in.format_tag("3.11", SPEC), labels=labels)
     assert make() == 0
-    made = artifact.load(project / "dist" / "small").manifest
-    assert made.image.kind == kind
-    key = config.normalize_reference(made.image.ref)
-    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    built = artifact.load(project / "dist" / "small").manifest
+    assert built.image.kind == kind
+    key = config.normalize_reference(built.image.ref)
+    model = lockfile.LockedModel(image=built.image.identity, bundle=built.bundle.hash, pickle=built.pickle.sha256)
     lock = lockfile.LockFile(
-        images={key: lockfile.create_pin(made.image.identity, day="2026-11-01")}, models={"small": model}
+        images={key: lockfile.create_pin(built.image.identity, day="2026-11-01")}, models={"small": model}
     )
-    (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # even when somebody has written it there
+    (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # an entry that a user wrote by hand
     read_output(capsys)
     for command in ("validate", "verify", "upload"):
         assert call(command, "--locked", "configs/small.yaml") == 5
-        assert f"the image ({kind} {made.image.identity[:19]}..." in read_output(capsys)[1]
-    assert make("--locked") == 3, "the digest is at no registry, and no stand-in takes its place"
+        assert f"the image ({kind} {built.image.identity[:19]}..." in read_output(capsys)[1]
+    assert make("--locked") == 3, "the digest is in no registry, and --locked uses no stand-in"
 
 
-def test_locked_validates_in_no_stand_in(project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_locked_refuses_to_validate_in_a_stand_in(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(project)
     engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
@@ -502,7 +504,7 @@ def test_locked_validates_in_no_stand_in(project: Path, engine: FakeEngine, caps
     assert "--stand-in 3.11: a stand-in is not the image that" in read_output(capsys)[1]
 
 
-def test_locked_refuses_another_bundle_before_an_engine_is_asked(
+def test_locked_refuses_a_changed_bundle_before_it_connects(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
@@ -515,7 +517,7 @@ def test_locked_refuses_another_bundle_before_an_engine_is_asked(
     assert "the bundle (" in message
 
 
-def test_locked_lets_nothing_stand_in_for_a_pin(
+def test_locked_replaces_no_pinned_image_by_a_stand_in(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, stand_in=True)
@@ -528,13 +530,13 @@ def test_locked_lets_nothing_stand_in_for_a_pin(
     assert f"{REPOSITORY}@{DIGEST} is pinned in" in read_output(capsys)[1]
 
 
-def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_locked_reports_what_differs(project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
     engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     lock = lockfile.read(project)
     model = lock.models["small"]
-    whole = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
+    pickle = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
     read_output(capsys)
     for part, other in (
         ("bundle", lockfile.LockedModel(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
@@ -550,7 +552,7 @@ def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pyt
             assert f"the {part} (" in err
             assert "without LOCKED=1" in err
         assert (project / lockfile.NAME).read_bytes() == text
-    # A pickle that comes out otherwise never takes the place of the one that is there.
+    # A pickle that differs from the lock file does not replace the existing one.
     (project / lockfile.NAME).write_bytes(
         lockfile.to_bytes(
             lock.with_model("small", lockfile.LockedModel(image=DIGEST, bundle=model.bundle, pickle="0" * 64))
@@ -558,7 +560,7 @@ def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pyt
     )
     (project / "dist" / "small" / artifact.PICKLE).write_bytes(b"edited")
     assert make("--locked") == 5
-    assert (project / "dist" / "small" / artifact.PICKLE).read_bytes() == b"edited" != whole
+    assert (project / "dist" / "small" / artifact.PICKLE).read_bytes() == b"edited" != pickle
     assert make() == 0
     assert lockfile.read(project).models["small"] == model
 
@@ -566,8 +568,8 @@ def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pyt
 # ---- images
 
 
-def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    pin_it(project)
+def test_images_lists_the_tournaments_images(project: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pin(project)
     assert call("images") == 0
     out, _ = read_output(capsys)
     lines = [line.split() for line in out.splitlines()]
@@ -575,41 +577,41 @@ def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: p
     assert lines[2] == ["py_3_11", OLDER, "offered", "-"]
     assert lines[3][2] == "deprecated"
     assert call("images", "--json") == 0
-    found = json.loads(read_output(capsys)[0])
-    assert (found["format"], found["registry"]) == (1, "ghcr.io/numerai")
-    assert found["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
+    actual = json.loads(read_output(capsys)[0])
+    assert (actual["format"], actual["registry"]) == (1, "ghcr.io/numerai")
+    assert actual["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
     api.down = True
     assert call("images") == 4
 
 
-# ---- an image that only a received manifest names
+# ---- images of received pickles, and mirrors
 
 
-def test_an_image_that_only_a_strangers_manifest_names_is_neither_pulled_nor_called_the_runner(
+def test_an_image_from_a_received_manifest_is_not_pulled_or_trusted(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    theirs = "elsewhere.example/runner"
-    write(project, f"{theirs}:1")
-    facts = engine.add_image(f"{theirs}:1", digests=(f"{theirs}@{DIGEST}",))
+    foreign = "elsewhere.example/runner"
+    write(project, f"{foreign}:1")
+    facts = engine.add_image(f"{foreign}:1", digests=(f"{foreign}@{DIGEST}",))
     assert make() == 0
     out, _ = read_output(capsys)
-    assert f"{theirs}:1 (NOT one of the tournament's images)" in out
+    assert f"{foreign}:1 (NOT one of the tournament's images)" in out
     assert "exact runner image" not in out
     received = shutil.copytree(project / "dist" / "small", project.parent / "received")
     lock = (project / lockfile.NAME).read_text()
     (project / lockfile.NAME).unlink()
     engine.remove_image(facts.id)
-    engine.registry[f"{theirs}@{DIGEST}"] = facts
+    engine.registry[f"{foreign}@{DIGEST}"] = facts
     for name in ("verify", "validate"):
         assert call(name, str(received)) == 5
         _, err = read_output(capsys)
-        assert f"built in {theirs}@{DIGEST}, which is not one of the tournament's images" in err
-        assert f"`python -m builder pin {theirs}:1`" in err
-    assert f"{theirs}@{DIGEST}" not in engine.asked
-    (project / lockfile.NAME).write_text(lock)  # as pinning it does
+        assert f"built in {foreign}@{DIGEST}, which is not one of the tournament's images" in err
+        assert f"`python -m builder pin {foreign}:1`" in err
+    assert f"{foreign}@{DIGEST}" not in engine.asked
+    (project / lockfile.NAME).write_text(lock)  # as if it were pinned
     assert call("verify", str(received)) == 0
     out, _ = read_output(capsys)
-    assert f"in {theirs}@{DIGEST} (NOT one of the tournament's images)" in out
+    assert f"in {foreign}@{DIGEST} (NOT one of the tournament's images)" in out
 
 
 def test_a_received_pickle_of_the_tournaments_image_is_verified_through_the_mirror(
@@ -628,13 +630,13 @@ def test_a_received_pickle_of_the_tournaments_image_is_verified_through_the_mirr
     engine.registry[mirrored] = dataclasses.replace(facts, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",), tags=())
     assert make() == 0
     assert engine.asked == [mirrored]
-    assert (project / "dist" / "small" / artifact.MANIFEST).read_bytes() == direct, "it names no mirror"
+    assert (project / "dist" / "small" / artifact.MANIFEST).read_bytes() == direct, "it does not contain the mirror"
     read_output(capsys)
     assert call("verify", str(received)) == 0
     assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in read_output(capsys)[0]
 
 
-def test_the_pin_of_default_names_no_mirror(
+def test_the_pin_of_default_does_not_contain_the_mirror(
     project: Path, engine: FakeEngine, registries: FakeRegistries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(project, "default")
@@ -643,14 +645,14 @@ def test_the_pin_of_default_names_no_mirror(
     registries.digests[mirrored] = DIGEST
     engine.add_image(mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
     assert make() == 0
-    by_build = lockfile.read(project).images["default"]
-    assert (by_build.ref, by_build.digest) == (REF, DIGEST)
+    pin = lockfile.read(project).images["default"]
+    assert (pin.ref, pin.digest) == (REF, DIGEST)
     (project / lockfile.NAME).unlink()
     assert call("pin") == 0
     assert lockfile.read(project).images["default"].ref == REF
 
 
-def test_an_image_that_no_manifest_can_name_is_an_error_before_the_build(
+def test_an_image_that_a_manifest_cannot_describe_is_an_error_before_the_build(
     project: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from builder.image import resolve as images

@@ -1,4 +1,4 @@
-"""Post-processing on its way: config, plan, data to validate on; what is refused where."""
+"""Post-processing steps in the config, the plan, the bundle and the validation data, and which of them are refused."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def plan_of(project: Path) -> Any:
+def read_plan(project: Path) -> Any:
     return json.loads((project / "dist" / "small" / artifact.CONTEXT / "plan.json").read_bytes())
 
 
-def test_the_plan_has_the_names_of_a_group(project: Path) -> None:
+def test_the_plan_lists_the_features_of_a_group(project: Path) -> None:
     assert call("render", "configs/small.yaml") == 0
-    plan = plan_of(project)
-    named = {"neutralize": {"features": ["feature_0", "risk"], "proportion": 1.0, "scope": "frame"}}
-    assert plan["post"][0] == plan["config"]["post"][0] == named
+    plan = read_plan(project)
+    expected = {"neutralize": {"features": ["feature_0", "risk"], "proportion": 1.0, "scope": "frame"}}
+    assert plan["post"][0] == plan["config"]["post"][0] == expected
 
 
-def test_another_list_of_names_is_a_change(
+def test_a_changed_group_is_a_change_of_the_pickle(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_artifact(project, engine)
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"], "other": []}}')
     assert call("pickle", "configs/small.yaml") == 0
-    assert "(nothing changed since it was made)" in read_output(capsys)[0]
+    assert "(nothing changed since it was built)" in read_output(capsys)[0]
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "riskier"]}}')
     assert call("validate", "configs/small.yaml") == 2
     assert (
@@ -60,8 +60,8 @@ def test_another_list_of_names_is_a_change(
     )
 
 
-def test_a_whole_pickle_is_made_with_every_step(project: Path, engine: FakeEngine) -> None:
-    """By the same program as in an image; the fake engine runs the Dockerfile's own command."""
+def test_a_pickle_with_every_step_is_built(project: Path, engine: FakeEngine) -> None:
+    """The fake engine runs the command of the Dockerfile, so the program is that of an image."""
     (project / "configs" / "small.yaml").write_text(
         CONFIG + STEPS + "  - standardize: {}\n  - gaussianize: {}\n  - clip: {low: -2, high: 2}\n  - rank: {}\n"
     )
@@ -69,28 +69,28 @@ def test_a_whole_pickle_is_made_with_every_step(project: Path, engine: FakeEngin
     predict = pd.read_pickle(project / "dist" / "small" / "model.pkl")
     names = [name for name, _ in predict.__globals__["MODEL"]["post"]]
     assert names == ["neutralize", "blend", "standardize", "gaussianize", "clip", "rank"]
-    live = pd.DataFrame({f"feature_{place}": [place, 1, 4, 0] for place in range(3)}).assign(era="X", risk=[1, 2, 0, 0])
-    found = predict(live, pd.DataFrame({"bench": [0.1, 0.2, 0.3, 0.4]}))
-    assert found["prediction"].between(0, 1).all()
+    live = pd.DataFrame({f"feature_{index}": [index, 1, 4, 0] for index in range(3)}).assign(era="X", risk=[1, 2, 0, 0])
+    actual = predict(live, pd.DataFrame({"bench": [0.1, 0.2, 0.3, 0.4]}))
+    assert actual["prediction"].between(0, 1).all()
 
 
-def test_data_to_validate_on_has_what_the_steps_read(project: Path, engine: FakeEngine, tmp_path: Path) -> None:
+def test_validation_data_has_the_columns_that_the_steps_read(project: Path, engine: FakeEngine, tmp_path: Path) -> None:
     write_artifact(project, engine)
     engine.programs["supervise.py"] = Program(files={})
     call("validate", "configs/small.yaml")
     live, benchmarks = (
-        pd.read_parquet(next((tmp_path / "cache").rglob(f"*-{which}.parquet"))) for which in ("live", "benchmarks")
+        pd.read_parquet(next((tmp_path / "cache").rglob(f"*-{kind}.parquet"))) for kind in ("live", "benchmarks")
     )
     assert {"feature_0", "feature_1", "feature_2", "risk", "era"} <= set(live.columns)
     assert list(live.columns).count("feature_0") == 1
     assert "bench" in benchmarks.columns
 
 
-def test_files_that_lack_what_the_steps_read_are_refused(
+def test_files_without_the_columns_of_the_steps_are_refused(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = pd.Index(["a", "b"], name="id")
-    live = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=index)
+    live = pd.DataFrame({f"feature_{number}": [1, 2] for number in range(3)}, index=index)
     live.to_parquet(project / "live.parquet")
     more = "validate: {data: {live: ../live.parquet}}\n"
     (project / "configs" / "small.yaml").write_text(CONFIG + STEPS + more)
@@ -106,34 +106,35 @@ def test_files_that_lack_what_the_steps_read_are_refused(
         assert text in err
 
 
-def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
+def test_unbounded_predictions_are_refused_for_steps_of_config_and_bundle(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = project / "configs" / "small.yaml"
-    ending = (
+    explanation = (
         "which the tournament requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
     )
-    for text, fault in (
-        ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {ending}"),
+    for text, problem in (
+        ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {explanation}"),
         (
             "post:\n  - blend: {benchmark: bench, transform: raw}\n",
-            f"{path}: post: no step limits the model's predictions to [0, 1], {ending}",
+            f"{path}: post: no step limits the model's predictions to [0, 1], {explanation}",
         ),
         (
             "post:\n  - rank: {}\n  - gaussianize: {}\n",
-            f"configs/small.yaml:7: post[1]: no step after gaussianize limits the predictions to [0, 1], {ending}",
+            f"configs/small.yaml:7: post[1]: no step after gaussianize limits the predictions to [0, 1], {explanation}",
         ),
     ):
         path.write_text(CONFIG + text)
         assert call("render", "configs/small.yaml") == 2
-        assert read_output(capsys)[1] == f"error: {fault}"
-    # The bundle's own steps, where the config has none.
-    made = dataclasses.replace(bundles.make_bundle(), post=(post.make_step("rank"), post.make_step("standardize")))
-    write.write(project / "configs" / "bundles" / "small", made)
+        assert read_output(capsys)[1] == f"error: {problem}"
+    # The steps of the bundle apply if the config has none.
+    bundle = dataclasses.replace(bundles.make_bundle(), post=(post.make_step("rank"), post.make_step("standardize")))
+    write.write(project / "configs" / "bundles" / "small", bundle)
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
     assert (
-        f"{path}: post: no step after standardize limits the predictions to [0, 1], {ending}" in read_output(capsys)[1]
+        f"{path}: post: no step after standardize limits the predictions to [0, 1], {explanation}"
+        in read_output(capsys)[1]
     )
 
 
@@ -143,22 +144,22 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
         post.make_step("blend", benchmark="bench"),
         post.make_step("rank"),
     )
-    made = dataclasses.replace(bundles.make_bundle(), post=steps)
-    assert read.read(bundles.write_bundle(tmp_path / "whole", made)).post == steps
-    grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
-    fault = (
+    bundle = dataclasses.replace(bundles.make_bundle(), post=steps)
+    assert read.read(bundles.write_bundle(tmp_path / "whole", bundle)).post == steps
+    grouped = dataclasses.replace(bundle, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
+    problem = (
         'bundle.json: post.1.neutralize.group: "medium"; a bundle cannot refer to a feature group; '
         "list the features: features: [...]"
     )
     with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         bundles.write_bundle(tmp_path / "grouped", grouped)
-    assert fault in str(raised.value)
+    assert problem in str(raised.value)
     bundles.edit_json(
         tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
     )
     with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         read.read(tmp_path / "whole")
-    assert fault in str(raised.value)
+    assert problem in str(raised.value)
 
 
 def test_export_reads_steps_as_a_config_does() -> None:

@@ -1,4 +1,4 @@
-"""What a person sees: the line that moves, tables, sizes, questions; nothing of it where nobody watches."""
+"""Output on a terminal: the progress line, tables, colours and questions; and its absence without one."""
 
 from __future__ import annotations
 
@@ -37,45 +37,47 @@ print("the result")
 
 
 ERASED = "\r\x1b[2K"
-"""What is written before the line is drawn again, and when it is taken away."""
+"""Written before the progress line is drawn again, and when it is removed."""
 
 
-def rest_of(leader: int) -> bytes:
-    """Return all that is still written to a terminal."""
+def read_rest(leader: int) -> bytes:
+    """Read a terminal until its other end is closed."""
     shown = b""
-    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+    with contextlib.suppress(OSError):  # Linux reports EIO when the other end is closed
         while chunk := os.read(leader, 4096):
             shown += chunk
     return shown
 
 
-def environment(**changes: str) -> dict[str, str]:
-    """Return the environment of a person at a terminal."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "NO_COLOR", "COLUMNS", "LINES"}}
-    return {**kept, "TERM": "xterm-256color", **changes}
+def make_environment(**changes: str) -> dict[str, str]:
+    """Return environment variables as a terminal sets them."""
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in {"CI", "NO_COLOR", "COLUMNS", "LINES"}
+    }
+    return {**inherited, "TERM": "xterm-256color", **changes}
 
 
-def on_terminal(
+def run_on_terminal(
     program: str,
     *arguments: str,
     columns: int = 80,
     start: type[subprocess.Popen[Any]] = fork_server.Popen,
     **changes: str,
 ) -> tuple[str, str]:
-    """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
+    """Run a program whose standard error is a terminal; return what the terminal shows, and standard output."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, columns))
     with start(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
-        env=environment(**changes),
+        env=make_environment(**changes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=follower,
         text=True,
     ) as process:
         os.close(follower)
-        shown = rest_of(leader)
+        shown = read_rest(leader)
         assert process.stdout is not None
         out = process.stdout.read()
     os.close(leader)
@@ -83,55 +85,55 @@ def on_terminal(
     return shown.decode(), out
 
 
-def test_an_error_needs_no_library_to_be_printed() -> None:
+def test_an_error_is_printed_without_rich_and_typer() -> None:
     program = "import sys\nsys.modules |= dict.fromkeys(('rich', 'typer'))\nfrom builder.cli import main\n"
-    shown, _ = on_terminal(program + "assert main.main(['status']) == 2", start=subprocess.Popen)
+    shown, _ = run_on_terminal(program + "assert main.main(['status']) == 2", start=subprocess.Popen)
     assert shown.startswith("error: this command needs packages that are not installed")
     assert "Traceback" not in shown
 
 
-def plain(text: str) -> str:
-    """Return a text without its colours and cursor movements."""
+def strip_escapes(text: str) -> str:
+    """Remove colours and cursor movements from a text."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_on_a_terminal_one_line_moves_and_is_taken_away(columns: int) -> None:
-    shown, out = on_terminal(WORKING, "0.5", columns=columns)
+def test_on_a_terminal_the_progress_line_is_drawn_and_removed(columns: int) -> None:
+    shown, out = run_on_terminal(WORKING, "0.5", columns=columns)
     assert out == "the result\n"
-    drawn = [plain(part) for part in shown.split(ERASED)]
+    drawn = [strip_escapes(part) for part in shown.split(ERASED)]
     assert "making the pickle  0 s" in drawn
     assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in drawn)
     assert any(part.startswith("a note that stays\r\n") for part in drawn)
     assert any(part.startswith("x" * (columns - 1) + "…") for part in drawn)
-    # Nothing but a note and the end goes to the next line, whether by a line feed or because it is too long.
+    # Only the note and the end begin a new line, and no line is so long that the terminal wraps it.
     assert max(len(line) for part in drawn for line in part.split("\r\n")) <= columns
     assert sum(part.count("\n") for part in drawn) == 2
     assert shown.endswith("\x1b[1A\x1b[2K")
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h"), "the cursor is shown again"
 
 
-def test_a_result_takes_the_line_away_before_it_is_printed() -> None:
+def test_the_progress_line_is_removed_before_a_result_is_printed() -> None:
     program = WORKING.replace('print("the result")', "").rstrip() + '\n    print("the result")\n    time.sleep(0.5)\n'
     program = program.replace("import sys, time", "import sys, time; sys.stdout = sys.stderr")
-    shown, _ = on_terminal(program, "0.3")
+    shown, _ = run_on_terminal(program, "0.3")
     before, _, after = shown.partition("the result\r\n")
     assert before.endswith("\x1b[1A\x1b[2K")
-    assert plain(after) == ""
+    assert strip_escapes(after) == ""
 
 
-def test_in_ci_no_line_moves_and_nothing_has_colour() -> None:
-    assert on_terminal(WORKING, "0", CI="true") == ("a note that stays\r\n", "the result\n")
+def test_in_ci_there_is_no_progress_line_and_no_colour() -> None:
+    assert run_on_terminal(WORKING, "0", CI="true") == ("a note that stays\r\n", "the result\n")
 
 
-def test_help_has_no_colour_where_nobody_looks_whatever_github_sets() -> None:
+def test_help_without_a_terminal_has_no_colour_even_if_it_is_forced() -> None:
     _, out, _ = run("--help", GITHUB_ACTIONS="true", FORCE_COLOR="1")
     assert "Pipeline" in out
     assert "\x1b" not in out
 
 
 @pytest.mark.parametrize(("name", "coloured"), [("TERM", True), ("NO_COLOR", False), ("CI", False)])
-def test_an_error_has_colour_where_the_terminal_has_it(
+def test_an_error_has_colour_if_the_terminal_has(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, coloured: bool
 ) -> None:
     for other in ("NO_COLOR", "CI"):
@@ -142,15 +144,15 @@ def test_an_error_has_colour_where_the_terminal_has_it(
     assert call("pikle") == 2
     _, err = read_output(capsys)
     assert ("\x1b[1;31merror:" in err) is coloured
-    assert "error: no such command 'pikle'. Did you mean 'pickle'" in plain(err)
+    assert "error: no such command 'pikle'. Did you mean 'pickle'" in strip_escapes(err)
 
 
-def test_a_terminal_that_is_closed_ends_no_work() -> None:
+def test_closing_the_terminal_does_not_stop_the_work() -> None:
     leader, follower = pty.openpty()
     with fork_server.Popen(
         [sys.executable, "-c", WORKING, "0.5"],
         cwd=ROOT,
-        env=environment(),
+        env=make_environment(),
         stdout=subprocess.PIPE,
         stderr=follower,
         text=True,
@@ -172,17 +174,17 @@ sys.exit(main.main(["engine"]))
 """
 
 
-def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
+def test_an_interrupt_removes_the_line_and_restores_the_cursor() -> None:
     leader, follower = pty.openpty()
     with fork_server.Popen(
-        [sys.executable, "-c", WAITING], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=follower
+        [sys.executable, "-c", WAITING], cwd=ROOT, env=make_environment(), stdin=subprocess.DEVNULL, stderr=follower
     ) as process:
         os.close(follower)
         shown = b""
         while b"looking for an engine" not in shown:
             shown += os.read(leader, 4096)
         process.send_signal(signal.SIGINT)
-        shown += rest_of(leader)
+        shown += read_rest(leader)
     os.close(leader)
     assert process.returncode == 130
     text = shown.decode()
@@ -200,10 +202,15 @@ with terminal.progress() as progress:
 """
 
 
-def test_nothing_is_drawn_over_a_question() -> None:
+def test_the_progress_line_is_not_drawn_over_a_question() -> None:
     leader, follower = pty.openpty()
     with fork_server.Popen(
-        [sys.executable, "-c", ASKING], cwd=ROOT, env=environment(), stdin=follower, stdout=follower, stderr=follower
+        [sys.executable, "-c", ASKING],
+        cwd=ROOT,
+        env=make_environment(),
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
     ) as process:
         os.close(follower)
         shown = b""
@@ -211,16 +218,16 @@ def test_nothing_is_drawn_over_a_question() -> None:
             shown += os.read(leader, 4096)
         time.sleep(0.5)
         os.write(leader, b"y\n")
-        shown += rest_of(leader)
+        shown += read_rest(leader)
     os.close(leader)
     assert process.returncode == 0
-    asked = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
-    assert asked == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
+    requests = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
+    assert requests == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
 
 
-def test_where_nobody_watches_only_notes_are_said() -> None:
-    done = fork_server.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("the result\n", "a note that stays\n")
+def test_without_a_terminal_only_notes_are_printed() -> None:
+    result = fork_server.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("the result\n", "a note that stays\n")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +241,7 @@ def test_a_question_is_answered_by_enter_yes_or_no(
     assert terminal.confirm("start it?") is answer
 
 
-def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_columns_of_a_table_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
     assert read_output(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
 
@@ -253,24 +260,22 @@ def test_a_list_fits_the_terminal_and_keeps_ids_whole(
     for columns in (60, 80, 200):
         monkeypatch.setenv("COLUMNS", str(columns))
         terminal.print_list(HEAD, [ROW])
-        lines = [plain(line) for line in capsys.readouterr().out.splitlines()]
+        lines = [strip_escapes(line) for line in capsys.readouterr().out.splitlines()]
         assert len(lines) == 2
         assert all(len(line) <= columns for line in lines)
         assert IDENTITY in lines[1]
         assert ("…" in lines[1]) is (columns < 200)
-    monkeypatch.setenv("COLUMNS", "40")  # too narrow: the terminal breaks the lines, and nothing is left out
+    monkeypatch.setenv("COLUMNS", "40")  # too narrow: the terminal wraps the lines, and no column is dropped
     terminal.print_list(HEAD, [ROW])
-    assert re.search(rf"^  {IDENTITY}  a{{7,}}…  vali", plain(capsys.readouterr().out), re.MULTILINE)
+    assert re.search(rf"^  {IDENTITY}  a{{7,}}…  vali", strip_escapes(capsys.readouterr().out), re.MULTILINE)
 
 
-def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_long_cell_of_a_table_is_wrapped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
     terminal.print_table([("sha256", "0" * 64), ("post", "rank, then clip")])
     assert (
-        plain(read_output(capsys)[0])
+        strip_escapes(read_output(capsys)[0])
         == f"  sha256  {'0' * 30}\n          {'0' * 30}\n          0000\n  post    rank, then clip\n"
     )
 
@@ -279,7 +284,7 @@ def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
     ("name", "value", "coloured"),
     [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False), ("CI", "true", False)],
 )
-def test_a_table_has_colour_where_the_terminal_has_it(
+def test_a_table_has_colour_if_the_terminal_has(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, coloured: bool
 ) -> None:
     for other in ("NO_COLOR", "CI"):
@@ -297,7 +302,7 @@ def test_a_table_has_colour_where_the_terminal_has_it(
 
 @settings(max_examples=30)
 @given(cell=st.text(max_size=20))
-def test_what_somebody_else_wrote_is_printed_as_it_is_or_escaped(cell: str) -> None:
+def test_untrusted_text_is_printed_literally_or_escaped(cell: str) -> None:
     for text in (cell, f"[red]{cell}[/red]", f":smile:{cell}\x1b[2J"):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             terminal.print_table([("a", text, "b")])

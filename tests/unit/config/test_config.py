@@ -92,19 +92,19 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "a number that reads as text",
         MINIMAL + "validate:\n  limits: {cpus: 1e-1}\n",
-        [f'FILE:5: validate.limits.cpus: 1e-1 is ambiguous without quotes; {WRITE_NUMBER}, or "1e-1" if it is text'],
+        [f'FILE:5: validate.limits.cpus: 1e-1 is not allowed without quotes; {WRITE_NUMBER}, or "1e-1" if it is text'],
     ),
     (
         "octal",
         MINIMAL + "validate: {rows: 0123}\n",
-        [(f'FILE:4: validate.rows: 0123 is ambiguous without quotes; {WRITE_NUMBER}, or "0123" if it is text')],
+        [(f'FILE:4: validate.rows: 0123 is not allowed without quotes; {WRITE_NUMBER}, or "0123" if it is text')],
     ),
     (
         "4 base 60",
         MINIMAL + "validate: {limits: {seconds: 10:00}}\n",
         [
             (
-                "FILE:4: validate.limits.seconds: 10:00 is ambiguous without quotes; "
+                "FILE:4: validate.limits.seconds: 10:00 is not allowed without quotes; "
                 f'{WRITE_NUMBER}, or "10:00" if it is text'
             )
         ],
@@ -112,7 +112,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "a truth value",
         MINIMAL + "upload: {model: NO}\n",
-        ['FILE:4: upload.model: NO is ambiguous without quotes; write true or false, or "NO" if it is text'],
+        ['FILE:4: upload.model: NO is not allowed without quotes; write true or false, or "NO" if it is text'],
     ),
     (
         "tab",
@@ -408,7 +408,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         "clip, no number",
         with_step("clip: {low: .inf, high: a}"),
         [
-            f'FILE:5: post[0].clip.low: .inf is ambiguous without quotes; {WRITE_NUMBER}, or ".inf" if it is text',
+            f'FILE:5: post[0].clip.low: .inf is not allowed without quotes; {WRITE_NUMBER}, or ".inf" if it is text',
             'FILE:5: post[0].clip.high: "a" is invalid; expected a number from -1,000,000,000 to 1,000,000,000',
         ],
     ),

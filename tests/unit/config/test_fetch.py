@@ -172,9 +172,9 @@ def test_a_file_with_another_hash_is_refused(body: bytes, cache: Path) -> None:
 
 def test_a_file_that_is_too_large_is_refused_with_and_without_a_length(body: bytes, cache: Path) -> None:
     for answer, message in (
-        (respond(body), f"has {len(body):,} bytes; expected at most 1,000"),
+        (respond(body), f"has {len(body):,} bytes (limit: 1,000)"),
         (respond_without_length(body), "has more than 1,000 bytes"),
-        (respond(body, content_length=1 << 60), "expected at most 1,000"),
+        (respond(body, content_length=1 << 60), "(limit: 1,000)"),
     ):
         assert message in fail_to_fetch({NAME: answer}, body, cache, errors.BundleError, max_bytes=1_000)
 

@@ -326,7 +326,7 @@ def test_an_empty_bundle_option_is_refused(root: Path, monkeypatch: pytest.Monke
     write.write(root / "here", bundles.make_bundle())
     monkeypatch.chdir(root / "here")
     assert call("init", "--from", "", "--root", str(root)) == 2
-    assert "no bundle is named; name one with --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
+    assert "no bundle given; pass --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
     assert not (root / "configs").exists()
 
 
@@ -340,9 +340,7 @@ def test_invalid_arguments_are_refused_and_nothing_is_written(root: Path) -> Non
     ):
         with pytest.raises(errors.UsageError, match=match):
             run_init(root, bundle, **options)
-    with pytest.raises(
-        errors.UsageError, match="absent: not a folder; pass --root with the folder to contain configs/"
-    ):
+    with pytest.raises(errors.UsageError, match="absent is not a folder; pass --root with the folder for configs/"):
         run_init(root / "absent", bundle)
     (root / "broken.bundle.zip").write_bytes(b"PK")
     with pytest.raises(errors.BundleError, match="is not a zip"):

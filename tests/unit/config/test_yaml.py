@@ -89,7 +89,7 @@ TRAPS = [
 @pytest.mark.parametrize(("text", "good"), TRAPS)
 def test_ambiguous_scalars_are_refused(text: str, good: str) -> None:
     assert read_problems(f"b: 1\na: {text}") == [
-        (2, f'{text} is ambiguous without quotes; write {good}, or "{text}" if it is text')
+        (2, f'{text} is not allowed without quotes; write {good}, or "{text}" if it is text')
     ]
     assert strict_yaml.read(f"a: {strict_yaml.write_flow(text)}".encode()).data == {"a": text}
 

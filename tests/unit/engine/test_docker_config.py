@@ -122,7 +122,7 @@ UNRESOLVED: dict[str, tuple[dict[str, str], object, str]] = {
         {"currentContext": "far\x1b[2J"},
         r"^currentContext of .*/config\.json: the docker context far\\x1b\[2J does not exist; choose",
     ),
-    "context that is damaged": ({"DOCKER_CONTEXT": "torn"}, None, r"context torn is damaged: .*invalid JSON"),
+    "context that is damaged": ({"DOCKER_CONTEXT": "torn"}, None, r"context torn cannot be used: .*invalid JSON"),
     "context without an engine": (
         {"DOCKER_CONTEXT": "bare"},
         None,

@@ -208,7 +208,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def test_an_engine_that_is_too_old_is_an_error(serving: Callable[..., None]) -> None:
     serving(version="1.40")
-    with pytest.raises(errors.EngineError, match=r"has API 1\.40; expected 1\.41 \(Engine 20\.10\) or newer: update"):
+    with pytest.raises(errors.EngineError, match=r"has API 1\.40, older than 1\.41 \(Engine 20\.10\): update"):
         docker_engine.connect()
     serving(version="1.41")
     assert docker_engine.connect().get_facts() == protocol.EngineFacts(

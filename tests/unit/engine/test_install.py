@@ -256,15 +256,15 @@ def test_an_installed_engine_is_only_started(machine: install.Machine, programs:
 
 
 def test_a_refused_confirmation_changes_nothing(machine: install.Machine, programs: Path) -> None:
-    questions: list[str] = []
+    prompts: list[str] = []
 
     def refuse(question: str) -> bool:
-        questions.append(question)
+        prompts.append(question)
         return False
 
     with pytest.raises(errors.RefusedError, match="start one"):
         install.ensure_running(check=lambda: "silent", confirm=refuse, progress=Recorder(), machine=machine)
-    assert "docker.io" in questions[0]
+    assert "docker.io" in prompts[0]
     assert not (programs / "apt.calls").exists()
 
 

@@ -274,9 +274,13 @@ def test_other_output_of_an_image_is_ignored(engine: FakeEngine, run_id: str) ->
         ("hello", 0, "is not a runner image: its `python` does not run scripts; its output: hello"),
         ("[1]", 0, "its `python` does not run scripts"),
         ('{"python": "3.12.1"}', 0, "its `python` does not run scripts"),
-        ('{"python": "3.9.2", "packages": {}}', 0, r"has Python 3\.9\.2; expected one of 3\.10, 3\.11, 3\.12, 3\.13"),
+        ('{"python": "3.9.2", "packages": {}}', 0, r"has Python 3\.9\.2 \(supported: 3\.10, 3\.11, 3\.12, 3\.13"),
         ('{"python": "2.7.18", "packages": {}}', 0, r"has Python 2\.7\.18"),
-        ('{"python": "3.12.1", "packages": {"numpy": "2"}}', 0, "is not a runner image: pandas, cloudpickle missing"),
+        (
+            '{"python": "3.12.1", "packages": {"numpy": "2"}}',
+            0,
+            "is not a runner image: missing packages: pandas, cloudpickle",
+        ),
     ],
 )
 def test_another_image_than_a_runner_is_an_error(

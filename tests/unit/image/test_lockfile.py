@@ -38,7 +38,7 @@ models = st.builds(
     st.none() | hexadecimal,
 )
 locks = st.builds(
-    lambda images, made: lockfile.LockFile(images=images, models=made),
+    lambda images, models: lockfile.LockFile(images=images, models=models),
     st.dictionaries(st.sampled_from([REF, OTHER, "docker.io/library/python:3.11"]), made_pins),
     st.dictionaries(st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True), models, max_size=4),
 )

@@ -13,13 +13,19 @@ from builder.tournament import images as tournament_images
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-FOUND = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
+REMOTE_IMAGE = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
 PIN = lockfile.create_pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
 def judge(key: str = REF, **changes: object) -> pinning.PinResult:
-    plain = {"old_pin": PIN, "found": FOUND, "old_digest_exists": None, "said": (), "day": "2026-11-24"}
+    plain = {
+        "old_pin": PIN,
+        "remote_image": REMOTE_IMAGE,
+        "old_digest_exists": None,
+        "tournament_notes": (),
+        "day": "2026-11-24",
+    }
     return pinning.compare_pin(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 
 
@@ -44,7 +50,9 @@ def test_a_new_default_with_the_same_digest_is_written_again() -> None:
 
 def test_notes_of_the_tournament_come_last() -> None:
     result = judge(
-        old_pin=lockfile.create_pin(MOVED, day="2026-11-01"), old_digest_exists=False, said=("it is deprecated",)
+        old_pin=lockfile.create_pin(MOVED, day="2026-11-01"),
+        old_digest_exists=False,
+        tournament_notes=("it is deprecated",),
     )
     assert result.state == "moved"
     assert [note.partition(" ")[0] for note in result.notes] == ["the", "the", "it"]

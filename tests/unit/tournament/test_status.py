@@ -98,7 +98,7 @@ def test_urgent_states_come_first_and_staked_slots_before_others() -> None:
     assert statuses[0].todo == "why z_staked"
 
 
-def test_an_upload_that_failed_since_is_told_of() -> None:
+def test_an_upload_that_failed_since_is_reported() -> None:
     failed = accounts.make_pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
     empty = status.judge(accounts.make_slot("alpha"), [failed])
     assert (empty.state, empty.todo) == (SlotState.FAILED, "why alpha")

@@ -1,4 +1,4 @@
-"""``doctor`` against the sandbox: a line for each thing, exit 1 if one has to be fixed, and nothing is changed."""
+"""``doctor`` against the sandbox: one line per check, exit code 1 if one has to be fixed; changes nothing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is th
 
 
 @pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image(REF)
-    made.free = 50 * 10**9
-    monkeypatch.setattr(engine_session, "find", lambda: made)
-    return made
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    fake_engine = FakeEngine(tmp_path / "engine")
+    fake_engine.add_image(REF)
+    fake_engine.free = 50 * 10**9
+    monkeypatch.setattr(engine_session, "find", lambda: fake_engine)
+    return fake_engine
 
 
 @pytest.fixture
 def look(
     sandbox: server.Sandbox,
-    on: FakeEngine,
+    engine: FakeEngine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -47,14 +47,14 @@ def look(
     write("fresh")
 
     def run(token: str | None = "full") -> tuple[int, dict[str, Any]]:
-        given = sandbox.environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
+        variables = sandbox.create_environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
         for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
             monkeypatch.delenv(name, raising=False)
-        for name, value in given.items():
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
         code = command.call("doctor", "configs/small.yaml", "--json")
         out, err = command.read_output(capsys)
-        assert not any(one.secret_key in out + err for one in sandbox.state.tokens)
+        assert not any(token.secret_key in out + err for token in sandbox.state.tokens)
         lines = {line["name"]: line for line in json.loads(out)["lines"]}
         assert (code == 1) is any(line["good"] is False for line in lines.values())
         assert all(line["fix"] for line in lines.values() if line["good"] is False)
@@ -72,7 +72,9 @@ def wrong(lines: dict[str, Any]) -> set[str]:
     return {name for name, line in lines.items() if line["good"] is False}
 
 
-def test_all_is_good(look: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_check_passes(
+    look: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, lines = look()
     assert (code, wrong(lines)) == (0, set())
     assert list(lines) == [
@@ -85,7 +87,7 @@ def test_all_is_good(look: Callable[..., Any], sandbox: server.Sandbox, capsys: 
     assert {line.split()[0] for line in printed} == {"ok", "-"}
 
 
-def test_it_begins_with_what_it_comes_to(
+def test_the_summary_comes_first(
     look: Callable[..., Any],
     sandbox: server.Sandbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -100,11 +102,11 @@ def test_it_begins_with_what_it_comes_to(
         first, second, *_ = command.read_output(capsys)[0].splitlines()
         assert (first, second.split()[0]) == (verdict, "ok")
         assert command.call("doctor", "configs/small.yaml", "--json") == 1
-        found = json.loads(command.read_output(capsys)[0])
-        assert (found["verdict"], found["good"]) == (verdict, False)
+        report = json.loads(command.read_output(capsys)[0])
+        assert (report["verdict"], report["good"]) == (verdict, False)
 
 
-def test_the_age_of_a_pin_goes_by_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
+def test_the_age_of_a_pin_uses_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
     today = dt.datetime.now(dt.UTC).date()
     text = f'format: 1\nimages:\n  "{REF}":\n    digest: sha256:{"a" * 64}\n    pinned: "{today}"\n'
     Path(lockfile.NAME).write_text(text)
@@ -122,12 +124,12 @@ def test_no_token_a_revoked_one_and_one_without_the_scope(look: Callable[..., An
 
 def test_no_engine(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
-        raise errors.EngineError("could not reach the container engine: no such socket; start it (`make engine`)")
+        raise errors.EngineError("could not reach the container engine: socket not found; start it (`make engine`)")
 
     monkeypatch.setattr(engine_session, "find", refuse)
     _, lines = look()
     assert wrong(lines) == {"engine", "image"}
-    assert "no such socket" in lines["engine"]["text"]
+    assert "socket not found" in lines["engine"]["text"]
     assert lines["engine"]["fix"] == "make engine"
 
 
@@ -138,9 +140,7 @@ def test_no_api(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandb
     assert "token" not in lines["slot"]["text"], "which is good, for all that is known"
 
 
-def test_a_setting_that_nothing_can_be_asked_with(
-    look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandbox: server.Sandbox
-) -> None:
+def test_an_invalid_setting(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandbox: server.Sandbox) -> None:
     sandbox.api_url = "https://api-tournament.example/"
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authority.pem")
     _, lines = look()
@@ -148,7 +148,7 @@ def test_a_setting_that_nothing_can_be_asked_with(
     assert "fix or unset SSL_CERT_FILE" in lines["api"]["text"]
 
 
-def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
+def test_a_wrong_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
     sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     _, lines = look()
     assert wrong(lines) == {"clock"}
@@ -156,7 +156,7 @@ def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) 
 
 
 @pytest.mark.parametrize(
-    ("model", "is_wrong", "said"),
+    ("model", "is_wrong", "text"),
     [
         (None, False, "upload.model"),
         ("frsh", True, "did you mean fresh?"),
@@ -166,14 +166,14 @@ def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) 
         ("staked", False, "stake 12.5"),
     ],
 )
-def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_wrong: bool, said: str) -> None:  # noqa: FBT001
+def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_wrong: bool, text: str) -> None:  # noqa: FBT001
     write(model)
     _, lines = look()
-    assert (wrong(lines), said in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
+    assert (wrong(lines), text in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
 
 
 @words.each_vocabulary
-def test_the_slots_pickle_that_failed_is_to_be_fixed_and_one_that_waits_is_shown(
+def test_a_failed_pickle_needs_a_fix_and_a_waiting_one_is_shown(
     look: Callable[..., Any], sandbox: server.Sandbox
 ) -> None:
     slot = sandbox.state.get_slot("fresh")
@@ -190,7 +190,7 @@ def test_the_slots_pickle_that_failed_is_to_be_fixed_and_one_that_waits_is_shown
     assert sandbox.state.words.bad in lines["slot"]["text"]
 
 
-def test_an_image_that_is_deprecated_or_not_to_be_had(look: Callable[..., Any], on: FakeEngine) -> None:
+def test_an_image_that_is_deprecated_and_not_available(look: Callable[..., Any], engine: FakeEngine) -> None:
     write("fresh", "127.0.0.1:1/numerai/numerai_predict_py_3_10:a78dedd")
     _, lines = look()
     assert wrong(lines) == {"image", "offered"}
@@ -204,13 +204,13 @@ def test_the_default_image_is_what_the_tournament_says(look: Callable[..., Any])
     assert "numerai_predict_py_3_11:a78dedd" in lines["image"]["text"]
 
 
-def test_a_config_with_faults_is_a_line(look: Callable[..., Any]) -> None:
+def test_an_invalid_config_is_a_line(look: Callable[..., Any]) -> None:
     write("fresh", "not an image!")
     _, lines = look()
     assert wrong(lines) == {"config"}
 
 
-def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[..., Any]) -> None:
+def test_an_invalid_lock_file_is_a_line_with_a_working_fix(look: Callable[..., Any]) -> None:
     Path(lockfile.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
     _, lines = look()
     assert wrong(lines) == {"pin"}
@@ -219,20 +219,20 @@ def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[...
     assert wrong(look()[1]) == set()
 
 
-def test_an_engine_that_goes_in_between_is_a_line(
-    look: Callable[..., Any], on: FakeEngine, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_that_stops_in_between_is_a_line(
+    look: Callable[..., Any], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(_: str) -> None:
         raise errors.EngineError("the engine is gone")
 
-    monkeypatch.setattr(on, "find_image", gone)
+    monkeypatch.setattr(engine, "find_image", gone)
     _, lines = look()
     assert (lines["engine"]["good"], "the engine is gone" in lines["engine"]["text"]) == (False, True)
     assert {"token", "slot"} <= set(lines)
 
 
-def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, on: FakeEngine) -> None:
+def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, engine: FakeEngine) -> None:
     before = sorted(Path().rglob("*"))
     look()
     assert sorted(Path().rglob("*")) == before
-    assert on.asked == []
+    assert engine.asked == []

@@ -1,4 +1,4 @@
-"""``why`` refuses what it cannot run with before it asks anybody; takes no engine."""
+"""``why`` rejects invalid options before it makes a request; needs no engine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of live data; ``fresh`` has a pickle for Python 3.11 that failed, and no engine may be asked for."""
+    """Live data; ``fresh`` has a failed pickle for Python 3.11, and connecting to an engine fails the test."""
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    for name, value in sandbox.environment().items():
+    for name, value in sandbox.create_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    sandbox.runs.runner = runs.ScriptedRunner.failing("something strange")
     ask.upload("fresh", b"never loaded")
-    return sandbox.datasets()["v5.2/live.parquet"]
+    return sandbox.publish_datasets()["v5.2/live.parquet"]
 
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -34,33 +34,33 @@ def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return code, command.read_output(capsys)[1]
 
 
-def test_files_that_are_not_there_or_no_parquet(
+def test_files_that_are_missing_or_not_parquet(
     live: Path, sandbox: server.Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.parquet").write_text("no parquet")
     before = len(list(sandbox.requests))
-    for arguments, said in (
+    for arguments, message in (
         (["--live", "nowhere.parquet"], "nowhere.parquet: is not a readable parquet file"),
         (["--live", "text.parquet"], "pass another one with --live"),
         (["--live", str(live), "--benchmarks", "nowhere.parquet"], "pass another one with --benchmarks"),
         (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is not a readable parquet file"),
         (["--live", str(live), "--benchmarks", "."], "pass another one with --benchmarks"),
-        (["--benchmarks", str(live)], "--benchmarks goes with --live FILE"),
+        (["--benchmarks", str(live)], "--benchmarks requires --live FILE"),
         (["--stand-in", "9.9"], "--stand-in: "),
     ):
         code, err = why(capsys, *arguments)
-        assert (code, said in err) == (2, True), err
+        assert (code, message in err) == (2, True), err
     assert len(list(sandbox.requests)) == before
 
 
-def test_a_look_alike_of_another_python_is_refused(
+def test_a_stand_in_of_another_python_is_refused(
     live: Path, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for python in ("3.13", "newest"):
         code, err = why(capsys, "--stand-in", python)
         assert code == 2
         assert f"--stand-in {python}: the pickle was registered for an image with Python 3.11" in err
-        assert "name --stand-in 3.11, or leave it out" in err
+        assert "pass --stand-in 3.11, or leave it out" in err
     assert sandbox.requests.count("GET") == 0
     for python in ("3.11", "oldest"):
         assert why(capsys, "--stand-in", python, "--no-run")[0] == 1
