@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,97 +20,129 @@ from typing import TYPE_CHECKING
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
+MODULES = "bz2, ctypes, lzma, sqlite3, ssl, uuid, zlib"
+"""Modules that are missing if Python was compiled without the libraries that they load."""
 # Tkinter would bring X11. Static libraries and the folder that goes with them are for building extensions.
 _LEFT_OUT = re.compile(
-    r"(^|/)(site-packages|__pycache__|test|tests|idlelib|tkinter|turtledemo|config-[^/]*)(/|$)"
-    r"|\.(a|pyc)$|/_tkinter\.[^/]*$|^(share|include)(/|$)"
+    r"/(site-packages|__pycache__|test|tests|idlelib|tkinter|turtledemo|config-[^/]*)(/|$)|\.(a|pyc)$|/_tkinter\.[^/]*$"
 )
 _FACTS = (
-    "import json, platform, sys, sysconfig; print(json.dumps([platform.python_version(), sys.prefix, sys.base_prefix, "
-    "sysconfig.get_config_var('prefix'), sysconfig.get_config_var('Py_GIL_DISABLED') or 0]))"
+    f"import {MODULES}, json, platform, sys, sysconfig; print(json.dumps([platform.python_version(), sys.prefix, "
+    "sys.base_prefix, sysconfig.get_config_var('prefix')]))"
 )
 _SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HostPython:
-    """A Python whose folder can be copied: its exact release, such as ``3.12.1``, and its prefix."""
+    """A Python whose folder can be copied.
+
+    Attributes:
+        release: Its exact release, such as ``3.12.1``.
+        prefix: Its folder.
+        packages: The distribution's packages with the shared libraries that it loads.
+    """
 
     release: str
     prefix: Path
+    packages: tuple[str, ...] = ()
 
     @property
     def program(self) -> Path:
         """The interpreter, ``bin/python3.X``."""
-        return self.prefix / "bin" / f"python{'.'.join(self.release.split('.')[:2])}"
+        return self.prefix / "bin" / self._name
 
     @property
-    def extensions(self) -> list[Path]:
-        """The modules of the standard library that are shared libraries."""
-        return sorted(
-            path for path in self.prefix.glob("lib/python3.*/lib-dynload/*.so") if not _is_left_out(self, path)
-        )
+    def _name(self) -> str:
+        return f"python{'.'.join(self.release.split('.')[:2])}"
+
+    def list_files(self) -> list[Path]:
+        """Return what is copied: the interpreter and its standard library, without packages, tests and bytecode.
+
+        The folder may have much else in it: ``/usr/local`` is one.
+        """
+        library = self.prefix / "lib" / self._name
+        files = (library, *library.rglob("*"), *self.prefix.glob(f"lib/lib{self._name}*.so*"), self.program)
+        return sorted(path for path in files if not _LEFT_OUT.search(f"/{path.relative_to(self.prefix)}"))
 
 
-def find(version: str) -> HostPython | None:
-    """Return a Python of this machine that can be copied, or None.
+def find(version: str) -> HostPython:
+    """Return the newest Python of this machine that can be copied.
 
     Args:
         version: Such as ``3.12``.
+
+    Raises:
+        errors.ImageError: There is none, or a library that it loads belongs to no package.
     """
     from findpython.providers import ALL_PROVIDERS  # noqa: PLC0415 - only where a stand-in is built
 
-    for name in ("pyenv", "uv", "path"):
-        provider = ALL_PROVIDERS[name].create()
-        # The providers list programs without running them; what is in a folder of another version need not be asked.
-        for candidate in provider.find_pythons() if provider else ():
-            if candidate.executable.name == f"python{version}" and (python := _describe(candidate.executable)):
-                return python
-    return None
+    providers = filter(None, (ALL_PROVIDERS[name].create() for name in ("pyenv", "uv", "path")))
+    candidates = [
+        candidate
+        for provider in providers
+        for candidate in provider.find_pythons()
+        # Only these are run: there can be dozens of other names. uv's provider lists each Python as python3.
+        if candidate.executable.name in {"python3", f"python{version}"} and candidate.is_valid()
+    ]
+    major, minor = map(int, version.split("."))
+    for candidate in sorted(candidates, key=lambda candidate: candidate.version, reverse=True):
+        if candidate.matches(major, minor, pre=False, dev=False, freethreaded=False, implementation="cpython") and (
+            python := _describe(candidate.executable)
+        ):
+            return dataclasses.replace(python, packages=find_packages(python))
+    raise errors.ImageError(f"this machine has no Python {version} in a folder of its own, as pyenv and uv install it")
 
 
 def _describe(program: Path) -> HostPython | None:
     """Return the Python of a program, or None if it has no folder of its own (virtual environment, system, conda)."""
-    command = [program, "-I", "-c", _FACTS]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
-        release, prefix, base_prefix, configured, free_threaded = json.loads(result.stdout)
+        result = subprocess.run(
+            [str(program), "-I", "-c", _FACTS], capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+        release, prefix, base_prefix, configured = json.loads(result.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None  # a broken interpreter is not an error: the next one is tried
-    folder = Path(prefix)
-    is_own = prefix == base_prefix == configured and folder != Path("/usr") and not (folder / "conda-meta").exists()
-    python = HostPython(release=release, prefix=folder)
-    return python if is_own and not free_threaded and python.program.is_file() else None
+        return None  # one without these modules, or broken, is not an error: the next one is tried
+    python = HostPython(release=release, prefix=Path(prefix))
+    is_own = prefix == base_prefix == configured != "/usr" and not (python.prefix / "conda-meta").exists()
+    return python if is_own and python.program.is_file() else None
 
 
-def find_packages(python: HostPython) -> list[str]:
+def find_packages(python: HostPython) -> tuple[str, ...]:
     """Return the distribution's packages that own the shared libraries which the Python loads.
 
     Raises:
         errors.ImageError: A library belongs to no package.
     """
-    output = _read_output(["ldd", str(python.program), *map(str, python.extensions)])
-    libraries = {line for line in parse_libraries(output) if not Path(line).is_relative_to(python.prefix)}
+    modules = [path for path in python.list_files() if path.parent.name == "lib-dynload"]
+    listed = parse_libraries(_read_output(["ldd", str(python.program), *map(str, modules)]))
+    libraries = {path for path in listed if not Path(path).is_relative_to(python.prefix)}
     # dpkg knows a library by the path that it was unpacked to: /lib is a link to /usr/lib where both are merged.
     names = {
         name: library
         for library in libraries
         for name in (library, library.removeprefix("/usr"), os.path.realpath(library))
     }
-    found = _read_output(["dpkg", "-S", *names])
-    owners = {names[path]: package for package, path in parse_owners(found) if path in names}
+    owners = {
+        names[path]: package for package, path in parse_owners(_read_output(["dpkg", "-S", *names])) if path in names
+    }
     if missing := libraries - owners.keys():
-        raise errors.ImageError(f"{python.program} loads {min(missing)}, which belongs to no package of this system")
-    return sorted(set(owners.values()))
+        raise errors.ImageError(
+            f"{python.program} cannot be copied into an image: it loads {min(missing)}, which belongs to no package of "
+            "this system; install a Python that uses the system's libraries"
+        )
+    return tuple(sorted(set(owners.values())))
 
 
 def _read_output(command: list[str]) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
     except OSError as error:
-        raise errors.ImageError(f"cannot run {command[0]}, which finds a Python's libraries: {error}") from error
+        raise errors.ImageError(
+            f"cannot run {command[0]}, which finds the libraries of a Python ({error}): install libc-bin and dpkg"
+        ) from error
 
 
 def parse_libraries(output: str) -> set[str]:
@@ -117,36 +150,25 @@ def parse_libraries(output: str) -> set[str]:
     return set(re.findall(r"=> (/\S+) \(0x", output))
 
 
-def parse_owners(output: str) -> Iterable[tuple[str, str]]:
-    """Yield the package and path of each line of ``dpkg -S``."""
-    return re.findall(r"^([a-z0-9][a-z0-9+.-]*)(?::\w+)?(?:, [^:]+(?::\w+)?)*: (/.*)$", output, re.MULTILINE)
+def parse_owners(output: str) -> Iterator[tuple[str, str]]:
+    """Yield the package and path of each line of ``dpkg -S``; a path with several packages has the first of them."""
+    for match in re.finditer(r"^([a-z0-9][a-z0-9+.-]*)(?::\w+)?(?:, [a-z0-9:+.-]+)*: (/.*)$", output, re.MULTILINE):
+        yield match[1], match[2]
 
 
 def pack(python: HostPython, target: Path) -> str:
-    """Write the Python's folder as a tar, as it goes to ``/usr/local``; return the SHA-256 of its contents.
+    """Write the Python's files as a tar, as they go to ``/usr/local``; return the SHA-256 of its contents.
 
-    The standard library, the interpreter and ensurepip are in it; packages, tests, bytecode and headers are not. The
-    tar depends on no time and no user.
+    The tar depends on no time and no user.
     """
     digest = hashlib.sha256()
     with tarfile.open(target, "w") as archive:
-        for path in sorted(python.prefix.rglob("*")):
-            if _is_left_out(python, path):
-                continue
-            name = str(path.relative_to(python.prefix))
-            entry = archive.gettarinfo(path, name)
+        for path in python.list_files():
+            entry = archive.gettarinfo(path, str(path.relative_to(python.prefix)))
             entry.uid = entry.gid = entry.mtime = 0
             entry.uname = entry.gname = ""
-            digest.update(f"{name}\0{entry.type!r}\0{entry.linkname}\0{entry.mode:o}\0".encode())
-            if entry.isreg():
-                content = path.read_bytes()
-                digest.update(hashlib.sha256(content).digest())
-                with path.open("rb") as file:
-                    archive.addfile(entry, file)
-            else:
-                archive.addfile(entry)
+            content = path.read_bytes() if entry.isreg() else b""
+            digest.update(f"{entry.name}\0{entry.type!r}\0{entry.linkname}\0{entry.mode:o}\0{len(content)}\0".encode())
+            digest.update(content)
+            archive.addfile(entry, io.BytesIO(content))
     return digest.hexdigest()
-
-
-def _is_left_out(python: HostPython, path: Path) -> bool:
-    return _LEFT_OUT.search(str(path.relative_to(python.prefix))) is not None

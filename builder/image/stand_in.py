@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from builder.engine import debian, protocol, run, tar_stream
 from builder.image import host_pythons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from builder.progress import Progress
 
@@ -41,17 +40,20 @@ BASE_LABEL = "numerai-builder.stand-in-base"
 REPOSITORY = "numerai-builder/stand-in"
 
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
-_PULL_TIMEOUT = 120.0  # seconds without data
+_PULL_TIMEOUT = 30.0  # seconds without data; a firewall that drops packets would otherwise delay the next base
 _WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
-_PYTHON_TAR = "python.tar"
 # The last hook proves that the shared libraries of the standard library's modules are there.
 _HOST_PYTHON_HOOKS = (
     'ln -sf {0} "$1/usr/local/bin/python3"',
     'chroot "$1" ldconfig',
-    'chroot "$1" /usr/local/bin/{0} -c "import bz2, ctypes, lzma, readline, sqlite3, ssl, uuid, zlib"',
+    f'chroot "$1" /usr/local/bin/{{0}} -c "import {host_pythons.MODULES}"',
 )
 _READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
+
+
+class NoBaseError(errors.ImageError):
+    """This machine has no base for a stand-in image, and none could be pulled."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,8 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> S
 
     Raises:
         errors.EngineError: The engine does not answer, or failed.
-        errors.ImageError: No base is available here, or the Python version is not supported.
+        NoBaseError: No base is available here.
+        errors.ImageError: The base could not be created, or the Python version is not supported.
         errors.NetworkError: The wheels cannot be downloaded.
     """
     if stand_in := find(engine, python):
@@ -183,24 +186,21 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> S
 
 
 def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
-    base, host_python = _find_base(engine, python, progress)
+    base, host_python = _find_base(engine, python, choose_bases(python, Host.detect()), progress)
     inputs = compute_inputs_hash(python, base)
     progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
     with (
         tempfile.TemporaryDirectory(dir=paths.cache_folder(), prefix="stand-in-") as temporary,
-        futures.ThreadPoolExecutor(1) as executor,
         run.start(engine) as identity,
+        _start_installation(python, Path(temporary, "packages")) as wait_for_packages,
     ):
-        folder = Path(temporary)
-        packages = folder / "packages"
-        installation = executor.submit(_install_packages, python, packages)  # at the same time as the base is built
-        archive, tree_hash = folder / _PYTHON_TAR, ""
+        packages, archive, tree_hash = Path(temporary, "packages"), Path(temporary, "python.tar"), ""
         if host_python:
             tree_hash = host_pythons.pack(host_python, archive)
         with _provide_base(engine, python, base, _list_base_options(base, host_python, archive), progress) as reference:
             release = _read_python_release(engine, reference, python, identity)
             spec = compute_spec_hash(inputs, f"{release} {tree_hash}".strip())
-            installation.result()
+            wait_for_packages()
             progress.step(f"building the Python {python} stand-in image")
             try:
                 engine.build(
@@ -223,29 +223,39 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
 
 
 def _find_base(
-    engine: protocol.Engine, python: str, progress: Progress
+    engine: protocol.Engine, python: str, bases: Iterable[StandInBase], progress: Progress
 ) -> tuple[StandInBase, host_pythons.HostPython | None]:
     """Return the first base that is available, and the Python of this machine if it is that.
 
     Raises:
-        errors.ImageError: None is available; the message says why the image could not be pulled.
+        NoBaseError: None is available.
     """
-    reason: errors.ImageError | None = None
-    for base in choose_bases(python, Host.detect()):
-        if base.from_host:
-            if found := host_pythons.find(EDITIONS.get(python, python)):
-                progress.note(f"building the stand-in image with Python {found.release} from {found.prefix}")
-                return base, found
-        elif base.reference:
+    release, problems = EDITIONS.get(python, python), []
+    for base in bases:
+        if base.suite:
+            return base, None
+        if base.reference:
             try:
-                _pull(engine, python, base.reference, progress)
-            except errors.ImageError as error:
-                reason = error
+                _pull(engine, base.reference, progress)
+            except errors.EngineError as error:
+                engine.get_facts()  # raises another EngineError if the engine itself has stopped
+                problems.append(f"{base.reference} is not on the engine, and {error}")
             else:
                 return base, None
         else:
-            return base, None
-    raise reason or errors.ImageError(f"there is no base for a Python {python} stand-in image on this machine")
+            try:
+                host_python = host_pythons.find(release)
+            except errors.ImageError as error:
+                problems.append(str(error))
+            else:
+                progress.note(f"the stand-in image is built with Python {host_python.release} of {host_python.prefix}")
+                return base, host_python
+    raise NoBaseError(
+        f"cannot build the Python {python} stand-in image: {'; '.join(problems)}\n"
+        f"Pull or load python:{release}-slim by hand; on Debian amd64, install Python {release} with pyenv or uv, or "
+        f"use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in the config, or PYTHON=), which root can build from "
+        "Debian packages"
+    )
 
 
 def _list_base_options(base: StandInBase, host_python: host_pythons.HostPython | None, archive: Path) -> list[str]:
@@ -254,7 +264,7 @@ def _list_base_options(base: StandInBase, host_python: host_pythons.HostPython |
         return ["--include=python3", str(base.suite)]
     hooks = [f"tar-in {shlex.quote(str(archive))} /usr/local", *_HOST_PYTHON_HOOKS]
     options = [f"--customize-hook={hook.format(host_python.program.name)}" for hook in hooks]
-    return [*options, f"--include={','.join(host_pythons.find_packages(host_python))}", debian.read_release().codename]
+    return [*options, f"--include={','.join(host_python.packages)}", debian.read_release().codename]
 
 
 def _list_context(python: str, release: str, packages: Path) -> Iterator[tar_stream.TarEntry]:
@@ -287,19 +297,11 @@ def _provide_base(
             engine.remove_image(tag)
 
 
-def _pull(engine: protocol.Engine, python: str, reference: str, progress: Progress) -> None:
+def _pull(engine: protocol.Engine, reference: str, progress: Progress) -> None:
     present = engine.find_image(reference)
-    if present is not None and present.platform == protocol.PLATFORM:
-        return
-    progress.step(f"pulling {reference}")
-    try:
+    if present is None or present.platform != protocol.PLATFORM:
+        progress.step(f"pulling {reference}")
         engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
-    except errors.EngineError as error:
-        raise errors.ImageError(
-            f"cannot build the Python {python} stand-in image: its base {reference} is not on the engine, and "
-            f"{error}. Pull or load that image by hand; or use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in "
-            "the config, or PYTHON=), which root can build from Debian packages on Debian amd64"
-        ) from error
 
 
 def _create_root_file_system(options: list[str], progress: Progress) -> Iterator[bytes]:
@@ -369,21 +371,34 @@ def _read_python_release(engine: protocol.Engine, reference: str, python: str, i
     return output
 
 
-def _install_packages(python: str, folder: Path) -> None:
-    """Install the packages of the requirements file, for the image's Python, into a folder; pip checks their hashes."""
+@contextlib.contextmanager
+def _start_installation(python: str, folder: Path) -> Iterator[Callable[[], None]]:
+    """Start pip, which installs the packages of the image's Python into a folder; yield the function that waits for it.
+
+    That function raises errors.NetworkError if pip fails. pip checks the hashes of the packages.
+    """
     requirements = _list_sources(python)["requirements.txt"]
     log = paths.cache_folder() / f"stand-in-{python}.log"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--no-compile", "--implementation=cp"]
-    command += [f"--python-version={EDITIONS.get(python, python)}"]
+    command += [f"--python-version={EDITIONS.get(python, python)}", f"--target={folder}", "-r", str(requirements)]
     command += [f"--platform={name}" for name in _WHEEL_PLATFORMS]
+    # pip cannot remove its temporary files when it is stopped: they are removed with the folder.
+    environment = {**os.environ, "TMPDIR": str(folder.parent)}
     with log.open("wb") as output:
-        code = subprocess.call([*command, f"--target={folder}", "-r", str(requirements)], stdout=output, stderr=output)
-    if code != 0:
-        raise errors.NetworkError(
-            f"pip could not install the packages of {requirements.name}: check that pip's package index answers, then "
-            f"run this again; {log} ends with:\n{debian.read_last_lines(log)}"
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+
+    def wait() -> None:
+        if process.wait() != 0:
+            raise errors.NetworkError(
+                f"pip could not install the packages of {requirements.name}: check that pip's package index answers, "
+                f"then run this again; {log} ends with:\n{debian.read_last_lines(log)}"
+            )
+
+    try:
+        yield wait
+    finally:
+        _stop_process(process)
 
 
 def _list_sources(python: str) -> dict[str, Path]:

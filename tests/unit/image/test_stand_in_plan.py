@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import errors, paths
+from builder import errors, paths, progress
 from builder.image import stand_in
+from tests.support import pythons
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.fake_engine import FakeEngine
 
 FOLDER = paths.docker_folder() / "stand_in"
 DEBIAN_ROOT = stand_in.Host(debian=True, amd64=True, root=True, mmdebstrap=False)
@@ -80,6 +87,67 @@ def test_debians_own_pythons_are_built_from_packages(python: str) -> None:
 )
 def test_other_bases_are_pulled(python: str, host: stand_in.Host) -> None:
     assert stand_in.choose_bases(python, host)[0] == stand_in.StandInBase(reference=f"python:{python}-slim")
+
+
+def test_a_python_of_this_machine_is_the_last_choice_and_requires_debian_packages() -> None:
+    pulled, copied = stand_in.StandInBase(reference="python:3.12-slim"), stand_in.StandInBase(from_host=True)
+    assert stand_in.choose_bases("3.12", DEBIAN_ROOT) == [pulled, copied]
+    elsewhere = stand_in.Host(debian=False, amd64=True, root=True, mmdebstrap=True)
+    assert stand_in.choose_bases("3.12", elsewhere) == [pulled]
+
+
+def test_a_base_on_the_engine_is_not_pulled(engine: FakeEngine) -> None:
+    engine.add_image("python:3.12-slim")
+    bases = stand_in.list_bases("3.12")
+    assert stand_in._find_base(engine, "3.12", bases, progress.Silent()) == (bases[0], None)
+    assert engine.asked == []
+
+
+def test_if_no_base_can_be_pulled_a_python_of_this_machine_is_used(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pythons.hide(monkeypatch, tmp_path)
+    pythons.write(tmp_path / "pyenv" / "versions" / "3.12.7", "3.12.7")
+    base, python = stand_in._find_base(engine, "3.12", stand_in.list_bases("3.12"), progress.Silent())
+    assert base.from_host
+    assert python is not None
+    assert python.release == "3.12.7"
+    assert engine.asked == ["python:3.12-slim"]
+
+
+def test_a_machine_without_a_base_is_an_error_with_all_reasons_and_alternatives(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pythons.hide(monkeypatch, tmp_path)
+    bases = stand_in.list_bases("3.12")
+    with pytest.raises(stand_in.NoBaseError) as raised:
+        stand_in._find_base(engine, "3.12", bases, progress.Silent())
+    for text in (
+        "cannot build the Python 3.12 stand-in image: python:3.12-slim is not on the engine, and could not pull",
+        "no route to the registry; this machine has no Python 3.12 in a folder of its own",
+        "Pull or load python:3.12-slim by hand",
+        "install Python 3.12 with pyenv or uv, or use Python 3.11 or 3.13",
+    ):
+        assert text in str(raised.value)
+    with pytest.raises(stand_in.NoBaseError) as raised:
+        stand_in._find_base(engine, "3.12", bases[:1], progress.Silent())
+    assert "this machine" not in str(raised.value)
+
+
+def test_an_engine_that_stops_while_a_base_is_pulled_is_an_error(engine: FakeEngine) -> None:
+    class GoesDown(progress.Silent):
+        def step(self, text: str, /) -> None:
+            engine.down = text.startswith("pulling")
+
+    with pytest.raises(errors.EngineError, match="does not answer; start it"):
+        stand_in._find_base(engine, "3.12", stand_in.list_bases("3.12"), GoesDown())
+
+
+@pytest.mark.parametrize("python", ["oldest", "newest"])
+def test_editions_are_built_on_a_python_of_debian(python: str, engine: FakeEngine) -> None:
+    (suite, *_) = bases = stand_in.choose_bases(python, DEBIAN_ROOT)
+    assert stand_in._find_base(engine, python, bases, progress.Silent()) == (suite, None)
+    assert suite.suite == SUITES[stand_in.EDITIONS[python]]
 
 
 @pytest.mark.parametrize("python", ["3.9", "3.14", "3", "", "3.1", "../3.11"])
