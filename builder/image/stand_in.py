@@ -33,6 +33,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 EDITIONS = {"oldest": "3.11", "newest": "3.13"}
 """Stand-in images for tests without a published image, and their Python: with the oldest packages of all runner images
 (the pins of 3.10), and with the newest packages at the time of their last update. Pickles must work on both."""
+FALLBACKS = {"3.12": "3.11"}
+"""What replaces a stand-in image on a machine without a base for it: Debian has no Python 3.12."""
 STAND_IN_LABEL = "numerai-builder.stand-in"
 INPUTS_LABEL = "numerai-builder.inputs"
 SPEC_LABEL = "numerai-builder.spec"
@@ -165,8 +167,10 @@ def find(engine: protocol.Engine, python: str) -> StandIn | None:
     return None
 
 
-def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
+def find_or_build(engine: protocol.Engine, python: str, progress: Progress, *, fallback: bool = False) -> StandIn:
     """Return the stand-in image from the current sources; build it if necessary, which takes about a minute.
+
+    With ``fallback``, return the image of :data:`FALLBACKS` if there is no base for it here, and say so in a note.
 
     Raises:
         errors.EngineError: The engine does not answer, or failed.
@@ -177,12 +181,19 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> S
     if stand_in := find(engine, python):
         return stand_in
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
-    with locks.acquire(
-        lock,
-        lambda holder: progress.note(f"waiting for another run that builds the {python} stand-in image ({holder})"),
-    ):
-        # Another run may have built it while this one waited.
-        return find(engine, python) or _build(engine, python, progress)
+    try:
+        with locks.acquire(
+            lock,
+            lambda holder: progress.note(f"waiting for another run that builds the {python} stand-in image ({holder})"),
+        ):
+            # Another run may have built it while this one waited.
+            return find(engine, python) or _build(engine, python, progress)
+    except NoBaseError as error:
+        if not fallback or python not in FALLBACKS:
+            raise
+        reason = str(error).partition("\n")[0]
+        progress.note(f"note: the Python {FALLBACKS[python]} stand-in image is used: {reason}")
+        return find_or_build(engine, FALLBACKS[python], progress)
 
 
 def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
