@@ -42,6 +42,7 @@ BASE_LABEL = "numerai-builder.stand-in-base"
 REPOSITORY = "numerai-builder/stand-in"
 
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
+_LIBRARIES = "libstdc++6"  # Debian's packages that the wheels load
 _PULL_TIMEOUT = 30.0  # seconds without data; a firewall that drops packets would otherwise delay the next base
 _WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 # The last hook proves that the shared libraries of the standard library's modules are there.
@@ -72,7 +73,8 @@ class StandInBase:
     @property
     def kind(self) -> str:
         """The source as text, which is part of the image's identity."""
-        return f"debian {self.suite}" if self.suite else f"image {self.reference}" if self.reference else "host python"
+        source = f"debian {self.suite}" if self.suite else "host python"
+        return f"image {self.reference}" if self.reference else f"{source} with {_LIBRARIES}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,9 +142,15 @@ def compute_inputs_hash(python: str, base: StandInBase) -> str:
     return digest.hexdigest()
 
 
-def compute_spec_hash(inputs: str, release: str) -> str:
-    """Return a stand-in image's identity, from its inputs and the exact release of its Python, such as ``3.11.2``."""
-    return hashlib.sha256(f"{inputs} {release}".encode()).hexdigest()
+def compute_spec_hash(inputs: str, release: str, tree: str = "") -> str:
+    """Return a stand-in image's identity.
+
+    Args:
+        inputs: The hash of its inputs.
+        release: The exact release of its Python, such as ``3.11.2``.
+        tree: The hash of that Python's files, if it was copied from this machine.
+    """
+    return hashlib.sha256(f"{inputs} {release} {tree}".strip().encode()).hexdigest()
 
 
 def format_tag(python: str, spec: str) -> str:
@@ -210,7 +218,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
             tree_hash = host_pythons.pack(host_python, archive)
         with _provide_base(engine, python, base, _list_base_options(base, host_python, archive), progress) as reference:
             release = _read_python_release(engine, reference, python, identity)
-            spec = compute_spec_hash(inputs, f"{release} {tree_hash}".strip())
+            spec = compute_spec_hash(inputs, release, tree_hash)
             wait_for_packages()
             progress.step(f"building the Python {python} stand-in image")
             try:
@@ -272,10 +280,10 @@ def _find_base(
 def _list_base_options(base: StandInBase, host_python: host_pythons.HostPython | None, archive: Path) -> list[str]:
     """Return the options of mmdebstrap for a base, with the Debian release at the end."""
     if host_python is None:
-        return ["--include=python3", str(base.suite)]
+        return [f"--include=python3,{_LIBRARIES}", str(base.suite)]
     hooks = [f"tar-in {shlex.quote(str(archive))} /usr/local", *_HOST_PYTHON_HOOKS]
     options = [f"--customize-hook={hook.format(host_python.program.name)}" for hook in hooks]
-    return [*options, f"--include={','.join(host_python.packages)}", debian.read_release().codename]
+    return [*options, f"--include={','.join((*host_python.packages, _LIBRARIES))}", debian.read_release().codename]
 
 
 def _list_context(python: str, release: str, packages: Path) -> Iterator[tar_stream.TarEntry]:

@@ -189,5 +189,6 @@ def test_identity_and_tag_depend_on_the_python_release() -> None:
     inputs = stand_in.compute_inputs_hash("3.11", stand_in.StandInBase(suite="bookworm"))
     old, new = (stand_in.compute_spec_hash(inputs, release) for release in ("3.11.2", "3.11.13"))
     assert old != new
+    assert len({old, *(stand_in.compute_spec_hash(inputs, "3.11.2", tree) for tree in ("a", "b"))}) == 3
     assert re.fullmatch(r"[0-9a-f]{64}", old)
     assert stand_in.format_tag("3.11", old) == f"numerai-builder/stand-in:3.11-{old[:16]}"
