@@ -178,7 +178,7 @@ def find(engine: protocol.Engine, python: str) -> StandIn | None:
 def find_or_build(engine: protocol.Engine, python: str, progress: Progress, *, fallback: bool = False) -> StandIn:
     """Return the stand-in image from the current sources; build it if necessary, which takes about a minute.
 
-    With ``fallback``, return the image of :data:`FALLBACKS` if there is no base for it here, and say so in a note.
+    With ``fallback``, return the image of :data:`FALLBACKS` if there is no base for it here; a note reports it.
 
     Raises:
         errors.EngineError: The engine does not answer, or failed.
