@@ -52,7 +52,7 @@ rollback: .venv/.run ## have a slot run again what it ran before
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one where that is possible
-stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)
+stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, full)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try the tool without an account
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
 models: .venv/.run ## list the slots and what runs in each

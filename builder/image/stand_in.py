@@ -30,9 +30,14 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EDITIONS = {"oldest": "3.11", "newest": "3.13"}
-"""Stand-in images for tests without a published image, and their Python: with the oldest packages of all runner images
-(the pins of 3.10), and with the newest packages at the time of their last update. Pickles must work on both."""
+EDITIONS = {"oldest": "3.11", "newest": "3.13", "full": "3.12"}
+"""Stand-in images for tests without a published image, and their Python. Pickles must work on all of them."""
+DIFFERENCES = {
+    "oldest": "the oldest packages of all runner images (the pins of 3.10)",
+    "newest": "the newest packages at the time of the last update instead of the pins",
+    "full": "xgboost-cpu and tensorflow-cpu instead of xgboost and tensorflow; no torch, no numerai-tools",
+}
+"""What an edition has that is not in the published pins of its Python; a label of the image."""
 FALLBACKS = {"3.12": "3.11"}
 """What replaces a stand-in image on a machine without a base for it: Debian has no Python 3.12."""
 STAND_IN_LABEL = "numerai-builder.stand-in"
@@ -44,7 +49,8 @@ REPOSITORY = "numerai-builder/stand-in"
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
 _LIBRARIES = "libstdc++6"  # Debian's packages that the wheels load
 _PULL_TIMEOUT = 30.0  # seconds without data; a firewall that drops packets would otherwise delay the next base
-_WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
+# In pip's own order, so that an image has the same wheels as the published ones.
+_WHEEL_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 # The last hook proves that the shared libraries of the standard library's modules are there.
 _HOST_PYTHON_HOOKS = (
     'ln -sf {0} "$1/usr/local/bin/python3"',
@@ -225,7 +231,13 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
                 engine.build(
                     tar_stream.pack(_list_context(python, release, packages)),
                     run=identity,
-                    arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
+                    arguments={
+                        "BASE": reference,
+                        "PYTHON": python,
+                        "INPUTS": inputs,
+                        "SPEC": spec,
+                        "DIFFERENCES": DIFFERENCES.get(python, ""),
+                    },
                     tag=format_tag(python, spec),
                     cache=False,
                     progress=progress,

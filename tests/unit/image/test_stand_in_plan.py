@@ -47,7 +47,7 @@ def test_locked_versions_equal_the_published_ones(python: str) -> None:
     assert versions.keys() >= REQUIRED
 
 
-@python_versions
+@pytest.mark.parametrize("python", [*stand_in.PYTHONS, *stand_in.EDITIONS])
 def test_requirements_have_hashes_and_no_index(python: str) -> None:
     text = (FOLDER / f"requirements-{python}.txt").read_text()
     blocks = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
@@ -165,6 +165,13 @@ def test_the_oldest_edition_has_the_packages_of_the_oldest_image() -> None:
     assert oldest.keys() >= REQUIRED
 
 
+def test_the_full_edition_has_more_of_the_default_image() -> None:
+    full, pins = read_locked("full"), read_published("3.12")
+    assert {name: pins.get(name.removesuffix("-cpu")) for name in full} == full
+    assert full.keys() >= {*REQUIRED, "catboost", "keras", "onnx", "tensorflow-cpu", "xgboost-cpu"}
+    assert not [name for name in full if name.startswith("nvidia-")]
+
+
 def test_the_newest_edition_is_newer_than_every_image() -> None:
     def release(version: str) -> list[int]:
         return [int(part) for part in version.split(".")]
@@ -181,7 +188,7 @@ def test_the_newest_edition_is_newer_than_every_image() -> None:
 def test_every_stand_in_has_its_own_identity() -> None:
     names = (*stand_in.PYTHONS, *stand_in.EDITIONS)
     hashes = [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
-    assert len(set(hashes)) == len(hashes) == 16
+    assert len(set(hashes)) == len(hashes) == 18
     assert hashes == [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
 
 
