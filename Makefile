@@ -52,7 +52,7 @@ rollback: .venv/.run ## assign to a slot the pickle that it ran before
 pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one if possible
-stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest)
+stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, full)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C, to try the tool without an account
 doctor: .venv/.run ## check the engine, the image, the API, the token and the slot, without changes
 models: .venv/.run ## list the slots and the pickle of each

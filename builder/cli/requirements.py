@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 BASE = ("numpy", "pandas", "platformdirs", "pydantic", "rich", "safetensors", "typer")
 BUILD = (
-    *("docker", "dotenv", "filelock", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy"),
-    *("stamina", "yaml"),
+    *("docker", "dotenv", "filelock", "findpython", "graphql", "httpx", "jinja2", "pandas", "pyarrow"),
+    *("scipy", "stamina", "yaml"),
 )
 """What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""
 ALL = tuple(dict.fromkeys((*BASE, *BUILD)))

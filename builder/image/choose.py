@@ -64,7 +64,7 @@ def choose_image(
         if stand_in is None:
             raise
         progress.note(f"note: {error}")
-        resolved = image.resolve_stand_in(config.image.ref, stand_in, engine, progress)
+        resolved = image.resolve_stand_in(config.image.ref, stand_in, engine, progress, fallback=True)
         return ChosenImage(image=resolved, key=key, lock=lock)
     source = settings.to_pull_reference(ref, session.read_registry(config.root))
     request = image.ImageRequest(

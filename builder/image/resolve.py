@@ -299,7 +299,7 @@ def _use_stand_in(request: ImageRequest, reason: str, engine: protocol.Engine, p
             "Pull it when there is a network (`docker pull`), load it (`docker load`), or, only to try this tool, "
             'set a stand-in image in the config: image.stand_in: "3.11"'
         )
-    return resolve_stand_in(request.ref, request.stand_in, engine, progress)
+    return resolve_stand_in(request.ref, request.stand_in, engine, progress, fallback=True)
 
 
 def _run_inventory(image: ResolvedImage, engine: protocol.Engine, run: str) -> dict[str, Any]:
@@ -345,13 +345,17 @@ def _check_inventory(image: ResolvedImage, inventory: Inventory) -> None:
         raise errors.ImageError(f"{image.ref} is not a runner image: missing packages: {', '.join(missing)}")
 
 
-def resolve_stand_in(ref: str, python: str, engine: protocol.Engine, progress: Progress) -> ResolvedImage:
+def resolve_stand_in(
+    ref: str, python: str, engine: protocol.Engine, progress: Progress, *, fallback: bool = False
+) -> ResolvedImage:
     """Return the stand-in image with a Python version; build it if it does not exist.
+
+    With ``fallback``, another one may replace it: see :data:`builder.image.stand_in.FALLBACKS`.
 
     Raises:
         errors.ImageError: The Python version is not supported, or the image cannot be built here.
     """
-    built = stand_in.find_or_build(engine, python, progress)
+    built = stand_in.find_or_build(engine, python, progress, fallback=fallback)
     return _check_platform(
         ResolvedImage(
             kind="stand_in",

@@ -12,25 +12,34 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from concurrent import futures
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, paths
 from builder.engine import debian, protocol, run, tar_stream
+from builder.image import host_pythons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from builder.progress import Progress
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EDITIONS = {"oldest": "3.11", "newest": "3.13"}
-"""Stand-in images for tests without a published image, and their Python: with the oldest packages of all runner images
-(the pins of 3.10), and with the newest packages at the time of their last update. Pickles must work on both."""
+EDITIONS = {"oldest": "3.11", "newest": "3.13", "full": "3.12"}
+"""Stand-in images for tests without a published image, and their Python. Pickles must work on all of them."""
+DIFFERENCES = {
+    "oldest": "the oldest packages of all runner images (the pins of 3.10)",
+    "newest": "the newest packages at the time of the last update instead of the pins",
+    "full": "xgboost-cpu and tensorflow-cpu instead of xgboost and tensorflow; no torch, no numerai-tools",
+}
+"""What an edition has that is not in the published pins of its Python; a label of the image."""
+FALLBACKS = {"3.12": "3.11"}
+"""What replaces a stand-in image on a machine without a base for it: Debian has no Python 3.12."""
 STAND_IN_LABEL = "numerai-builder.stand-in"
 INPUTS_LABEL = "numerai-builder.inputs"
 SPEC_LABEL = "numerai-builder.spec"
@@ -38,25 +47,40 @@ BASE_LABEL = "numerai-builder.stand-in-base"
 REPOSITORY = "numerai-builder/stand-in"
 
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
-_PULL_TIMEOUT = 120.0  # seconds without data
-_WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
+_LIBRARIES = "libstdc++6"  # Debian's packages that the wheels load
+_PULL_TIMEOUT = 30.0  # seconds without data; a firewall that drops packets would otherwise delay the next base
+# In pip's own order, so that an image has the same wheels as the published ones.
+_WHEEL_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# The last hook proves that the shared libraries of the standard library's modules are there.
+_HOST_PYTHON_HOOKS = (
+    'ln -sf {0} "$1/usr/local/bin/python3"',
+    'chroot "$1" ldconfig',
+    f'chroot "$1" /usr/local/bin/{{0}} -c "import {host_pythons.MODULES}"',
+)
 _READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
 
+class NoBaseError(errors.ImageError):
+    """This machine has no base for a stand-in image, and none could be pulled."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandInBase:
-    """The source of a stand-in image's Python."""
+    """The source of a stand-in image's Python: exactly one of the three."""
 
     suite: str | None = None
-    """A Debian release, whose packages are installed here; None with ``reference``."""
+    """A Debian release with this Python, built from packages."""
     reference: str | None = None
-    """An image to pull; None with ``suite``."""
+    """An image to pull."""
+    from_host: bool = False
+    """A Python of this machine, copied into this machine's Debian release."""
 
     @property
     def kind(self) -> str:
-        """The base as it is included in the inputs hash."""
-        return f"debian {self.suite}" if self.suite else f"image {self.reference}"
+        """The source as text, which is part of the image's identity."""
+        source = f"debian {self.suite}" if self.suite else "host python"
+        return f"image {self.reference}" if self.reference else f"{source} with {_LIBRARIES}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,28 +128,35 @@ def list_bases(python: str) -> tuple[StandInBase, ...]:
     """Return the possible bases of a stand-in image, the preferred one first."""
     check_python(python)
     release = EDITIONS.get(python, python)
-    pulled = StandInBase(reference=f"python:{release}-slim")
     suite = _DEBIAN_SUITES.get(release)
-    return (StandInBase(suite=suite), pulled) if suite else (pulled,)
+    others = StandInBase(reference=f"python:{release}-slim"), StandInBase(from_host=True)
+    return (StandInBase(suite=suite), *others) if suite else others
 
 
-def choose_base(python: str, host: Host) -> StandInBase:
-    """Return the preferred base that is available on a host."""
+def choose_bases(python: str, host: Host) -> list[StandInBase]:
+    """Return the bases that may be available on a host, the preferred one first."""
     by_packages = host.debian and host.amd64 and (host.root or host.mmdebstrap)
-    return next(base for base in list_bases(python) if base.reference or by_packages)
+    return [base for base in list_bases(python) if base.reference or by_packages]
 
 
 def compute_inputs_hash(python: str, base: StandInBase) -> str:
     """Return the SHA-256 of everything that goes into a stand-in image, except for the exact release of its Python."""
     digest = hashlib.sha256()
-    for part in (*(path.read_bytes() for path in _list_sources(python).values()), base.kind.encode()):
+    # The name is a part because 3.10 and oldest have the same files, and builds remove images by this hash.
+    for part in (python.encode(), base.kind.encode(), *(path.read_bytes() for path in _list_sources(python).values())):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
 
-def compute_spec_hash(inputs: str, release: str) -> str:
-    """Return a stand-in image's identity, from its inputs and the exact release of its Python, such as ``3.11.2``."""
-    return hashlib.sha256(f"{inputs} {release}".encode()).hexdigest()
+def compute_spec_hash(inputs: str, release: str, tree: str = "") -> str:
+    """Return a stand-in image's identity.
+
+    Args:
+        inputs: The hash of its inputs.
+        release: The exact release of its Python, such as ``3.11.2``.
+        tree: The hash of that Python's files, if it was copied from this machine.
+    """
+    return hashlib.sha256(f"{inputs} {release} {tree}".strip().encode()).hexdigest()
 
 
 def format_tag(python: str, spec: str) -> str:
@@ -150,42 +181,63 @@ def find(engine: protocol.Engine, python: str) -> StandIn | None:
     return None
 
 
-def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
+def find_or_build(engine: protocol.Engine, python: str, progress: Progress, *, fallback: bool = False) -> StandIn:
     """Return the stand-in image from the current sources; build it if necessary, which takes about a minute.
+
+    With ``fallback``, return the image of :data:`FALLBACKS` if there is no base for it here; a note reports it.
 
     Raises:
         errors.EngineError: The engine does not answer, or failed.
-        errors.ImageError: No base is available here, or the Python version is not supported.
+        NoBaseError: No base is available here.
+        errors.ImageError: The base could not be created, or the Python version is not supported.
         errors.NetworkError: The wheels cannot be downloaded.
     """
     if stand_in := find(engine, python):
         return stand_in
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
-    with locks.acquire(
-        lock,
-        lambda holder: progress.note(f"waiting for another run that builds the {python} stand-in image ({holder})"),
-    ):
-        # Another run may have built it while this one waited.
-        return find(engine, python) or _build(engine, python, progress)
+    try:
+        with locks.acquire(
+            lock,
+            lambda holder: progress.note(f"waiting for another run that builds the {python} stand-in image ({holder})"),
+        ):
+            # Another run may have built it while this one waited.
+            return find(engine, python) or _build(engine, python, progress)
+    except NoBaseError as error:
+        if not fallback or python not in FALLBACKS:
+            raise
+        reason = str(error).partition("\n")[0]
+        progress.note(f"note: the Python {FALLBACKS[python]} stand-in image is used: {reason}")
+        return find_or_build(engine, FALLBACKS[python], progress)
 
 
 def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
-    base = choose_base(python, Host.detect())
+    base, host_python = _find_base(engine, python, choose_bases(python, Host.detect()), progress)
     inputs = compute_inputs_hash(python, base)
-    if base.reference:  # first, because it may fail
-        _pull(engine, python, base.reference, progress)
     progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
-    with futures.ThreadPoolExecutor(1) as executor, run.start(engine) as identity:
-        wheels = executor.submit(_download_wheels, python)  # at the same time as the base is built
-        with _provide_base(engine, python, base, progress) as reference:
-            spec = compute_spec_hash(inputs, _read_python_release(engine, reference, python, identity))
-            files = _list_sources(python) | {f"wheels/{path.name}": path for path in wheels.result().iterdir()}
+    with (
+        tempfile.TemporaryDirectory(dir=paths.cache_folder(), prefix="stand-in-") as temporary,
+        run.start(engine) as identity,
+        _start_installation(python, Path(temporary, "packages")) as wait_for_packages,
+    ):
+        packages, archive, tree_hash = Path(temporary, "packages"), Path(temporary, "python.tar"), ""
+        if host_python:
+            tree_hash = host_pythons.pack(host_python, archive)
+        with _provide_base(engine, python, base, _list_base_options(base, host_python, archive), progress) as reference:
+            release = _read_python_release(engine, reference, python, identity)
+            spec = compute_spec_hash(inputs, release, tree_hash)
+            wait_for_packages()
             progress.step(f"building the Python {python} stand-in image")
             try:
                 engine.build(
-                    tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
+                    tar_stream.pack(_list_context(python, release, packages)),
                     run=identity,
-                    arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
+                    arguments={
+                        "BASE": reference,
+                        "PYTHON": python,
+                        "INPUTS": inputs,
+                        "SPEC": spec,
+                        "DIFFERENCES": DIFFERENCES.get(python, ""),
+                    },
                     tag=format_tag(python, spec),
                     cache=False,
                     progress=progress,
@@ -201,8 +253,65 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
     return built
 
 
+def _find_base(
+    engine: protocol.Engine, python: str, bases: Iterable[StandInBase], progress: Progress
+) -> tuple[StandInBase, host_pythons.HostPython | None]:
+    """Return the first base that is available, and the Python of this machine if it is that.
+
+    Raises:
+        NoBaseError: None is available.
+    """
+    release, problems = EDITIONS.get(python, python), []
+    for base in bases:
+        if base.suite:
+            return base, None
+        if base.reference:
+            try:
+                _pull(engine, base.reference, progress)
+            except errors.EngineError as error:
+                engine.get_facts()  # raises another EngineError if the engine itself has stopped
+                problems.append(f"{base.reference} is not on the engine, and {error}")
+            else:
+                return base, None
+        else:
+            try:
+                host_python = host_pythons.find(release)
+            except errors.ImageError as error:
+                problems.append(str(error))
+            else:
+                progress.note(f"the stand-in image is built with Python {host_python.release} of {host_python.prefix}")
+                return base, host_python
+    raise NoBaseError(
+        f"cannot build the Python {python} stand-in image: {'; '.join(problems)}\n"
+        f"Pull or load python:{release}-slim by hand; on Debian amd64, install Python {release} with pyenv or uv, or "
+        f"use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in the config, or PYTHON=), which root can build from "
+        "Debian packages"
+    )
+
+
+def _list_base_options(base: StandInBase, host_python: host_pythons.HostPython | None, archive: Path) -> list[str]:
+    """Return the options of mmdebstrap for a base, with the Debian release at the end."""
+    if host_python is None:
+        return [f"--include=python3,{_LIBRARIES}", str(base.suite)]
+    hooks = [f"tar-in {shlex.quote(str(archive))} /usr/local", *_HOST_PYTHON_HOOKS]
+    options = [f"--customize-hook={hook.format(host_python.program.name)}" for hook in hooks]
+    return [*options, f"--include={','.join((*host_python.packages, _LIBRARIES))}", debian.read_release().codename]
+
+
+def _list_context(python: str, release: str, packages: Path) -> Iterator[tar_stream.TarEntry]:
+    """Yield the files of the build context; the installed packages are where a virtual environment has them."""
+    for name, path in _list_sources(python).items():
+        yield tar_stream.TarEntry(name=name, content=path)
+    site = f"venv/lib/python{'.'.join(release.split('.')[:2])}/site-packages"
+    for path in sorted(packages.rglob("*")):
+        if path.is_file():
+            yield tar_stream.TarEntry(name=f"{site}/{path.relative_to(packages)}", content=path)
+
+
 @contextlib.contextmanager
-def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progress: Progress) -> Iterator[str]:
+def _provide_base(
+    engine: protocol.Engine, python: str, base: StandInBase, options: list[str], progress: Progress
+) -> Iterator[str]:
     """Yield the reference of the base on the engine; remove its tag afterwards if it was built here."""
     if base.reference:
         yield base.reference
@@ -211,7 +320,7 @@ def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progr
     try:
         # Without a run label: images built from it would inherit that and be removed with the run.
         engine.import_image(
-            _create_root_file_system(str(base.suite), progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"]
+            _create_root_file_system(options, progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"]
         )
         yield tag
     finally:
@@ -219,23 +328,16 @@ def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progr
             engine.remove_image(tag)
 
 
-def _pull(engine: protocol.Engine, python: str, reference: str, progress: Progress) -> None:
+def _pull(engine: protocol.Engine, reference: str, progress: Progress) -> None:
     present = engine.find_image(reference)
-    if present is not None and present.platform == protocol.PLATFORM:
-        return
-    progress.step(f"pulling {reference}")
-    try:
+    if present is None or present.platform != protocol.PLATFORM:
+        progress.step(f"pulling {reference}")
         engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
-    except errors.EngineError as error:
-        raise errors.ImageError(
-            f"cannot build the Python {python} stand-in image: its base {reference} is not on the engine, and "
-            f"{error}. Pull or load that image by hand; or use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in "
-            "the config, or PYTHON=), which root can build from Debian packages on Debian amd64"
-        ) from error
 
 
-def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
-    """Stream a small Debian with Python as a tar, created from this machine's Debian mirror."""
+def _create_root_file_system(options: list[str], progress: Progress) -> Iterator[bytes]:
+    """Stream a small Debian as a tar, created from this machine's Debian mirror."""
+    suite = options[-1]
     log = paths.cache_folder() / f"mmdebstrap-{suite}.log"
     if not _has_mmdebstrap():
         progress.note("mmdebstrap, which creates a base from Debian packages, is missing: going to install it")
@@ -246,10 +348,11 @@ def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
             "apt has no archive of this Debian release, from which the stand-in image's base could be built: run "
             "`apt-get update` (`apt-get indextargets` then lists the archives), then run this again"
         )
-    command = ["mmdebstrap", "--variant=minbase", "--include=python3,python3-venv", "--architectures=amd64"]
+    # Debian's essential packages are enough: apt is not used in the image.
+    command = ["mmdebstrap", "--variant=essential", "--architectures=amd64", *options, "-", mirror]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, suite, "-", mirror],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
@@ -299,46 +402,34 @@ def _read_python_release(engine: protocol.Engine, reference: str, python: str, i
     return output
 
 
-def _download_wheels(python: str) -> Path:
-    """Return a folder with exactly the wheels of the requirements file; download them if necessary."""
+@contextlib.contextmanager
+def _start_installation(python: str, folder: Path) -> Iterator[Callable[[], None]]:
+    """Start pip, which installs the packages of the image's Python into a folder; yield the function that waits for it.
+
+    That function raises errors.NetworkError if pip fails. pip checks the hashes of the packages.
+    """
     requirements = _list_sources(python)["requirements.txt"]
-    content = requirements.read_text()
-    folder = paths.cache_folder() / "wheels" / hashlib.sha256(content.encode()).hexdigest()[:16]
-    if has_all_wheels(folder, content):
-        return folder
-    partial, log = folder.with_suffix(".part"), paths.cache_folder() / "wheels" / f"{python}.log"
-    for old in (partial, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir(parents=True)
+    log = paths.cache_folder() / f"stand-in-{python}.log"
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--no-compile", "--implementation=cp"]
+    command += [f"--python-version={EDITIONS.get(python, python)}", f"--target={folder}", "-r", str(requirements)]
+    command += [f"--platform={name}" for name in _WHEEL_PLATFORMS]
+    # pip cannot remove its temporary files when it is stopped: they are removed with the folder.
+    environment = {**os.environ, "TMPDIR": str(folder.parent)}
     with log.open("wb") as output:
-        code = subprocess.call(_download_command(python, requirements, partial), stdout=output, stderr=output)
-    if code != 0 or not has_all_wheels(partial, content):
-        shutil.rmtree(partial)
-        raise errors.NetworkError(
-            f"pip could not download the packages of {requirements.name}: check that pip's package index answers, then "
-            f"run this again; {log} ends with:\n{debian.read_last_lines(log)}"
-        )
-    partial.rename(folder)
-    return folder
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
 
+    def wait() -> None:
+        if process.wait() != 0:
+            raise errors.NetworkError(
+                f"pip could not install the packages of {requirements.name}: check that pip's package index answers, "
+                f"then run this again; {log} ends with:\n{debian.read_last_lines(log)}"
+            )
 
-def _download_command(python: str, requirements: Path, folder: Path) -> list[str]:
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--implementation=cp"]
-    command += [
-        f"--python-version={EDITIONS.get(python, python)}",
-        *(f"--platform={name}" for name in _WHEEL_PLATFORMS),
-    ]
-    return [*command, "-d", str(folder), "-r", str(requirements)]
-
-
-def has_all_wheels(folder: Path, requirements: str) -> bool:
-    """Tell whether a folder contains one file for each requirement, all with hashes from the requirements."""
-    if not folder.is_dir():
-        return False
-    known_hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()]
-    return len(hashes) == len(re.findall(r"^\S+==", requirements, re.MULTILINE)) and known_hashes.issuperset(hashes)
+    try:
+        yield wait
+    finally:
+        _stop_process(process)
 
 
 def _list_sources(python: str) -> dict[str, Path]:

@@ -7,23 +7,26 @@ set -eu
 cd "$(dirname "$0")"
 unset PIP_FIND_LINKS UV_FIND_LINKS # local wheels may differ from the published ones
 
-# Usage: compile NAME PYTHON [OPTION...]
+# Usage: compile NAME PYTHON REQUIREMENTS [OPTION...]
 compile() {
-    name=$1 python=$2
-    shift 2
+    name=$1 python=$2 packages=$3
+    shift 3
     # Wheels only: a stand-in is built without network, and without a compiler.
     uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
         --only-binary :all: --python-version "$python" --python-platform x86_64-manylinux_2_28 \
-        "$@" --output-file "requirements-$name.txt" requirements.in
+        "$@" --output-file "requirements-$name.txt" "$packages"
     echo "requirements-$name.txt: $(grep -c '==' "requirements-$name.txt") packages"
 }
 
 for pins in pins/py3.*.txt; do
     version=${pins#pins/py}
     version=${version%.*.txt}
-    compile "$version" "$version" --constraint "$pins"
+    compile "$version" "$version" requirements.in --constraint "$pins"
 done
 
-# Two more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has.
-compile oldest 3.11 --constraint pins/py3.10.a78dedd.txt
-compile newest 3.13 --upgrade
+# Three more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has; and more
+# packages of the default image, of which xgboost and tensorflow have builds without GPU libraries under other names.
+compile oldest 3.11 requirements.in --constraint pins/py3.10.a78dedd.txt
+compile newest 3.13 requirements.in --upgrade
+sed -E 's/^(xgboost|tensorflow)==/\1-cpu==/' pins/py3.12.*.txt |
+    compile full 3.12 requirements-full.in --constraint -

@@ -13,7 +13,7 @@ from builder.engine import protocol, run
 from builder.image import resolve as image
 from builder.image import runner_image, stand_in
 from builder.registry import resolve as registry
-from tests.support import engine_cases
+from tests.support import engine_cases, pythons
 from tests.support.fake_engine import NO_PYTHON, FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -25,6 +25,16 @@ REPOSITORY = REF.partition(":")[0]
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 OTHER_DIGEST = "sha256:" + "f" * 64
 SPEC = "5" * 64
+
+
+class Notes(progress.Silent):
+    """Records the notes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str, /) -> None:
+        self.texts.append(text)
 
 
 @pytest.fixture
@@ -224,6 +234,24 @@ def test_an_engine_that_stops_during_a_pull_is_an_error(engine: FakeEngine) -> N
     assert not (paths.cache_folder() / "pulls").exists()
 
 
+def test_a_stand_in_without_a_base_here_is_replaced_and_the_output_says_so(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pythons.hide(monkeypatch, tmp_path)
+    older = add_stand_in(engine, "3.11")
+    notes = Notes()
+    resolved = image.resolve(image.ImageRequest(ref=REF, stand_in="3.12"), engine, pull=False, progress=notes)
+    assert (resolved.kind, resolved.ref, resolved.handle) == ("stand_in", REF, older.id)
+    assert "note: the Python 3.11 stand-in image is used: cannot build the Python 3.12" in notes.texts[-1]
+    assert "python:3.12-slim is not on the engine" in notes.texts[-1]
+    with pytest.raises(stand_in.NoBaseError):
+        image.resolve(image.ImageRequest(ref=REF, stand_in="3.10"), engine, pull=False, progress=notes)
+    with pytest.raises(stand_in.NoBaseError):
+        image.resolve_stand_in(REF, "3.12", engine, notes)
+    newer = add_stand_in(engine, "3.12")
+    assert resolve(engine, stand_in_python="3.12").handle == newer.id
+
+
 def test_a_stand_in_for_an_unsupported_python_is_an_error(engine: FakeEngine) -> None:
     with pytest.raises(errors.ImageError, match=r"there is no stand-in image for Python '3\.9'"):
         image.resolve_stand_in(REF, "3.9", engine, progress.Silent())
@@ -407,22 +435,12 @@ def test_a_stand_in_from_other_sources_is_another_image(engine: FakeEngine) -> N
         find_recorded_image(engine, original)
 
 
-class Notes(progress.Silent):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str, /) -> None:
-        self.said.append(text)
-
-
 def test_an_image_on_the_engine_is_used_if_the_registry_does_not_answer(engine: FakeEngine) -> None:
     engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     notes = Notes()
     resolved = image.resolve(image.ImageRequest(ref=REF, stand_in="3.11"), engine, pull=True, progress=notes)
     assert (resolved.kind, resolved.identity) == ("exact", DIGEST)
-    assert any(f"could not pull {REF}; the image on this engine is used" in note for note in notes.said)
+    assert any(f"could not pull {REF}; the image on this engine is used" in note for note in notes.texts)
 
 
 def test_a_failed_pull_is_noted_before_a_stand_in_is_used(engine: FakeEngine) -> None:
@@ -432,7 +450,7 @@ def test_a_failed_pull_is_noted_before_a_stand_in_is_used(engine: FakeEngine) ->
         image.resolve(image.ImageRequest(ref=REF, stand_in="3.11"), engine, pull=False, progress=notes).kind
         == "stand_in"
     )
-    assert [note for note in notes.said if "could not" in note]
+    assert [note for note in notes.texts if "could not" in note]
 
 
 def test_the_digest_in_the_reference_is_preferred(engine: FakeEngine) -> None:
@@ -467,7 +485,7 @@ def test_a_pinned_image_is_pulled_by_its_digest_not_its_tag(engine: FakeEngine) 
     notes = Notes()
     assert resolve_pinned(engine, notes).identity == DIGEST
     assert engine.asked == [BY_DIGEST]
-    assert any("builder.lock.yaml pins another image" in note for note in notes.said)
+    assert any("builder.lock.yaml pins another image" in note for note in notes.texts)
 
 
 def test_an_unavailable_pinned_image_is_replaced_by_an_allowed_stand_in(engine: FakeEngine) -> None:
@@ -522,8 +540,8 @@ def test_emulation_is_noted(engine: FakeEngine) -> None:
     engine.platform = "linux/arm64"
     notes = Notes()
     image.resolve(image.ImageRequest(ref=REF), engine, pull=False, progress=notes)
-    assert any("this engine is linux/arm64, but the tournament runs linux/amd64" in note for note in notes.said)
-    notes.said.clear()
+    assert any("this engine is linux/arm64, but the tournament runs linux/amd64" in note for note in notes.texts)
+    notes.texts.clear()
     engine.platform = protocol.PLATFORM
     image.resolve(image.ImageRequest(ref=REF), engine, pull=False, progress=notes)
-    assert notes.said == []
+    assert notes.texts == []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import errors, paths
+from builder import errors, paths, progress
 from builder.image import stand_in
+from tests.support import pythons
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.fake_engine import FakeEngine
 
 FOLDER = paths.docker_folder() / "stand_in"
 DEBIAN_ROOT = stand_in.Host(debian=True, amd64=True, root=True, mmdebstrap=False)
@@ -45,7 +47,7 @@ def test_locked_versions_equal_the_published_ones(python: str) -> None:
     assert versions.keys() >= REQUIRED
 
 
-@python_versions
+@pytest.mark.parametrize("python", [*stand_in.PYTHONS, *stand_in.EDITIONS])
 def test_requirements_have_hashes_and_no_index(python: str) -> None:
     text = (FOLDER / f"requirements-{python}.txt").read_text()
     blocks = re.split(r"^(?=\S)", text, flags=re.MULTILINE)[1:]
@@ -68,9 +70,9 @@ def test_the_dockerfile_works_with_the_classic_builder() -> None:
 
 @pytest.mark.parametrize("python", SUITES)
 def test_debians_own_pythons_are_built_from_packages(python: str) -> None:
-    assert stand_in.choose_base(python, DEBIAN_ROOT) == stand_in.StandInBase(suite=SUITES[python])
+    assert stand_in.choose_bases(python, DEBIAN_ROOT)[0] == stand_in.StandInBase(suite=SUITES[python])
     as_user = stand_in.Host(debian=True, amd64=True, root=False, mmdebstrap=True)
-    assert stand_in.choose_base(python, as_user) == stand_in.StandInBase(suite=SUITES[python])
+    assert stand_in.choose_bases(python, as_user)[0] == stand_in.StandInBase(suite=SUITES[python])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,68 @@ def test_debians_own_pythons_are_built_from_packages(python: str) -> None:
     ],
 )
 def test_other_bases_are_pulled(python: str, host: stand_in.Host) -> None:
-    assert stand_in.choose_base(python, host) == stand_in.StandInBase(reference=f"python:{python}-slim")
+    assert stand_in.choose_bases(python, host)[0] == stand_in.StandInBase(reference=f"python:{python}-slim")
+
+
+def test_a_python_of_this_machine_is_the_last_choice_and_requires_debian_packages() -> None:
+    pulled, copied = stand_in.StandInBase(reference="python:3.12-slim"), stand_in.StandInBase(from_host=True)
+    assert stand_in.choose_bases("3.12", DEBIAN_ROOT) == [pulled, copied]
+    elsewhere = stand_in.Host(debian=False, amd64=True, root=True, mmdebstrap=True)
+    assert stand_in.choose_bases("3.12", elsewhere) == [pulled]
+
+
+def test_a_base_on_the_engine_is_not_pulled(engine: FakeEngine) -> None:
+    engine.add_image("python:3.12-slim")
+    bases = stand_in.list_bases("3.12")
+    assert stand_in._find_base(engine, "3.12", bases, progress.Silent()) == (bases[0], None)
+    assert engine.asked == []
+
+
+def test_if_no_base_can_be_pulled_a_python_of_this_machine_is_used(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pythons.hide(monkeypatch, tmp_path)
+    pythons.write(tmp_path / "pyenv" / "versions" / "3.12.7", "3.12.7")
+    base, python = stand_in._find_base(engine, "3.12", stand_in.list_bases("3.12"), progress.Silent())
+    assert base.from_host
+    assert python is not None
+    assert python.release == "3.12.7"
+    assert engine.asked == ["python:3.12-slim"]
+
+
+def test_a_machine_without_a_base_is_an_error_with_all_reasons_and_alternatives(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pythons.hide(monkeypatch, tmp_path)
+    bases = stand_in.list_bases("3.12")
+    with pytest.raises(stand_in.NoBaseError) as raised:
+        stand_in._find_base(engine, "3.12", bases, progress.Silent())
+    for text in (
+        "cannot build the Python 3.12 stand-in image: python:3.12-slim is not on the engine, and could not pull",
+        "no route to the registry; this machine has no Python 3.12 in a folder of its own",
+        "Pull or load python:3.12-slim by hand",
+        "install Python 3.12 with pyenv or uv, or use Python 3.11 or 3.13",
+    ):
+        assert text in str(raised.value)
+    with pytest.raises(stand_in.NoBaseError) as raised:
+        stand_in._find_base(engine, "3.12", bases[:1], progress.Silent())
+    assert "this machine" not in str(raised.value)
+
+
+def test_an_engine_that_stops_while_a_base_is_pulled_is_an_error(engine: FakeEngine) -> None:
+    class GoesDown(progress.Silent):
+        def step(self, text: str, /) -> None:
+            engine.down = text.startswith("pulling")
+
+    with pytest.raises(errors.EngineError, match="does not answer; start it"):
+        stand_in._find_base(engine, "3.12", stand_in.list_bases("3.12"), GoesDown())
+
+
+@pytest.mark.parametrize("python", ["oldest", "newest"])
+def test_editions_are_built_on_a_python_of_debian(python: str, engine: FakeEngine) -> None:
+    (suite, *_) = bases = stand_in.choose_bases(python, DEBIAN_ROOT)
+    assert stand_in._find_base(engine, python, bases, progress.Silent()) == (suite, None)
+    assert suite.suite == SUITES[stand_in.EDITIONS[python]]
 
 
 @pytest.mark.parametrize("python", ["3.9", "3.14", "3", "", "3.1", "../3.11"])
@@ -100,6 +163,13 @@ def test_the_oldest_edition_has_the_packages_of_the_oldest_image() -> None:
     }
     assert (oldest["numpy"], oldest["pandas"]) == ("1.26.4", "2.0.0")
     assert oldest.keys() >= REQUIRED
+
+
+def test_the_full_edition_has_more_of_the_default_image() -> None:
+    full, pins = read_locked("full"), read_published("3.12")
+    assert {name: pins.get(name.removesuffix("-cpu")) for name in full} == full
+    assert full.keys() >= {*REQUIRED, "catboost", "keras", "onnx", "tensorflow-cpu", "xgboost-cpu"}
+    assert not [name for name in full if name.startswith("nvidia-")]
 
 
 def test_the_newest_edition_is_newer_than_every_image() -> None:
@@ -118,7 +188,7 @@ def test_the_newest_edition_is_newer_than_every_image() -> None:
 def test_every_stand_in_has_its_own_identity() -> None:
     names = (*stand_in.PYTHONS, *stand_in.EDITIONS)
     hashes = [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
-    assert len(set(hashes)) == len(hashes) == 10
+    assert len(set(hashes)) == len(hashes) == 18
     assert hashes == [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
 
 
@@ -126,28 +196,6 @@ def test_identity_and_tag_depend_on_the_python_release() -> None:
     inputs = stand_in.compute_inputs_hash("3.11", stand_in.StandInBase(suite="bookworm"))
     old, new = (stand_in.compute_spec_hash(inputs, release) for release in ("3.11.2", "3.11.13"))
     assert old != new
+    assert len({old, *(stand_in.compute_spec_hash(inputs, "3.11.2", tree) for tree in ("a", "b"))}) == 3
     assert re.fullmatch(r"[0-9a-f]{64}", old)
     assert stand_in.format_tag("3.11", old) == f"numerai-builder/stand-in:3.11-{old[:16]}"
-
-
-# ---- the wheels
-
-
-def test_an_incomplete_folder_of_wheels_is_not_used(tmp_path: Path) -> None:
-    first, second = b"first wheel", b"second wheel"
-    lines = [
-        f"{name}==1 \\\n    --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
-        for name, data in (("a", first), ("b", second))
-    ]
-    requirements = "".join(lines)
-    folder = tmp_path / "wheels"
-    assert not stand_in.has_all_wheels(folder, requirements)
-    folder.mkdir()
-    (folder / "a.whl").write_bytes(first)
-    assert not stand_in.has_all_wheels(folder, requirements)
-    (folder / "b.whl").write_bytes(second[:-1])
-    assert not stand_in.has_all_wheels(folder, requirements)
-    (folder / "b.whl").write_bytes(second)
-    assert stand_in.has_all_wheels(folder, requirements)
-    (folder / "c.whl").write_bytes(second)
-    assert not stand_in.has_all_wheels(folder, requirements)
