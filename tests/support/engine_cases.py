@@ -293,6 +293,21 @@ def an_interrupted_build_leaves_nothing(subject: Subject) -> None:
     assert list_kinds(subject, identity) == []
 
 
+def builds_leave_no_images_if_the_base_of_their_base_lost_its_tag(subject: Subject) -> None:
+    word, tag = secrets.token_hex(6), f"numerai-builder-test/derived:{secrets.token_hex(6)}"
+    try:
+        with import_image(subject, word) as base:
+            # Without a run label, like a stand-in image.
+            build(subject, f"FROM {base.tags[0]}\nENV A=b\nENV C=d\n", "", tag=tag)
+            subject.engine.remove_image(base.tags[0])
+        with run.start(subject.engine) as identity:
+            build(subject, SCRATCH.replace("scratch", tag).replace(f"{LABEL}=$WORD", "a=b"), identity)
+        assert [image.tags for image in subject.engine.find_images_by_label(LABEL, word)] == [(tag,)]
+    finally:
+        subject.engine.remove_image(tag)
+    assert subject.engine.find_images_by_label(LABEL, word) == []
+
+
 def copying_an_absent_file_is_an_error(subject: Subject) -> None:
     with run.start(subject.engine) as identity:
         outcome = build(subject, SCRATCH, identity)
