@@ -225,13 +225,19 @@ def _pull(engine: protocol.Engine, python: str, reference: str, progress: Progre
         return
     progress.step(f"pulling {reference}")
     try:
-        engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
+        pulled = engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
     except errors.EngineError as error:
         raise errors.ImageError(
             f"cannot build the Python {python} stand-in image: its base {reference} is not on the engine, and "
             f"{error}. Pull or load that image by hand; or use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in "
             "the config, or PYTHON=), which root can build from Debian packages on Debian amd64"
         ) from error
+    # A containerd image store keeps both variants under one name, and builds with the one for its own platform.
+    if pulled.platform != protocol.PLATFORM:
+        raise errors.ImageError(
+            f"cannot build the Python {python} stand-in image: this engine also has {reference} for {pulled.platform}, "
+            f"and would use that; remove it (`docker image rm {reference}`), then run this again"
+        )
 
 
 def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
