@@ -132,7 +132,7 @@ def resolve(
         ((name, facts) for name in request.names if (facts := engine.find_image(name))), (request.name, None)
     )
     if facts is not None and (request.digest or not pull):
-        facts = _drop_unpublished_digest(name, facts, look_up, progress)
+        facts = _drop_unpublished_digest(request, name, facts, look_up, progress)
         return _check_usable(_describe(request.ref, name, facts), engine, progress)
     if facts is None and request.digest and engine.find_image(request.ref) is not None:
         progress.note(
@@ -145,7 +145,7 @@ def resolve(
     if pulled:
         return _check_usable(_describe(request.ref, request.name, pulled), engine, progress)
     if facts:
-        facts = _drop_unpublished_digest(name, facts, look_up, progress)
+        facts = _drop_unpublished_digest(request, name, facts, look_up, progress)
         return _check_usable(_describe(request.ref, name, facts), engine, progress)
     return _use_stand_in(request, reason, engine, progress)
 
@@ -195,6 +195,7 @@ def _describe(ref: str, name: str, facts: protocol.ImageFacts) -> ResolvedImage:
 
 
 def _drop_unpublished_digest(
+    request: ImageRequest,
     name: str,
     facts: protocol.ImageFacts,
     look_up: Callable[[str], registry.RemoteImage] | None,
@@ -206,12 +207,13 @@ def _drop_unpublished_digest(
     also to one that was built here: https://github.com/moby/moby/issues/48747. Such a digest equals the image's id.
     """
     digest = _find_repository_digest(name, facts.digests)
-    if digest is None or digest.partition("@")[2] != facts.id or stand_in.SPEC_LABEL in facts.labels:
+    is_stand_in = bool(facts.labels.get(stand_in.SPEC_LABEL))
+    if digest is None or digest.partition("@")[2] != facts.id or is_stand_in:
         return facts
     if look_up is None or reference.parse(name).digest is not None:
         return facts
     try:
-        look_up(digest)
+        look_up(f"{reference.parse(request.name).name}@{facts.id}")
     except errors.BuilderError as error:
         progress.note(
             f"note: {name} on this engine is treated as a local image, because its digest could not be found in its "
@@ -257,7 +259,8 @@ def _check_platform(image: ResolvedImage) -> ResolvedImage:
     if image.platform != protocol.PLATFORM:
         raise errors.ImageError(
             f"{image.ref} on this engine is for {image.platform}, but the tournament runs {protocol.PLATFORM}: "
-            f"remove it (`docker image rm {image.ref}`), then run `docker pull --platform {protocol.PLATFORM} {image.ref}`"
+            f"remove it (`docker image rm {image.ref}`), then pull it with "
+            f"`docker pull --platform {protocol.PLATFORM} {image.ref}`"
         )
     return image
 

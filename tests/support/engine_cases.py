@@ -159,7 +159,9 @@ def an_imported_image_is_found_by_tag_and_id(subject: Subject) -> None:
     with import_image(subject) as image:
         (tag,) = image.tags
         assert subject.engine.find_image(tag) == subject.engine.find_image(image.id) == image
-        assert (image.labels, image.platform, image.digests) == ({LABEL: "one", "other": "x"}, protocol.PLATFORM, ())
+        assert (image.labels, image.platform) == ({LABEL: "one", "other": "x"}, protocol.PLATFORM)
+        # With a containerd image store, the digest of an image that was never pushed is its id.
+        assert image.digests in ((), (f"{tag.partition(':')[0]}@{image.id}",))
         assert len(image.layers) == 1
     assert subject.engine.find_image(image.id) is None
 
