@@ -70,7 +70,7 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
 def use_source(context: BuildContext, *, base: str, source: str) -> BuildContext:
     """Return the context with ``source``, the image's name on this engine, in place of ``base`` after FROM."""
     # Only the build sees this name: the Dockerfile in dist/NAME keeps `base`, which is valid on every machine.
-    text = context.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_check_reference(source)} AS make\n")
+    text = context.dockerfile.replace(f" {base} AS make\n", f" {_check_reference(source)} AS make\n")
     return replace(context, dockerfile=text)
 
 

@@ -16,6 +16,7 @@ from builder.cli.parameters import Config, Json, Locked, StartEngine
 from builder.config import model, project
 from builder.image import lockfile
 from builder.progress import Stopwatch
+from builder.tournament import session
 
 
 def run(
@@ -33,6 +34,7 @@ def run(
             source = pipeline.resolve_source(
                 model.load(Path(project.choose_config(config))), locked=locked, progress=progress
             )
+        session.read_registry(source.config.root)  # an invalid setting is reported before an engine is started
         with watch.stage("image"):
             engine = engine_session.connect(progress, yes=yes)
         findings.note_data_version(source.config, progress)

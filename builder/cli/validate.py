@@ -15,6 +15,7 @@ from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
+from builder.tournament import session
 from builder.validate import diagnose
 from builder.validate import task as tasks
 
@@ -53,6 +54,7 @@ def run(
         target.load_artifact(
             selected, progress, locked=locked
         )  # problems with it are reported before anything is started
+        session.read_registry(selected.root)  # and with this setting
         if selected.config:
             findings.note_data_version(selected.config, progress)
         engine = engine_session.connect(progress, yes=yes)

@@ -14,6 +14,7 @@ from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.progress import Stopwatch
+from builder.tournament import session
 
 
 def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = False, json_wanted: Json = False) -> int:
@@ -31,6 +32,7 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
         # No lock on the folder: it is only read, may belong to another user, and all its files are copied first.
         artifact = target.load_artifact(selected, progress, locked=locked)
         rendered = recorded_inputs.read_inputs(artifact, copy=Path(work))
+        session.read_registry(selected.root)  # an invalid setting is reported before an engine is started
         engine = engine_session.connect(progress, yes=yes)
         with engine_run.start(engine) as run_id:
             runner_image = target.find_image(selected, artifact, engine, progress)

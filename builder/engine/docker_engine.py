@@ -42,6 +42,7 @@ _MINIMUM_API_TEXT = ".".join(map(str, MINIMUM_API))
 # Seconds without data from the engine. A build step may print nothing for minutes; other requests are answered at once.
 _ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 
+_CONTAINERD_FOLDER = "/var/lib/containerd"
 _BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -169,6 +170,11 @@ class DockerEngine:
         with _translate_answer_errors("find the engine's disk"):
             answer = self._api.info()
             name, folder = answer.get("Name"), str(answer.get("DockerRootDir") or "")
+            has_containerd_store = ["driver-type", "io.containerd.snapshotter.v1"] in (answer.get("DriverStatus") or [])
+        # The containerd image store keeps images with containerd, whose folder is this one unless the engine started
+        # containerd itself: https://docs.docker.com/engine/storage/containerd/
+        if has_containerd_store and not os.path.isdir(f"{folder}/containerd/daemon"):  # noqa: PTH112 - as below
+            folder = _CONTAINERD_FOLDER
         # An engine in a virtual machine is reached through a local socket too, but reports another host name.
         if name != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises PermissionError
             return None
@@ -317,6 +323,9 @@ class DockerEngine:
                     working_dir=protocol.WORKDIR,
                     # The volume belongs to root; the image may name another user, who could not write to it.
                     user="0:0",
+                    # The containerd image store would start the variant for the engine's own platform:
+                    # https://docs.docker.com/build/building/multi-platform/
+                    platform=protocol.PLATFORM,
                     use_config_proxy=network,  # not without need: a proxy's URL may contain a password
                     host_config=self._create_host_config(volume, limits, network=network),
                 )
@@ -349,8 +358,12 @@ class DockerEngine:
             self._api.tag(image, repository, name)
 
     def remove_image(self, reference: str, /) -> None:
+        # A tag without force: the containerd image store would remove the image even if others were built from it, and
+        # would then keep untagged images of every build from those, because an ancestor is missing:
+        # https://github.com/moby/moby/blob/v28.5.2/daemon/containerd/image_delete.go
+        force = reference.startswith("sha256:")
         with _translate_errors(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
-            self._api.remove_image(reference, force=True)
+            self._api.remove_image(reference, force=force)
 
     def list_leftovers(self) -> list[protocol.Leftover]:
         filters = {"label": protocol.RUN_LABEL}

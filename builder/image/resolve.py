@@ -121,7 +121,8 @@ def resolve(
         engine: The engine.
         pull: Pull even if the image is on the engine or a recent pull failed; not for a pinned image on the engine.
         progress: Shows pulls, builds and notes.
-        look_up: Looks up a reference in the registry, to check the free disk space before a pull; None for no check.
+        look_up: Looks up a reference in the registry, to check the free disk space before a pull and whether the
+            registry has an image found by its tag; None for no checks.
 
     Raises:
         errors.ImageError: The image is not available and no stand-in is allowed, or it is for another platform.
@@ -131,6 +132,7 @@ def resolve(
         ((name, facts) for name in request.names if (facts := engine.find_image(name))), (request.name, None)
     )
     if facts is not None and (request.digest or not pull):
+        facts = _drop_unpublished_digest(request, name, facts, look_up, progress)
         return _check_usable(_describe(request.ref, name, facts), engine, progress)
     if facts is None and request.digest and engine.find_image(request.ref) is not None:
         progress.note(
@@ -143,6 +145,7 @@ def resolve(
     if pulled:
         return _check_usable(_describe(request.ref, request.name, pulled), engine, progress)
     if facts:
+        facts = _drop_unpublished_digest(request, name, facts, look_up, progress)
         return _check_usable(_describe(request.ref, name, facts), engine, progress)
     return _use_stand_in(request, reason, engine, progress)
 
@@ -191,6 +194,35 @@ def _describe(ref: str, name: str, facts: protocol.ImageFacts) -> ResolvedImage:
     )
 
 
+def _drop_unpublished_digest(
+    request: ImageRequest,
+    name: str,
+    facts: protocol.ImageFacts,
+    look_up: Callable[[str], registry.RemoteImage] | None,
+    progress: Progress,
+) -> protocol.ImageFacts:
+    """Return the facts of an image on the engine, without its digests if its registry does not have it.
+
+    The containerd image store, the default since Docker Engine 29, gives a repository digest to every tagged image,
+    also to one that was built here: https://github.com/moby/moby/issues/48747. Such a digest equals the image's id.
+    """
+    digest = _find_repository_digest(name, facts.digests)
+    is_stand_in = bool(facts.labels.get(stand_in.SPEC_LABEL))
+    if digest is None or digest.partition("@")[2] != facts.id or is_stand_in:
+        return facts
+    if look_up is None or reference.parse(name).digest is not None:
+        return facts
+    try:
+        look_up(f"{reference.parse(request.name).name}@{facts.id}")
+    except errors.BuilderError as error:
+        progress.note(
+            f"note: {name} on this engine is treated as a local image, because its digest could not be found in its "
+            f"registry: {error}"
+        )
+        return dataclasses.replace(facts, digests=())
+    return facts
+
+
 def _find_base(ref: str, source: str) -> str:
     """Return the reference for FROM; it must not depend on the registry, because the manifest contains it."""
     actual, requested = reference.parse(source), reference.parse(ref)
@@ -227,7 +259,8 @@ def _check_platform(image: ResolvedImage) -> ResolvedImage:
     if image.platform != protocol.PLATFORM:
         raise errors.ImageError(
             f"{image.ref} on this engine is for {image.platform}, but the tournament runs {protocol.PLATFORM}: "
-            f"pull it with `docker pull --platform {protocol.PLATFORM} {image.ref}`"
+            f"remove it (`docker image rm {image.ref}`), then pull it with "
+            f"`docker pull --platform {protocol.PLATFORM} {image.ref}`"
         )
     return image
 
@@ -405,6 +438,8 @@ def find_recorded_image(
             f"or build the pickle again in another image: `{rebuild_command}`"
         )
     else:
+        # A local image may have got a digest since: it was pushed, or is now in a containerd image store.
+        facts = dataclasses.replace(facts, digests=()) if recorded.kind == "local" else facts
         image = _describe(recorded.ref, name, facts)
     if (image.kind, image.identity) != (recorded.kind, recorded.identity):
         raise errors.ImageError(

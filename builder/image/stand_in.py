@@ -271,6 +271,8 @@ def _find_base(
             except errors.EngineError as error:
                 engine.get_facts()  # raises another EngineError if the engine itself has stopped
                 problems.append(f"{base.reference} is not on the engine, and {error}")
+            except errors.ImageError as error:
+                problems.append(str(error))
             else:
                 return base, None
         else:
@@ -332,7 +334,13 @@ def _pull(engine: protocol.Engine, reference: str, progress: Progress) -> None:
     present = engine.find_image(reference)
     if present is None or present.platform != protocol.PLATFORM:
         progress.step(f"pulling {reference}")
-        engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
+        pulled = engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
+        # A containerd image store keeps both variants under one name, and builds with the one for its own platform.
+        if pulled.platform != protocol.PLATFORM:
+            raise errors.ImageError(
+                f"this engine also has {reference} for {pulled.platform}, and would use that; remove it "
+                f"(`docker image rm {reference}`), then run this again"
+            )
 
 
 def _create_root_file_system(options: list[str], progress: Progress) -> Iterator[bytes]:

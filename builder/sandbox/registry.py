@@ -103,10 +103,11 @@ def push(image: str, reference: str) -> str:
     name, _, tag = reference.rpartition(":")
     with connect_engine() as api, _lock_layers(reference.partition("/")[0]):
         api.tag(image, name, tag)
+        # Engines with a containerd image store send the digest only in this text.
         digests = [
-            event["aux"]["Digest"]
+            match[1]
             for event in _raise_errors(api.push(name, tag, stream=True, decode=True))
-            if "aux" in event
+            if (match := re.search("digest: (sha256:[0-9a-f]{64})", event.get("status", "")))
         ]
     return f"{name}@{digests[-1]}"
 

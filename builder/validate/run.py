@@ -37,6 +37,7 @@ _WORKDIR = protocol.WORKDIR
 _CSV_FOLDER = f"{_WORKDIR}/csv"
 _RESULTS_FILE = "results.json"
 _EXTRA_SECONDS = 60.0  # to start and stop, besides the time limits of the children
+_KILLED_EXIT = 137  # 128 + SIGKILL
 _FIX_PREDICTIONS = (
     "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
     "`post` with a rank, then build it again: `make pickle CONFIG=...`"
@@ -227,7 +228,8 @@ def _run_once(
         csv_content = None if _RESULTS_FILE in files else _fetch_csv(container)
     reports = {name: _read_object(content) for name, content in files.items() if name.endswith(".json")}
     entry = reports.get(f"{ENTRY}.json")
-    if entry is None and not container_exit.out_of_memory and container_exit.code is not None:
+    # With cgroup v2, the engine may not notice that memory ran out: https://github.com/hashicorp/nomad/issues/13119
+    if entry is None and not container_exit.out_of_memory and container_exit.code not in {None, _KILLED_EXIT}:
         raise errors.EngineError(
             f"the container ended with exit {container_exit.code} before the pickle was run: {log[-500:]}"
         )

@@ -77,7 +77,7 @@ def run(
         progress.step(line)
         try:
             if step.startswith("FROM "):
-                base, _, name = step.removeprefix("FROM ").partition(" AS ")
+                base, _, name = step.removeprefix("FROM ").removeprefix("--platform=linux/amd64 ").partition(" AS ")
                 stages.append(start(_expand(base, arguments)))
                 stages[-1].name = name
             else:

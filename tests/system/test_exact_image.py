@@ -48,7 +48,7 @@ def test_a_published_image_is_exact_and_pulled_by_its_digest(
     assert manifest["image"]["identity"] == by_digest.partition("@")[2]
     assert manifest["image"]["packages"] == stand_in_manifest["image"]["packages"]
     assert manifest["pickle"] == stand_in_manifest["pickle"]
-    assert f"\nFROM {by_digest} AS make\n" in (clone / "dist" / "mlp" / "Dockerfile").read_text()
+    assert f"\nFROM --platform=linux/amd64 {by_digest} AS make\n" in (clone / "dist" / "mlp" / "Dockerfile").read_text()
 
     remove_images(engine, reference, by_digest)
     assert clones.run_builder(clone, "verify", "configs/mlp.yaml").returncode == 0  # pulled by its digest

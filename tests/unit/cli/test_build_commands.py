@@ -100,6 +100,18 @@ def test_an_old_data_version_is_noted_once_per_command(
     assert read_output(capsys)[1] == ""
 
 
+@pytest.mark.parametrize("command", ["pickle", "validate", "verify"])
+def test_an_invalid_registry_is_reported_before_the_engine_is_used(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    assert build() == 0
+    read_output(capsys)
+    engine.down = True
+    monkeypatch.setenv("NUMERAI_REGISTRY", "https://ghcr.io/numerai")
+    assert call(command, "configs/small.yaml") == 2
+    assert "NUMERAI_REGISTRY: invalid; expected a registry" in read_output(capsys)[1]
+
+
 def test_a_pickle_built_in_a_stand_in_is_reported(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import inspect
 import json
+import socket
 import socketserver
 import threading
 import warnings
@@ -291,6 +292,23 @@ def test_an_incomplete_build_is_an_error(serving: Callable[..., None], body: byt
     serving(status=200, body=body)
     with pytest.raises(errors.EngineError):
         CALLS["build"](docker_engine.connect())
+
+
+def test_the_free_disk_of_the_containerd_image_store_is_that_of_containerd(
+    serving: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_engine, "_CONTAINERD_FOLDER", str(tmp_path))
+    answer = {"Name": socket.gethostname(), "DockerRootDir": str(tmp_path / "absent"), "Driver": "overlayfs"}
+    serving(status=200, body=json.dumps(answer).encode())
+    assert docker_engine.connect().get_free_disk() is None
+    # As Docker 28.5.2 answers
+    answer["DriverStatus"] = [["driver-type", "io.containerd.snapshotter.v1"]]  # type: ignore[assignment]
+    serving(status=200, body=json.dumps(answer).encode())
+    assert docker_engine.connect().get_free_disk()
+    # An engine that started containerd itself keeps the images in its own folder.
+    monkeypatch.setattr(docker_engine, "_CONTAINERD_FOLDER", "/nowhere")
+    (tmp_path / "absent" / "containerd" / "daemon").mkdir(parents=True)
+    assert docker_engine.connect().get_free_disk()
 
 
 def test_every_method_of_the_protocol_is_in_calls() -> None:

@@ -109,6 +109,45 @@ def test_a_digest_of_its_own_registry_is_exact(engine: FakeEngine) -> None:
     assert (resolved.identity, resolved.base) == (DIGEST, f"{REPOSITORY}@{DIGEST}")
 
 
+def resolve_with_registry(
+    engine: FakeEngine, published: str | errors.BuilderError, *, pull: bool = False
+) -> tuple[image.ResolvedImage, Notes]:
+    """Resolve REF; the registry has only the reference ``published``, or fails with this error."""
+
+    def look_up(reference: str) -> registry.RemoteImage:
+        if isinstance(published, errors.BuilderError):
+            raise published
+        if reference != published:
+            raise errors.ImageNotFoundError(f"{reference}: digest not found in the registry")
+        return create_remote_image(1)
+
+    notes = Notes()
+    resolved = image.resolve(image.ImageRequest(ref=REF), engine, pull=pull, progress=notes, look_up=look_up)
+    return resolved, notes
+
+
+@pytest.mark.parametrize("pull", [False, True])
+def test_a_digest_of_the_containerd_store_is_exact_only_if_it_is_in_the_registry(
+    engine: FakeEngine, *, pull: bool
+) -> None:
+    engine.add_image(REF, id=DIGEST, digests=(BY_DIGEST,))
+    resolved, notes = resolve_with_registry(engine, BY_DIGEST, pull=pull)
+    assert (resolved.kind, resolved.identity, resolved.base) == ("exact", DIGEST, BY_DIGEST)
+    assert not any("local image" in note for note in notes.texts)
+    for problem in (f"{REPOSITORY}@{OTHER_DIGEST}", errors.UnavailableError("no answer", sent=False)):
+        resolved, notes = resolve_with_registry(engine, problem, pull=pull)
+        assert (resolved.kind, resolved.base) == ("local", REF)
+        assert any(f"{REF} on this engine is treated as a local image" in note for note in notes.texts)
+    assert find_recorded_image(engine, resolved) == resolved
+
+
+def test_a_pulled_or_pinned_digest_of_the_containerd_store_is_exact(engine: FakeEngine) -> None:
+    offer(engine, id=DIGEST, digests=(BY_DIGEST,))
+    unavailable = errors.UnavailableError("no answer", sent=False)
+    assert resolve_with_registry(engine, unavailable)[0].kind == "exact"
+    assert resolve_pinned(engine, Notes()).kind == "exact"
+
+
 def test_docker_hub_has_several_names(engine: FakeEngine) -> None:
     engine.add_image("python:3.11", digests=(f"python@{DIGEST}",))
     assert resolve(engine, "python:3.11").kind == "exact"
@@ -451,6 +490,17 @@ def test_a_failed_pull_is_noted_before_a_stand_in_is_used(engine: FakeEngine) ->
         == "stand_in"
     )
     assert [note for note in notes.texts if "could not" in note]
+
+
+def test_a_base_that_the_engine_has_for_another_platform_too_is_an_error(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = "python:3.12-slim"
+    monkeypatch.setattr(stand_in, "choose_base", lambda *_: stand_in.StandInBase(reference=base))
+    engine.add_image(base, platform="linux/arm64")
+    offer(engine, base, platform="linux/arm64")  # the containerd store reports its own platform's variant after a pull
+    with pytest.raises(errors.ImageError, match=f"also has {base} for linux/arm64.*`docker image rm {base}`"):
+        image.resolve_stand_in(REF, "3.12", engine, progress.Silent())
 
 
 def test_the_digest_in_the_reference_is_preferred(engine: FakeEngine) -> None:

@@ -264,6 +264,7 @@ def test_golden_rows_need_a_pickle_of_this_tool(task: validate.ValidationTask, e
         ({"code": 1, "log": "KeyError: 'feature_9'\n"}, {}, "exit 1: KeyError: 'feature_9'"),
         (None, {"code": None}, "it exceeded the limit of 600 seconds"),
         (None, {"code": 137, "out_of_memory": True}, "it ran out of memory"),
+        (None, {"code": 137}, "it ran out of memory"),
     ],
 )
 def test_a_failed_run_is_explained_and_not_judged_further(
