@@ -47,11 +47,11 @@ class Steps(progress.Silent):
     """Records the steps."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.texts: list[str] = []
 
     def step(self, text: str, /) -> None:
         """Record the text."""
-        self.said.append(text)
+        self.texts.append(text)
 
 
 class Interrupting(progress.Silent):
@@ -215,7 +215,7 @@ def a_built_image_is_labelled_and_removed_with_its_run(subject: Subject) -> None
             assert read_files(chunks) == {"file": b"content"}
     assert list_kinds(subject, identity) == []
     assert subject.engine.find_image(outcome.image) is None
-    assert [text.partition(" : ")[2].split()[0] for text in recorder.said] == ["FROM", "ARG", "ARG", "LABEL", "COPY"]
+    assert [text.partition(" : ")[2].split()[0] for text in recorder.texts] == ["FROM", "ARG", "ARG", "LABEL", "COPY"]
 
 
 def a_built_image_gets_its_tag(subject: Subject) -> None:

@@ -75,7 +75,7 @@ def test_a_pickle_is_copied_out_unchanged(engine: FakeEngine, tmp_path: Path) ->
         parameters=("live_features", "live_benchmark_models"),
     )
     assert next(pickletools.genops(content))[1] == 5
-    assert reporter.said[-1] == "copying the pickle out"
+    assert reporter.texts[-1] == "copying the pickle out"
     assert engine.list_leftovers() == []
     assert build_with(engine, create_context(tmp_path), tmp_path / "again.pkl") == record
     assert (tmp_path / "again.pkl").read_bytes() == content

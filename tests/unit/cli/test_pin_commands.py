@@ -293,7 +293,7 @@ def test_default_keeps_its_image_until_it_is_pinned_again(
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (REF, DIGEST)
     assert call("render", "configs/small.yaml") == 0
-    assert f"FROM {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
+    assert f"FROM --platform=linux/amd64 {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
 
     api.offered = [image("py_3_12"), image("py_3_11", default=True)]
     engine.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))

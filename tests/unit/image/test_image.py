@@ -409,7 +409,7 @@ def test_a_recorded_exact_image_is_pulled_by_its_digest(engine: FakeEngine) -> N
         record(original), engine, registry="ghcr.io/numerai", progress=steps, rebuild_command="BUILD AGAIN"
     )
     assert again == original
-    assert steps.said == [f"pulling {REPOSITORY}@{DIGEST}"]
+    assert steps.texts == [f"pulling {REPOSITORY}@{DIGEST}"]
     engine.remove_image(facts.id)
     engine.registry.clear()
     with pytest.raises(errors.ImageError, match=f"could not pull {REPOSITORY}@{DIGEST}") as raised:
@@ -496,7 +496,7 @@ def test_a_base_that_the_engine_has_for_another_platform_too_is_an_error(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = "python:3.12-slim"
-    monkeypatch.setattr(stand_in, "choose_base", lambda *_: stand_in.StandInBase(reference=base))
+    monkeypatch.setattr(stand_in, "list_bases", lambda _python: [stand_in.StandInBase(reference=base)])
     engine.add_image(base, platform="linux/arm64")
     offer(engine, base, platform="linux/arm64")  # the containerd store reports its own platform's variant after a pull
     with pytest.raises(errors.ImageError, match=f"also has {base} for linux/arm64.*`docker image rm {base}`"):
