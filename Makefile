@@ -20,7 +20,7 @@ TAKES.test := YES
 TAKES.bench := YES
 
 pickle render validate verify: export CONFIG ?= configs/mlp.yaml
-stand-in: export PYTHON ?= 3.11
+stand-in: export PYTHON ?= 3.12
 
 VENV := .venv/bin/
 COMMANDS := pickle render validate verify upload rollback pin init engine stand-in sandbox doctor models status

@@ -76,7 +76,8 @@ def run(
 
 def format_instructions(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
     """Return what is printed at a terminal."""
-    images = [sandbox.state.get_image(session.get_image_name(python)) for python in session.PYTHONS]
+    newer = session.get_image_name(session.PYTHONS[-1])
+    images = [image for image in sandbox.state.images if image.default or image.image == newer]
     tries = (("pin",), ("pickle",), ("validate",), ("upload", "--model=fresh"))
     return _TRY.format(
         exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
@@ -91,7 +92,8 @@ def format_instructions(sandbox: server.Sandbox, settings: Mapping[str, str], co
 def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> tuple[server.Sandbox, str]:
     with terminal.progress() as progress:
         engine = engine_session.connect(progress, yes=yes)
-        tags = {python: stand_in.find_or_build(engine, python, progress).tag for python in session.PYTHONS}
+        images = [stand_in.find_or_build(engine, python, progress, fallback=True) for python in session.PYTHONS]
+        tags = {image.python: image.tag for image in images}
         return session.start(undo, tags=tags, words=VOCABULARIES[words](), port=port, progress=progress)
 
 

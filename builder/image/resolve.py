@@ -330,7 +330,7 @@ def _use_stand_in(request: ImageRequest, reason: str, engine: protocol.Engine, p
         raise errors.ImageError(
             f"{request.ref} is not on this engine and could not be pulled: {reason}\n"
             "Pull it when there is a network (`docker pull`), load it (`docker load`), or, only to try this tool, "
-            'set a stand-in image in the config: image.stand_in: "3.11"'
+            'set a stand-in image in the config: image.stand_in: "3.12"'
         )
     return resolve_stand_in(request.ref, request.stand_in, engine, progress, fallback=True)
 

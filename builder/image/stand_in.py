@@ -17,10 +17,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors, locks, paths
+from builder import errors, interrupts, locks, paths
 from builder.engine import debian, protocol, run, tar_stream
 from builder.image import host_pythons
 
@@ -57,6 +58,7 @@ _HOST_PYTHON_HOOKS = (
     'chroot "$1" ldconfig',
     f'chroot "$1" /usr/local/bin/{{0}} -c "import {host_pythons.MODULES}"',
 )
+_REMOVE_TIMEOUT, _QUIET_SECONDS, _POLL_SECONDS = 60.0, 0.8, 0.2  # as in builder.engine.run
 _READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
@@ -227,6 +229,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
             spec = compute_spec_hash(inputs, release, tree_hash)
             wait_for_packages()
             progress.step(f"building the Python {python} stand-in image")
+            quiet = _QUIET_SECONDS
             try:
                 engine.build(
                     tar_stream.pack(_list_context(python, release, packages)),
@@ -242,8 +245,10 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
                     cache=False,
                     progress=progress,
                 )
+                quiet = 0.0
             finally:
-                _remove_untagged_images(engine, {INPUTS_LABEL: inputs, BASE_LABEL: python})
+                with interrupts.defer():
+                    _remove_untagged_images(engine, {INPUTS_LABEL: inputs, BASE_LABEL: python}, quiet=quiet)
     built = find(engine, python)
     if built is None:
         raise errors.ImageError(
@@ -450,13 +455,23 @@ def _list_sources(python: str) -> dict[str, Path]:
     }
 
 
-def _remove_untagged_images(engine: protocol.Engine, labels: Mapping[str, str]) -> None:
-    """Remove images of an interrupted build: those with our labels that have no tag and belong to no run."""
-    with contextlib.suppress(errors.EngineError):
-        for key, value in labels.items():
-            for image in engine.find_images_by_label(key, value):
+def _remove_untagged_images(engine: protocol.Engine, labels: Mapping[str, str], *, quiet: float) -> None:
+    """Remove images of an interrupted build: those with our labels that have no tag and belong to no run.
+
+    Until there has been none for ``quiet`` seconds, because the engine may still be busy with the interrupted step.
+    """
+    last, deadline = time.monotonic(), time.monotonic() + _REMOVE_TIMEOUT
+    with contextlib.suppress(errors.EngineError):  # the engine does not answer
+        while True:
+            images = [image for key, value in labels.items() for image in engine.find_images_by_label(key, value)]
+            for image in images:
                 if not image.tags and not image.digests and protocol.RUN_LABEL not in image.labels:
-                    engine.remove_image(image.id)
+                    last = time.monotonic()
+                    with contextlib.suppress(errors.EngineError):  # a container of the step may still use it
+                        engine.remove_image(image.id)
+            if time.monotonic() >= min(last + quiet, deadline):
+                return
+            time.sleep(_POLL_SECONDS)
 
 
 def _has_mmdebstrap() -> bool:

@@ -5,7 +5,7 @@ all registries share their layers in the user's cache folder; tags and manifests
 with it. The cache folder ``numerai-sandbox-registry`` can be removed while no registry runs.
 
     with registry.start() as address:
-        ref = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
+        ref = registry.publish("numerai-builder/stand-in:3.12-...", f"{address}/numerai/numerai_predict_py_3_12:1")
 """
 
 from __future__ import annotations

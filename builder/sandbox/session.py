@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.sandbox.status_words import StatusWords
 
-PYTHONS = ("3.11", "3.13")  # Debian's own: other stand-in images cannot be built without pulling an image
+PYTHONS = ("3.12", "3.13")  # the tournament's default, and a newer one
 
 
 def get_image_name(python: str) -> str:
@@ -32,7 +32,7 @@ def start(
 
     Args:
         undo: Receives the callbacks that stop the parts.
-        tags: The tag of the stand-in image on the engine, by Python version.
+        tags: The tag of the stand-in image on the engine, by Python version; the first is the default image.
         words: The status words that the API returns.
         port: The port of the API; 0 selects a free one.
         progress: Receives each step.
@@ -45,6 +45,7 @@ def start(
         errors.UsageError: The port is in use.
     """
     state = sandbox_state.create_default_state(words)
+    state.set_default_image(get_image_name(next(iter(tags))))
     address = undo.enter_context(registry.start(progress=progress))
     undo.callback(registry.remove_images_of, address)
     name = f"{address}/numerai"

@@ -268,8 +268,13 @@ class State:
         return slot
 
     def get_image(self, image: str) -> Image:
-        """Return the image with a repository name such as ``numerai_predict_py_3_11``."""
+        """Return the image with a repository name such as ``numerai_predict_py_3_12``."""
         return next(candidate for candidate in self.images if candidate.image == image)
+
+    def set_default_image(self, image: str) -> None:
+        """Make the image with a repository name the default."""
+        for candidate in self.images:
+            candidate.default = candidate.image == image
 
     def find_slots_with(self, pickle_id: str) -> list[SandboxSlot]:
         """Return the slots that a pickle is assigned to."""
@@ -363,11 +368,10 @@ def create_default_state(words: StatusWords | None = None) -> State:
         SandboxSlot(name="theirs", account=stranger),
     ):
         state.add_slot(slot)
-    # The tournament's default was 3.12 when this was written. The images published under these names are stand-in
-    # images with Debian's own Pythons. Debian has no 3.12, so the default here is 3.11.
+    # The tournament's default was 3.12 when this was written.
     state.images = [
-        Image(name="Python 3.11", image="numerai_predict_py_3_11", tag="a78dedd", default=True),
-        Image(name="Python 3.12", image="numerai_predict_py_3_12", tag="a78dedd"),
+        Image(name="Python 3.12", image="numerai_predict_py_3_12", tag="a78dedd", default=True),
+        Image(name="Python 3.11", image="numerai_predict_py_3_11", tag="a78dedd"),
         Image(name="Python 3.13", image="numerai_predict_py_3_13", tag="03624a6"),
         Image(name="Python 3.10", image="numerai_predict_py_3_10", tag="a78dedd", deprecated=True),
         Image(name="Python 3.14", image="numerai_predict_py_3_14", tag="5d4e1b0", experimental=True),

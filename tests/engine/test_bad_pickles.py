@@ -6,9 +6,8 @@ import base64
 import dataclasses
 import marshal
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +17,7 @@ from builder.config import model as config
 from builder.image import resolve as image
 from builder.image import stand_in
 from builder.validate import diagnose, rerun
-from tests.support import in_container
+from tests.support import in_container, pickles, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,15 +29,14 @@ ROWS = 40
 
 
 def function(body: str, parameters: str = "f, b") -> bytes:
-    """Pickle a function by value, as in a notebook; this Python is the stand-in image's version."""
-    space: dict[str, Any] = {"__name__": "__main__"}
-    exec(f"def predict({parameters}):\n    {body}\n", space)
-    return bytes(cloudpickle.dumps(space["predict"]))
+    """Pickle a function as its source, which every Python compiles for itself when it loads the pickle."""
+    source = f"def predict({parameters}):\n    {body}\n"
+    return pickle.dumps(pickles.Calls(eval, f"(lambda space: exec({source!r}, space) or space['predict'])({{}})"))
 
 
 @pytest.fixture
 def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.RerunResult]:
-    runner = stand_in.find_or_build(engine, "3.11", progress.Silent())
+    runner = stand_ins.get_default()
     ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
     live = tmp_path / "live.parquet"
     pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids).to_parquet(live)
@@ -47,8 +45,8 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
         (tmp_path / "model.pkl").write_bytes(content)
         task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
-            image=image.resolve_stand_in("", "3.11", engine, progress.Silent()),
-            python=runner.image.labels[stand_in.STAND_IN_LABEL],
+            image=image.resolve_stand_in("", runner.python, engine, progress.Silent()),
+            python=runner.python,
             built_on=None,
             live=live,
             benchmarks=None,
@@ -114,7 +112,7 @@ def test_an_invalid_pickle_is_reported_with_one_cause_and_fix(
     assert cause in result.cause.text, result.log
     assert fix in result.cause.fix
     assert [check.good for check in result.checks].count(False) == 1
-    assert result.log.startswith("INFO:root:Running numerai-predict: - Python 3.11\n")
+    assert result.log.startswith(f"INFO:root:Running numerai-predict: - Python {stand_ins.get_default().python}\n")
     if cause.startswith(("exit 1: ", "the function returned")):
         remote = diagnose.explain_remote("failed", [], result.log.splitlines())
         assert cause.removeprefix("exit 1: ") in remote.text
@@ -146,7 +144,7 @@ def test_a_pickle_for_another_python_is_reported_with_that_python(
     result = run(content)
     assert result.cause is not None
     assert result.cause.text.startswith(
-        "the pickle was built for another Python or numpy, but the image has Python 3.11"
+        f"the pickle was built for another Python or numpy, but the image has Python {stand_ins.get_default().python}"
     )
     assert any(word in result.cause.text for word in ("exit 139", "SystemError: ", "TypeError: code"))
     task = dataclasses.replace(result.task, built_on="3.13.5")

@@ -14,8 +14,7 @@ from builder import errors, progress
 from builder.engine import docker_engine, run
 from builder.engine import protocol as engines
 from builder.image import resolve as image
-from builder.image import stand_in
-from tests.support import engine_cases
+from tests.support import engine_cases, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ SMALL = engines.ContainerLimits(cpus=0.5, memory=64 << 20)
 
 @pytest.fixture(scope="session")
 def python_image(engine: docker_engine.DockerEngine) -> str:
-    return stand_in.find_or_build(engine, "3.11", progress.Silent()).tag
+    return stand_ins.get_default().tag
 
 
 @pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
@@ -118,10 +117,10 @@ def test_an_image_without_python_is_not_a_runner_image(engine: docker_engine.Doc
 def test_the_inventory_contains_the_images_packages(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved = image.resolve_stand_in("localhost:1/absent:1", "3.11", engine, progress.Silent())
+    resolved = image.resolve_stand_in("localhost:1/absent:1", stand_ins.get_default().python, engine, progress.Silent())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     inventory = image.read_inventory(resolved, engine, run_id)
-    assert inventory.python.startswith("3.11.")
+    assert inventory.python.startswith(f"{stand_ins.get_default().python}.")
     assert {"numpy", "pandas", "cloudpickle", "scikit-learn"} <= inventory.packages.keys()
     assert image.read_inventory(resolved, engine, run_id) == inventory
 

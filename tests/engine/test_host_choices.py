@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import progress
 from builder.engine import docker_config
-from builder.image import stand_in
-from tests.support import command, registry_images, token_registry
+from tests.support import command, registry_images, stand_ins, token_registry
 from tests.support import registry as registry_server
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def proxy() -> Iterator[token_registry.TokenProxy]:
 def project(engine: docker_engine.DockerEngine, tmp_path: Path) -> Path:
     """A project whose image is on the engine."""
     folder = command.write_project(tmp_path / "project")
-    use_image(folder, stand_in.find_or_build(engine, "3.11", progress.Silent()).tag)
+    use_image(folder, stand_ins.get_default().tag)
     (tmp_path / "docker").mkdir()
     (tmp_path / "bin").mkdir()
     return folder

@@ -24,7 +24,7 @@ from tests.support import registry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PYTHONS = ("3.12", "3.11", "3.13")  # the default's, from this machine, and Debian's own
+PYTHONS = ("3.12", "3.13")  # the tournament's default, and one of Debian's own
 LIMITS = protocol.ContainerLimits(cpus=1, memory=1 << 30)
 NAMES = ("numpy", "pandas", "scipy", "pyarrow", "cloudpickle", "numerapi", "scikit-learn", "lightgbm", "threadpoolctl")
 
@@ -129,7 +129,7 @@ def test_an_interrupted_build_leaves_nothing(
 
     The stand-in image itself is used as the base: to build one from packages takes 15 seconds.
     """
-    existing = stand_in.find_or_build(engine, "3.11", progress.Silent())
+    existing = stand_in.find_or_build(engine, "3.13", progress.Silent())
 
     def files(_options: object, _progress: object) -> Iterator[bytes]:
         with sandbox_registry.connect_engine() as api:
@@ -141,16 +141,16 @@ def test_an_interrupted_build_leaves_nothing(
 
     monkeypatch.setattr(stand_in, "_create_root_file_system", files)
     with pytest.raises(KeyboardInterrupt):
-        stand_in._build(engine, "3.11", Interrupted("RUN python3 -m venv"))
-    assert engine.find_image("numerai-builder/stand-in-base:3.11") is None
+        stand_in._build(engine, "3.13", Interrupted("RUN python3 -m venv"))
+    assert engine.find_image("numerai-builder/stand-in-base:3.13") is None
     for key, value in (
-        (stand_in.BASE_LABEL, "3.11"),
+        (stand_in.BASE_LABEL, "3.13"),
         (stand_in.INPUTS_LABEL, existing.image.labels[stand_in.INPUTS_LABEL]),
     ):
         for image in engine.find_images_by_label(key, value):
             # Images that other runs are building from it have the label of their run.
             assert image.tags or protocol.RUN_LABEL in image.labels
-    assert stand_in.find(engine, "3.11") == existing
+    assert stand_in.find(engine, "3.13") == existing
 
 
 def test_an_interrupted_download_leaves_nothing(
@@ -166,10 +166,10 @@ def test_an_interrupted_download_leaves_nothing(
 
     monkeypatch.setattr(stand_in, "_create_root_file_system", files)
     with pytest.raises(KeyboardInterrupt):
-        stand_in._build(engine, "3.11", progress.Silent())
+        stand_in._build(engine, "3.13", progress.Silent())
     assert not [path for path in paths.cache_folder().glob("stand-in-*") if path.is_dir()]
     assert not list(find_processes(str(tmp_path)))
-    assert engine.find_image("numerai-builder/stand-in-base:3.11") is None
+    assert engine.find_image("numerai-builder/stand-in-base:3.13") is None
 
 
 def find_processes(argument: str) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import progress
+from builder.engine import docker_engine
+from builder.image import stand_in
 from builder.sandbox import live, registry, run_in_container, server
 from builder.sandbox import state as sandbox_state
 from tests.sandbox import client
-from tests.support import clones
+from tests.support import clones, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +31,9 @@ def data() -> Iterator[live.LiveData]:
 def stand_in_registry() -> Iterator[str]:
     """A registry with two stand-in images published as runner images, and without their stand-in labels."""
     with registry.start() as address:
-        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
-            result = clones.run_builder(clones.ROOT, "stand-in", "--python", python, "--json")
-            assert result.returncode == 0, result.stderr
-            registry.publish(json.loads(result.stdout)["tag"], f"{address}/numerai/{name}")
+        newer = stand_in.find_or_build(docker_engine.connect(), "3.13", progress.Silent())
+        registry.publish(stand_ins.get_default().tag, f"{address}/numerai/numerai_predict_py_3_12:a78dedd")
+        registry.publish(newer.tag, f"{address}/numerai/numerai_predict_py_3_13:03624a6")
         registry.remove_images_of(address)  # so that the tests pull them
         yield f"{address}/numerai"
         registry.remove_images_of(address)
@@ -40,7 +41,7 @@ def stand_in_registry() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The example's pickle, built for Python 3.11."""
+    """The example's pickle, built for the default image."""
     clone = clones.clone(tmp_path_factory.mktemp("clone"))
     result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert result.returncode == 0, result.stderr

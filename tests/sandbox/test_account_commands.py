@@ -142,7 +142,7 @@ def test_status_shows_an_upload_that_failed_and_was_not_assigned(cli: CommandLin
 def test_status_of_a_slot_shows_its_runs_and_the_next_round(cli: CommandLine, failed: str) -> None:
     cli.sandbox.state.close_round()
     out = cli.good("status", "STAKED")
-    shown = ("stake        12.5", "no round is open; round", "numerai_predict_py_3_11:a78dedd")
+    shown = ("stake        12.5", "no round is open; round", "numerai_predict_py_3_12:a78dedd")
     for text in (failed, runs.SEGMENTATION_FAULT, *shown):
         assert text in out
     assert cli.data("status", "staked")["slot"]["pickle"]["triggers"][0]["status"] == cli.words.run_bad

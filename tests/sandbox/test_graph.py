@@ -93,7 +93,7 @@ def test_without_a_valid_token_errors_is_an_object(sandbox: Sandbox, status: int
 def test_public_queries_need_no_token(sandbox: Sandbox) -> None:
     anonymous = client.Client(sandbox, None)
     images = anonymous.data("{ computePickleDockerImages { image tag default deprecated experimental } }")
-    assert [image["image"] for image in images if image["default"]] == ["numerai_predict_py_3_11"]
+    assert [image["image"] for image in images if image["default"]] == ["numerai_predict_py_3_12"]
     assert not any(image["deprecated"] for image in images)
     assert any(image["experimental"] for image in images)
     all_images = anonymous.data("{ computePickleDockerImages(deprecated: true) { image } }")
@@ -158,7 +158,7 @@ def test_a_pickle_is_stored_registered_validated_and_assigned(sandbox: Sandbox, 
     assert registered["validationStatus"] == status_words.pending
     assert sandbox.read_pickle(registered["filename"]) == b"the bytes"
     pickle = ask.pickle(registered["id"])
-    assert (pickle["validationStatus"], pickle["dockerImage"]) == (status_words.good, "numerai_predict_py_3_11:a78dedd")
+    assert (pickle["validationStatus"], pickle["dockerImage"]) == (status_words.good, "numerai_predict_py_3_12:a78dedd")
     assert pickle["modelId"] == sandbox.state.get_slot("fresh").id
     [trigger] = pickle["triggers"]
     assert (trigger["status"], trigger["roundId"]) == (status_words.run_good, "1000")

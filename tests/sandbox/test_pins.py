@@ -54,7 +54,7 @@ def tournament_reference(reference: str) -> str:
 
 def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = settings(sandbox, address)
-    reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
+    reference, digest = put(sandbox, address, "numerai_predict_py_3_12")
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
     assert f"resolves to  {tournament_reference(reference)}" in out
@@ -62,16 +62,16 @@ def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, a
     assert (pin.ref, pin.digest, pin.labels) == (
         tournament_reference(reference),
         digest,
-        {"image": "numerai_predict_py_3_11"},
+        {"image": "numerai_predict_py_3_12"},
     )
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
 
-    newer, moved = put(sandbox, address, "numerai_predict_py_3_12")
+    newer, moved = put(sandbox, address, "numerai_predict_py_3_11")
     for image in sandbox.state.images:
-        image.default = image.image == "numerai_predict_py_3_12"
+        image.default = image.image == "numerai_predict_py_3_11"
     code, out, _ = command.run("pin", "--check", cwd=project, **environment)
     assert code == 1
-    assert "the default is numerai_predict_py_3_12:a78dedd now, was numerai_predict_py_3_11:a78dedd" in out
+    assert "the default is numerai_predict_py_3_11:a78dedd now, was numerai_predict_py_3_12:a78dedd" in out
     assert lockfile.read(project).images["default"] == pin
     assert command.run("pin", cwd=project, **environment)[0] == 0
     assert (lockfile.read(project).images["default"].ref, lockfile.read(project).images["default"].digest) == (
@@ -81,7 +81,7 @@ def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, a
 
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
-    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default" in out
+    assert "it is available, but numerai_predict_py_3_11:a78dedd is the default" in out
 
 
 def test_doctor_reports_whether_the_pinned_image_is_still_available(
@@ -111,7 +111,7 @@ def test_doctor_reports_whether_the_pinned_image_is_still_available(
 def test_the_commands_that_make_sandbox_suggests_do_not_change_the_lock_file(
     sandbox: server.Sandbox, address: str
 ) -> None:
-    put(sandbox, address, "numerai_predict_py_3_11")
+    put(sandbox, address, "numerai_predict_py_3_12")
     mine = command.ROOT / lockfile.NAME
     before = mine.read_bytes() if mine.exists() else None
     with example.create() as path:
@@ -122,7 +122,7 @@ def test_the_commands_that_make_sandbox_suggests_do_not_change_the_lock_file(
         code, _, err = command.run("pin", str(path), cwd=command.ROOT, **settings(sandbox, address))
         assert (code, err) == (0, "")
         root = config.load(path).root
-        assert lockfile.read(root).images["default"].ref == "ghcr.io/numerai/numerai_predict_py_3_11:a78dedd"
+        assert lockfile.read(root).images["default"].ref == "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
         assert (mine.read_bytes() if mine.exists() else None) == before
     assert not root.exists()
 
@@ -152,7 +152,7 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
 
 
 def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:
-    put(sandbox, address, "numerai_predict_py_3_11")
+    put(sandbox, address, "numerai_predict_py_3_12")
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
     note = f"it is from the stand-in registry {address}/numerai (NUMERAI_REGISTRY), not from the tournament's"
@@ -164,8 +164,8 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_again(
 ) -> None:
     """Older lock files recorded the mirror instead of the tournament's registry."""
     with registry.start() as yesterdays:
-        before, _ = put(sandbox, yesterdays, "numerai_predict_py_3_11")
-    reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
+        before, _ = put(sandbox, yesterdays, "numerai_predict_py_3_12")
+    reference, digest = put(sandbox, address, "numerai_predict_py_3_12")
     lockfile.update(
         project,
         lambda lock: lock.with_pin("default", lockfile.create_pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=before)),
@@ -174,7 +174,7 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_again(
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
     assert f"the default is {tournament_reference(reference)} now, was {yesterdays}/numerai/" in out
-    assert f"still has the pinned image: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
+    assert f"still has the pinned image: {yesterdays}/numerai/numerai_predict_py_3_12@sha256:111" in out
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (tournament_reference(reference), digest)
 
@@ -183,9 +183,9 @@ def test_a_pin_made_through_one_mirror_is_valid_through_another(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     with registry.start() as yesterdays:
-        put(sandbox, yesterdays, "numerai_predict_py_3_11")
+        put(sandbox, yesterdays, "numerai_predict_py_3_12")
         assert command.run("pin", cwd=project, **settings(sandbox, yesterdays))[0] == 0
-    put(sandbox, address, "numerai_predict_py_3_11")
+    put(sandbox, address, "numerai_predict_py_3_12")
     (file,) = (project / "configs").glob("*.yaml")
     _, out, _ = command.run("doctor", str(file), "--json", cwd=project, **settings(sandbox, address))
     lines = {line["name"]: line for line in json.loads(out)["lines"]}
@@ -195,16 +195,16 @@ def test_a_pin_made_through_one_mirror_is_valid_through_another(
 
 def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = settings(sandbox, address)
-    put(sandbox, address, "numerai_predict_py_3_11")
+    put(sandbox, address, "numerai_predict_py_3_12")
     assert command.run("pin", cwd=project, **environment)[0] == 0
     code, out, _ = command.run("images", "--json", cwd=project, **environment)
     assert code == 0
     rows: dict[str, Any] = {row["name"]: row for row in json.loads(out)["images"]}
-    assert rows["Python 3.11"]["state"] == ["default"]
-    assert rows["Python 3.11"]["pinned"] == lockfile.read(project).images["default"].digest
+    assert rows["Python 3.12"]["state"] == ["default"]
+    assert rows["Python 3.12"]["pinned"] == lockfile.read(project).images["default"].digest
     assert rows["Python 3.10"]["state"] == ["deprecated"]
     assert rows["Python 3.14"]["state"] == ["experimental"]
-    assert rows["Python 3.12"]["pinned"] is None
+    assert rows["Python 3.11"]["pinned"] is None
     assert not any(request.had_token for request in sandbox.requests)
 
 
@@ -212,9 +212,9 @@ def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
     environment = settings(sandbox, address)
-    put(sandbox, address, "numerai_predict_py_3_12")
-    tag = sandbox.state.get_image("numerai_predict_py_3_12").tag
-    reference = f"ghcr.io/numerai/numerai_predict_py_3_12:{tag}"
+    put(sandbox, address, "numerai_predict_py_3_11")
+    tag = sandbox.state.get_image("numerai_predict_py_3_11").tag
+    reference = f"ghcr.io/numerai/numerai_predict_py_3_11:{tag}"
     (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", reference))
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
@@ -224,7 +224,7 @@ def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
     _, out, _ = command.run("images", "--json", cwd=project, **environment)
     rows = {row["name"]: row for row in json.loads(out)["images"]}
-    assert rows["Python 3.12"]["pinned"] == pinned[reference].digest
+    assert rows["Python 3.11"]["pinned"] == pinned[reference].digest
     _, out, _ = command.run("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
     lines = {line["name"]: line for line in json.loads(out)["lines"]}
     assert (lines["image"]["good"], lines["pin"]["good"], lines["offered"]["good"]) == (True, True, None)

@@ -13,19 +13,10 @@ import pytest
 from builder.sandbox import registry, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import clones
+from tests.support.pickles import Calls
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Calls:
-    """A pickle that calls a function when it is loaded."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self._call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self._call
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ def sandbox(container_sandbox: server.Sandbox) -> server.Sandbox:
     return container_sandbox
 
 
-def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
+def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_12") -> tuple[Any, list[str]]:
     """Upload a pickle, register it for an image and wait; return its record and the lines of its log."""
     ask, slot = client.Client(sandbox), sandbox.state.get_slot("fresh").id
     stored, url = ask.authorise()
@@ -55,7 +46,7 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickl
     assert record["validationStatus"] == spoken.good, logs
     steps = [status["status"] for status in record["triggers"][0]["statuses"]]
     assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
-    assert any("INFO:root:Running numerai-predict: - Python 3.11" in line for line in logs)
+    assert any("INFO:root:Running numerai-predict: - Python 3.12" in line for line in logs)
     assert any("Saving predictions" in line for line in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is not None
 
@@ -94,7 +85,7 @@ def test_the_limits_are_enforced(
 
 
 def test_a_missing_image_fails_the_pickle_and_not_the_sandbox(sandbox: server.Sandbox) -> None:
-    record, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
+    record, _ = run(sandbox, b"any", "numerai_predict_py_3_11")
     assert record["validationStatus"] == sandbox.state.words.bad
     assert "could not be run" in read_last_description(record)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import pickle
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import pytest
 
 from builder.cli import engine_session
 from builder.sandbox import live, run_in_container, runs, server
 from tests.sandbox import client
-from tests.support import command, runner_logs, words
+from tests.support import command, pickles, runner_logs, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ def why(
     return run
 
 
-def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> str:
+def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_12") -> str:
     """Upload a pickle, register it for an image and wait; return its id."""
     ask = client.Client(sandbox)
     stored, url = ask.authorise()
@@ -117,9 +117,7 @@ def test_a_pickle_that_fails_there_fails_locally_for_the_same_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, judge: run_in_container.ContainerRunner
 ) -> None:
     sandbox.runs.runner = judge
-    space: dict[str, Any] = {"__name__": "__main__"}
-    exec("def predict(f):\n    return f.iloc[:, 2:3] * float('nan')\n", space)
-    upload(sandbox, cloudpickle.dumps(space["predict"]))
+    upload(sandbox, pickle.dumps(pickles.Calls(eval, "lambda f: f.iloc[:, 2:3] * float('nan')")))
     code, answer = why("fresh")
     assert (code, answer["here"]["ran"], answer["here"]["good"]) == (1, True, False)
     assert answer["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
@@ -152,10 +150,10 @@ def test_an_unavailable_image_leaves_the_tournaments_reason(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.runs.runner = runs.ScriptedRunner.failing(runs.SEGMENTATION_FAULT)
-    upload(sandbox, example_pickle, "numerai_predict_py_3_12")
+    upload(sandbox, example_pickle, "numerai_predict_py_3_11")
     code, answer = why("fresh")
     assert (code, answer["here"]["ran"]) == (1, False)
-    assert "numerai_predict_py_3_12:a78dedd" in answer["here"]["reason"]
+    assert "numerai_predict_py_3_11:a78dedd" in answer["here"]["reason"]
     assert "another Python or numpy" in answer["cause"]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Live data; ``fresh`` has a failed pickle for Python 3.11, and connecting to an engine fails the test."""
+    """Live data; ``fresh`` has a failed pickle for Python 3.12, and connecting to an engine fails the test."""
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
     for name, value in sandbox.create_environment().items():
         monkeypatch.setenv(name, value)
@@ -59,8 +59,8 @@ def test_a_stand_in_of_another_python_is_refused(
     for python in ("3.13", "newest"):
         code, err = why(capsys, "--stand-in", python)
         assert code == 2
-        assert f"--stand-in {python}: the pickle was registered for an image with Python 3.11" in err
-        assert "pass --stand-in 3.11, or leave it out" in err
+        assert f"--stand-in {python}: the pickle was registered for an image with Python 3.12" in err
+        assert "pass --stand-in 3.12, or leave it out" in err
     assert sandbox.requests.count("GET") == 0
-    for python in ("3.11", "oldest"):
+    for python in ("3.12", "full"):
         assert why(capsys, "--stand-in", python, "--no-run")[0] == 1

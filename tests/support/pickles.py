@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 SCENARIO_BUNDLES = ("narrow", "linear", "wide", "nodes", "trees", "lightgbm", "ensemble", "mixed")
 
 
+class Calls:
+    """A pickle that calls a function when it is loaded."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
 def fold_bundle(bundle: bundle_model.Bundle) -> dict[str, Any]:
     """Return the folded model of a bundle, for the predict source."""
     model = prediction.fold_model(bundle.model, features=bundle.features, benchmarks=bundle.benchmarks)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from builder.sandbox.state import Pickle, SandboxSlot
 
 QUARTER_OF_AN_HOUR = dt.timedelta(minutes=15)
-IMAGE, TAG = "numerai_predict_py_3_11", "a78dedd"
+IMAGE, TAG = "numerai_predict_py_3_12", "a78dedd"
 _PICKLE = b"a pickle of a few bytes, never loaded: " + bytes(range(256)) * 4
 
 

@@ -61,7 +61,7 @@ def with_nan(array: NDArray[np.float32]) -> NDArray[np.float32]:
 CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "config is not valid YAML": (edit_config("  rows: 6000", "\trows: 6000"), "configs/mlp.yaml:", ["15", "tab"]),
     "unknown key": (edit_config("bundle: ", "bundel: "), "configs/mlp.yaml:9: bundel:", ["bundle"]),
-    "version without quotes": (edit_config('"3.11"', "3.10"), "configs/mlp.yaml:8: image.stand_in:", ['"3.10"']),
+    "version without quotes": (edit_config('"3.12"', "3.10"), "configs/mlp.yaml:8: image.stand_in:", ['"3.10"']),
     "wrong value": (edit_config("cpus: 1", "cpus: -1"), "configs/mlp.yaml:16: validate.limits.cpus:", ["-1"]),
     "missing bundle": (edit_config("bundles/mlp", "bundles/none"), "configs/mlp.yaml:9: bundle:", ["not exist"]),
     "truncated arrays": (truncate, f"{BUNDLE}/arrays.safetensors", ["not a valid safetensors file"]),
@@ -106,7 +106,7 @@ def test_an_engine_that_does_not_exist_is_an_error(clone: Path) -> None:
 @pytest.mark.usefixtures("nothing_left")
 def test_an_unavailable_image_without_a_stand_in_lists_the_choices(clone: Path) -> None:
     edit_config("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", "127.0.0.1:9/numerai/predict:1")(clone)
-    edit_config('  stand_in: "3.11"\n', "")(clone)
+    edit_config('  stand_in: "3.12"\n', "")(clone)
     result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert result.returncode == 3
     assert "127.0.0.1:9/numerai/predict:1" in result.stderr

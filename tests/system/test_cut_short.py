@@ -25,7 +25,7 @@ def slow(clone: Path) -> Path:
     """A clone whose example is built in a slow image."""
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", slow_image.TAG)
-    config.write_text(text.replace('  stand_in: "3.11"\n', ""))
+    config.write_text(text.replace('  stand_in: "3.12"\n', ""))
     return clone
 
 

@@ -54,7 +54,7 @@ def test_the_commands_of_a_page_run(
 def test_a_bundle_written_as_shown_gives_a_valid_pickle(checkout: Path) -> None:
     result = clones.run(checkout, sys.executable, "-c", docs.extract_python(BUNDLE))
     assert result.returncode == 0, result.stderr
-    config = 'name: mine\nimage: {ref: ghcr.io/numerai/numerai_predict_py_3_12:a78dedd, stand_in: "3.11"}\n'
+    config = 'name: mine\nimage: {ref: ghcr.io/numerai/numerai_predict_py_3_12:a78dedd, stand_in: "3.12"}\n'
     (checkout / "configs" / "mine.yaml").write_text(f"{config}bundle: bundles/mine\n")
     result = clones.run_builder(checkout, "pickle", "configs/mine.yaml")
     assert result.returncode == 0, result.stderr

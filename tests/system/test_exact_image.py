@@ -31,12 +31,12 @@ def remove_images(engine: protocol.Engine, *references: str) -> None:
 def test_a_published_image_is_exact_and_pulled_by_its_digest(
     engine: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
-    reference = f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
+    reference = f"{address}/numerai/numerai_predict_py_3_12:a78dedd"
     by_digest = registry.publish(engine, reference, release=1)
     stand_in_manifest = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference)
-    config.write_text(text.replace('  stand_in: "3.11"\n', ""))
+    config.write_text(text.replace('  stand_in: "3.12"\n', ""))
     remove_images(engine, reference, by_digest)
 
     result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")  # pulled by its tag
@@ -72,7 +72,7 @@ def test_an_image_that_is_in_neither_engine_nor_registry_is_an_error(
     engine: docker_engine.DockerEngine, clone: Path
 ) -> None:
     with registry.start() as address:
-        reference = f"{address}/numerai/numerai_predict_py_3_11:gone"
+        reference = f"{address}/numerai/numerai_predict_py_3_12:gone"
         by_digest = registry.publish(engine, reference, release=1)
         config = clone / "configs" / "mlp.yaml"
         config.write_text(config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference))

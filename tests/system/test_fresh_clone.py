@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.support import clones
+from tests.support import clones, stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_the_output_has_all_important_facts(other_clone: Path) -> None:
     for word in (
         "nothing changed",
         "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd",
-        "numerai-builder/stand-in:3.11-",
+        f"numerai-builder/stand-in:{stand_ins.get_default().python}-",
         manifest["image"]["identity"][:19],
         "STAND-IN",
         manifest["image"]["python"],

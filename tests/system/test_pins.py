@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.image import lockfile
-from tests.support import clones, registry, registry_images
+from tests.support import clones, registry, registry_images, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
 def write(clone: Path, reference: str, *, stand_in: str = "") -> None:
     text = (clone / "configs" / "mlp.yaml").read_text().replace("name: mlp", "name: mine")
     text = text.replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference)
-    (clone / CONFIG).write_text(text.replace('  stand_in: "3.11"\n', stand_in))
+    (clone / CONFIG).write_text(text.replace('  stand_in: "3.12"\n', stand_in))
 
 
 def read_digest(clone: Path) -> str:
@@ -44,7 +44,7 @@ def remove_images(engine: docker_engine.DockerEngine, *names: str) -> None:
 
 
 def test_locked_without_a_lock_file_is_refused_with_the_command_to_write_it(clone: Path) -> None:
-    write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.11"\n')
+    write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.12"\n')
     lock = clone / "builder.lock.yaml"
     locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, lock.exists()) == (5, False)
@@ -54,7 +54,7 @@ def test_locked_without_a_lock_file_is_refused_with_the_command_to_write_it(clon
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, clone: Path, address: str) -> None:
-    reference = f"{address}/numerai/numerai_predict_py_3_11:pinned"
+    reference = f"{address}/numerai/numerai_predict_py_3_12:pinned"
     first = registry.publish(engine, reference, release=1)
     digest = first.partition("@")[2]
     write(clone, reference)
@@ -102,7 +102,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
         assert result.returncode == 0, result.stderr
 
     remove_images(engine, reference, first, second)
-    registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
+    registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_12", second.partition("@")[2])
     gone = clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT)
     assert gone.returncode == 1
     assert f"{reference}  GONE" in gone.stdout
@@ -116,9 +116,9 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
 def test_a_build_pins_the_image_it_pulled_but_no_stand_in(
     engine: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
-    reference = f"{address}/numerai/numerai_predict_py_3_11:built"
+    reference = f"{address}/numerai/numerai_predict_py_3_12:built"
     lock = clone / "builder.lock.yaml"
-    write(clone, f"{address}/numerai/absent:1", stand_in='  stand_in: "3.11"\n')
+    write(clone, f"{address}/numerai/absent:1", stand_in='  stand_in: "3.12"\n')
     result = clones.run_builder(clone, "pickle", CONFIG)
     assert result.returncode == 0, result.stderr
     assert "STAND-IN" in result.stdout
@@ -132,6 +132,6 @@ def test_a_build_pins_the_image_it_pulled_but_no_stand_in(
     assert result.returncode == 0, result.stderr
     assert f"note: pinned {reference} in {lock}" in result.stderr
     assert published.partition("@")[2] in lock.read_text()
-    assert "python: 3.11" in lock.read_text()
+    assert f"python: {stand_ins.get_default().python}" in lock.read_text()
     engine.remove_image(reference)
     engine.remove_image(published)

@@ -16,7 +16,7 @@ from tests.support import clones
 if TYPE_CHECKING:
     from pathlib import Path
 
-OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
+OURS, NEWER = "numerai_predict_py_3_12", "numerai_predict_py_3_13"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ ARGUMENT = {"CONFIG", "SLOT"}
 OPTIONS = {"MODEL": "--model", "TO": "--to", "BUNDLE": "--bundle", "NAME": "--name", "PYTHON": "--python"}
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},
-    "stand-in": ["--python=3.11"],
+    "stand-in": ["--python=3.12"],
 }
 HOSTILE = [
     "x;touch made",

@@ -474,7 +474,7 @@ def test_the_example_loads(root: Path) -> None:
     path = write(root, (REPOSITORY / "configs" / "mlp.yaml").read_bytes())
     assert config.load(path) == config.Config(
         name="mlp",
-        image=config.ImageConfig(ref=REF, stand_in="3.11"),
+        image=config.ImageConfig(ref=REF, stand_in="3.12"),
         bundle=root / "configs" / "bundles" / "mlp",
         post=(post.make_step("rank", scope="era", ties="average"),),
         data_version="v5.3",

@@ -226,7 +226,7 @@ def test_pull_asks_the_registry_for_an_image_on_the_engine(engine: FakeEngine) -
 def test_a_failed_pull_is_an_error_with_reason_and_alternatives(engine: FakeEngine) -> None:
     with pytest.raises(errors.ImageError) as raised:
         resolve(engine)
-    for text in (REF, "no route to the registry", "docker pull", "docker load", 'image.stand_in: "3.11"'):
+    for text in (REF, "no route to the registry", "docker pull", "docker load", 'image.stand_in: "3.12"'):
         assert text in str(raised.value)
 
 
