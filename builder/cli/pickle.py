@@ -21,7 +21,7 @@ from builder.progress import Stopwatch
 def run(
     *,
     config: Config = None,
-    pull: Annotated[bool, Option("--pull", help="ask the registry even if the image is here")] = False,
+    pull: Annotated[bool, Option("--pull", help="check the registry even if the image is on this engine")] = False,
     locked: Locked = False,
     yes: StartEngine = False,
     json_wanted: Json = False,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(
     *,
     name: SlotOrPickle,
-    validation: Annotated[bool, Option("--validation", help="also validate it again")] = False,
+    validation: Annotated[bool, Option("--validation", help="also validate the pickle again")] = False,
     wait: Wait = 3600.0,
     yes: Yes = False,
     json_wanted: Json = False,

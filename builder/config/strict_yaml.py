@@ -225,10 +225,10 @@ class _Reader:
             if key.tag == f"{_TAG}merge" and key.style is None:
                 self._add(_get_position(key), key_path, "merge keys are not allowed; write the keys out")
             elif key.value in data:
-                text = f"duplicate key, also on line {self.positions[key_path][0]}; leave one of them"
+                text = f"duplicate key, also on line {self.positions[key_path][0]}; remove one of them"
                 self._add(_get_position(key), key_path, text)
             elif problem or not isinstance(value, str):
-                self._add(_get_position(key), key_path, "this key is not text; keys must be text")
+                self._add(_get_position(key), key_path, "this key is not text; quote it")
             else:
                 self.positions[key_path] = _get_position(key)
                 data[key.value] = self._convert(item, key_path)

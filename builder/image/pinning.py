@@ -81,7 +81,7 @@ def compare_pin(
     notes = [_format_new_default_note(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
     if remote_image is None:
         pin_note = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
-        notes.append(f"image not found in the registry{pin_note}: name another in the config; {tournament_images.LIST}")
+        notes.append(f"image not found in the registry{pin_note}: set another in the config; {tournament_images.LIST}")
         state: State = "gone"
     elif digest_from_key(key):
         state = "by itself"

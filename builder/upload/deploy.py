@@ -186,7 +186,7 @@ def _assign(task: UploadTask, pickle: UploadedPickle) -> _Assignment:
     if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
             f"{slot.name}: now runs {assign.describe_pickle(slot)}, but ran {assign.describe_pickle(planned)} when "
-            "this was agreed to: someone else changed it; run it again to see what would be replaced"
+            "you confirmed: somebody else changed it; run the command again to see the new plan"
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
@@ -275,8 +275,8 @@ def _describe_slot(now: Slot, assignment: _Assignment) -> str:
     if assignment.is_replaced(now):
         return f"{now.name} runs {assign.describe_pickle(now)}, which was assigned elsewhere in the meantime"
     if assign.get_pickle_id(now) == assignment.pickle.id:
-        return f"{now.name} still runs it: its previous pickle is not known here; use `rollback {now.name}`"
-    return f"{now.name} runs its previous pickle again: {assign.describe_pickle(now)}"
+        return f"{now.name} still runs it, because its previous pickle is unknown; use `rollback {now.name}`"
+    return f"{now.name} runs {assign.describe_pickle(now)} again"
 
 
 def _find_started_run(task: UploadTask, pickle: UploadedPickle) -> str | None:

@@ -156,7 +156,9 @@ def check_consent(api: Tournament, agreed: UploadPlan, slot: Slot, pickle: Uploa
     names = ", ".join(f"{sanitize(staked.name)} (stake {sanitize(staked.stake)})" for staked in new)
     reason = f"it now runs in {names}" if names else f"round {now.round.number if now.round else ''} is now open"
     action = f"{pickle.id}: was not run" if pickle else f"{agreed.filename}: was not registered, which runs it"
-    raise errors.RefusedError(f"{action}: {reason}, which was not agreed to; the same command again asks about it")
+    raise errors.RefusedError(
+        f"{action}: {reason}, which you have not confirmed; run the same command again to be asked"
+    )
 
 
 def _find_other_slots(

@@ -244,6 +244,6 @@ def test_an_image_that_the_registry_does_not_have_is_reported(sandbox: server.Sa
     with registry.start() as empty:
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
     assert code == 1
-    assert "default  GONE" in out
+    assert "default  NOT FOUND" in out
     assert "none needed" not in out
     assert not (project / lockfile.NAME).exists()

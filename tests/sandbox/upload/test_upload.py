@@ -415,7 +415,7 @@ def test_assign_and_rollback_describe_a_change_alike(project: Project) -> None:
     rolled = project.run("rollback", "staked")[2].splitlines()
     follows = "  effects  the tournament runs this pickle in every round, starting with the next run, with the stake"
     assert follows in assigned
-    assert [line.partition(", by ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
+    assert [line.partition(", according to ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
     assert "           submissions already made are not undone" in rolled
 
 
@@ -433,7 +433,7 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
     assert project.upload()[0] == 1
     code, out, _ = project.upload("--dry-run")
     assert code == 0
-    assert "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again" in out
+    assert "does not assign it, because its validation failed; `--again` (make: AGAIN=1) sends it again" in out
     assert "effects  the slot continues to run no pickle" in out
     assert "to submit for each round" not in out
     assert "to submit for each round" in project.upload("--dry-run", "--again")[1]
@@ -477,7 +477,7 @@ def test_a_change_that_cannot_be_recorded_is_undone(project: Project) -> None:
     (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
-    assert "still runs its previous pickle" in err
+    assert "running still runs " in err
     assert project.get_slot("running").pickle_id == before.id
 
 
@@ -545,7 +545,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     project.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
-    assert "still runs its previous pickle" in err
+    assert "running still runs " in err
     assert project.get_slot("running").pickle_id == ours
 
 

@@ -67,13 +67,13 @@ def with_step(step: str) -> str:
 
 # (name of the case, the file, the problems)
 INVALID: list[tuple[str, str | bytes, list[str]]] = [
-    ("duplicate key", MINIMAL + "name: mlp\n", ["FILE:4: name: duplicate key, also on line 1; leave one of them"]),
+    ("duplicate key", MINIMAL + "name: mlp\n", ["FILE:4: name: duplicate key, also on line 1; remove one of them"]),
     (
         "unknown key, near one",
         MINIMAL + "validate: {row: 6000}\n",
         ["FILE:4: validate.row: unknown key; did you mean rows?"],
     ),
-    ("unknown key, near none", MINIMAL + "zzz: 1\n", [f"FILE:4: zzz: unknown key; the keys here are {KEYS}"]),
+    ("unknown key, near none", MINIMAL + "zzz: 1\n", [f"FILE:4: zzz: unknown key; valid keys: {KEYS}"]),
     (
         "version unquoted",
         with_key("image", f"{{ref: {REF}, stand_in: 3.10}}"),
@@ -339,7 +339,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "standardize",
         with_step("standardize: {ddof: 1}"),
-        ["FILE:5: post[0].standardize.ddof: unknown key; the keys here are scope"],
+        ["FILE:5: post[0].standardize.ddof: unknown key; valid keys: scope"],
     ),
     (
         "neutralize to nothing",
@@ -566,7 +566,7 @@ def test_slot_names_and_model_ids_are_accepted(root: Path, model: str) -> None:
 
 def test_a_missing_file_is_an_error_that_lists_the_existing_ones(root: Path) -> None:
     write(root, MINIMAL)
-    with pytest.raises(errors.ConfigError, match=r"not found; name one of the configs in .*configs: mlp\.yaml"):
+    with pytest.raises(errors.ConfigError, match=r"not found; pass one of the configs in .*configs: mlp\.yaml"):
         config.load(root / "configs" / "mpl.yaml")
 
 
