@@ -153,7 +153,7 @@ def _new_app(**settings: Any) -> typer.Typer:
 
 def _build() -> typer.Typer:
     epilog = (
-        "exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
+        "exit codes: 0 success, 1 a check failed, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
         "70 internal error, 130 interrupted, 141 the reader of the output closed it"
     )
     app = _new_app(help=builder.__doc__, epilog=epilog)

@@ -293,6 +293,10 @@ def _read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "is a folder" if path.is_dir() else "is not a file"
             raise errors.ConfigError([f"{path}: {kind}; pass a config file, such as {_FOLDER}/mlp.yaml"])
+        if path.suffix == ".zip":
+            raise errors.ConfigError(
+                [f"{path}: is a bundle, not a config; write its config with `python -m builder init --from {path}`"]
+            )
         with path.open("rb") as file:
             return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:

@@ -76,7 +76,7 @@ def find_image_notes(ref: str, images: Sequence[DockerImage], registry: str) -> 
         return (f"it is experimental ({alternative} the default): use the default for models in production",)
     if not image.default:
         return (
-            f"it is available, but {alternative} the default; to use the default, set `ref: default` in the config",
+            f"the tournament offers it, but {alternative} the default; to use that, set `ref: default` in the config",
         )
     return ()
 

@@ -81,7 +81,7 @@ def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, a
 
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
-    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default" in out
+    assert "the tournament offers it, but numerai_predict_py_3_12:a78dedd is the default" in out
 
 
 def test_doctor_reports_whether_the_pinned_image_is_still_available(

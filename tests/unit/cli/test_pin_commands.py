@@ -156,7 +156,7 @@ def test_pin_prints_the_tournaments_state_of_an_image(
         call("pin", OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1") == 0
     )
     out, _ = read_output(capsys)
-    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default; to use" in out
+    assert "the tournament offers it, but numerai_predict_py_3_12:a78dedd is the default; to use" in out
     assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): set the default" in out
     assert "it is experimental (" in out
     assert "it is not among the tournament's images, and pickles built in it cannot be uploaded" in out

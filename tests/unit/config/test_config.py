@@ -570,6 +570,15 @@ def test_a_missing_file_is_an_error_that_lists_the_existing_ones(root: Path) -> 
         config.load(root / "configs" / "mpl.yaml")
 
 
+def test_a_bundle_instead_of_a_config_is_refused_with_the_command_that_writes_one(root: Path) -> None:
+    path = root / "mine.bundle.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(
+        errors.ConfigError, match=r"is a bundle, not a config; write .* init --from .*mine\.bundle\.zip"
+    ):
+        config.load(path)
+
+
 def test_a_path_that_is_not_a_readable_file_is_refused(root: Path) -> None:
     os.mkfifo(root / "configs" / "pipe.yaml")
     for path, message in ((root / "configs", "is a folder"), (root / "configs" / "pipe.yaml", "is not a file")):
