@@ -115,7 +115,7 @@ class Registry:
         data = registry_client.parse_object(response.body, subject)
         if not isinstance(data.get("manifests"), list) and not isinstance(data.get("layers"), list):
             kind = str(data.get("mediaType") or f"schema {data.get('schemaVersion', 'unknown')}")[:80]
-            raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); name a runner image")
+            raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); use a runner image")
         return _Manifest(digest=digest, data=data)
 
     def _fetch_config(self, ref: reference.ImageRef, digest: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _list_platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _create_platform_error(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
     available = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
     return errors.ImageError(
-        f"{ref}: is available for {available} only, but the tournament runs {protocol.PLATFORM}: name an image for that"
+        f"{ref}: is available for {available} only, but the tournament runs {protocol.PLATFORM}: use an image for that"
     )
 
 

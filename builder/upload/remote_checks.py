@@ -219,7 +219,7 @@ def _check_image(
         usable = ", ".join(f"{image.image}:{image.tag}" for image in images if not image.deprecated)
         raise errors.RefusedError(
             f"{built_in.ref}, in which the pickle was built, is not among the tournament's images of {host} "
-            f"({sanitize(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
+            f"({sanitize(usable)}); set one of them in the config (`python -m builder images`), then {build_again}"
         )
     digest = ""
     for image in candidates:

@@ -148,7 +148,7 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     config = Path(re.findall(r"CONFIG=(\S+),", err)[0])
     assert config.parents[1] in set(folders) - before
     assert not config.exists()
-    assert "a pin that is made with these settings is of an image of this sandbox" in err
+    assert "do not keep pins made with these settings: they refer to images of this sandbox" in err
 
 
 def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:

@@ -252,7 +252,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:3: bundle: "bundles/none" is ROOT/configs/bundles/none, which does not exist; '
-                "name the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
+                "expected the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -262,7 +262,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is not a folder or a .zip; '
-                "name the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
+                "expected the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -287,7 +287,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:6: validate.data.live: "bundles" is ROOT/configs/bundles, which is a folder; '
-                "name a parquet file, relative to ROOT/configs"
+                "expected a parquet file, relative to ROOT/configs"
             )
         ],
     ),

@@ -237,9 +237,9 @@ def test_a_local_file_is_used_in_place_if_its_hash_is_right(tmp_path: Path, body
         ("file:///etc/passwd", "which is not below"),
         ("../../x.bundle.zip", "which is not below"),
         ("/etc/passwd", "is not a relative path"),
-        ("absent.bundle.zip", "does not exist; name a NAME.bundle.zip"),
-        ("folder", "is a folder; name a NAME.bundle.zip"),
-        ("a.yaml", "is not a .zip; name a NAME.bundle.zip"),
+        ("absent.bundle.zip", "does not exist; expected a NAME.bundle.zip"),
+        ("folder", "is a folder; expected a NAME.bundle.zip"),
+        ("a.yaml", "is not a .zip; expected a NAME.bundle.zip"),
         ("", "bundle.url: not a valid URL"),
     ],
 )
