@@ -68,7 +68,7 @@ def _try_lock(lock: filelock.BaseFileLock, stack: contextlib.ExitStack) -> str |
         with (
             contextlib.suppress(FileNotFoundError),
             open(lock.lock_file, "rb", opener=_open) as file,
-        ):  # removed meanwhile
+        ):  # removed since it was opened
             text = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
         return text if text and text.isprintable() else "another process"
     return None

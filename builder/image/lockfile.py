@@ -57,11 +57,11 @@ class Pin:
     """The pinned image of a reference.
 
     Attributes:
-        digest: The repository digest, of the image or of the index that the tag stands for.
+        digest: The repository digest, of the image or of the index that the tag resolves to.
         pinned: The date on which it was pinned.
         python: The image's Python version, if it is known.
         labels: The image's labels that are not empty.
-        ref: The reference that ``default`` stood for; None for other keys.
+        ref: The reference that ``default`` resolved to; None for other keys.
     """
 
     digest: schema.Digest

@@ -27,7 +27,7 @@ class PinResult:
 
     Attributes:
         key: The key in the lock file: the full reference, or ``default``.
-        ref: The reference; for ``default``, the one that it stands for.
+        ref: The reference; for ``default``, the one that it resolves to.
         state: The comparison with the lock file. ``gone``: the registry does not have the tag or digest; ``by itself``:
             the reference contains its digest; ``unknown``: the registry or the tournament did not answer.
         pin: The pin to write; None if there is nothing to write.
@@ -70,7 +70,7 @@ def compare_pin(
 
     Args:
         key: The key in the lock file.
-        ref: The reference; for ``default``, the one that it stands for now.
+        ref: The reference; for ``default``, the one that it resolves to now.
         old_pin: The pin in the lock file.
         remote_image: The image in the registry; None if the registry does not have it.
         old_digest_exists: Whether the registry still has the digest of ``old_pin``; the reason if that could not be

@@ -27,7 +27,7 @@ class RemoteImage:
     """An image in a registry.
 
     Attributes:
-        digest: The digest that the tag stands for: of the image, or of an index of images for several platforms.
+        digest: The digest that the tag resolves to: of the image, or of an index of images for several platforms.
         platforms: The platforms that it is available for.
         size: Bytes of the compressed layers, for the tournament's platform.
         python: The Python version from the image's ``PYTHON_VERSION``; empty if it is not set.
@@ -57,7 +57,7 @@ class Registry:
         self._client = client
 
     def resolve(self, ref: reference.ImageRef) -> RemoteImage:
-        """Return the image that a reference stands for now.
+        """Return the image that a reference resolves to now.
 
         Raises:
             errors.ImageNotFoundError: The registry does not have the tag or digest.

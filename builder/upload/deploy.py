@@ -32,7 +32,7 @@ class UploadResult:
         slot: The slot as it is now; after a failure, with its previous pickle if that is known.
         run: The run that was started, if any.
         log: The lines that this run printed.
-        changed_elsewhere: Someone else assigned another pickle meanwhile, so the slot was not restored.
+        changed_elsewhere: Someone else assigned another pickle in the meantime, so the slot was not restored.
     """
 
     pickle: UploadedPickle

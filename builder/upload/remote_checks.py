@@ -248,7 +248,7 @@ def _check_image_status(image: DockerImage, images: Sequence[DockerImage], ref: 
     alternative = sanitize(f"{default.image}:{default.tag}" if default else "another")
     if image.deprecated:
         raise errors.RefusedError(
-            f"{ref} is deprecated, and the tournament does not accept pickles for it; name {alternative} in the "
+            f"{ref} is deprecated, and the tournament does not accept pickles for it; set {alternative} in the "
             f"config, then `make pin`, {build_again}"
         )
     if image.experimental:

@@ -101,7 +101,7 @@ def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log:
     assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
     receipt = project.read_receipt()
     assert receipt["pickle"] == record.id
-    # The previous pickle is unknown only if neither the slot nor the log has it any more.
+    # The previous pickle is unknown only if neither the slot nor the log still has it.
     forgotten = state in {"assigned", "reading back"} and not keeps_log
     assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
 

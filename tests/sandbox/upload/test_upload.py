@@ -147,7 +147,7 @@ def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project:
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
 
-def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about(project: Project) -> None:
+def test_at_a_terminal_a_round_that_opens_in_the_meantime_is_asked_about(project: Project) -> None:
     project.sandbox.state.close_round()
 
     def open_it(state: State, variables: Mapping[str, Any]) -> None:
@@ -325,7 +325,7 @@ def test_no_open_round_is_a_success_that_shows_when_the_next_opens(project: Proj
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
-def test_a_round_that_closed_meanwhile_is_not_reported_as_open(project: Project) -> None:
+def test_a_round_that_closed_in_the_meantime_is_not_reported_as_open(project: Project) -> None:
     project.sandbox.state.no_round_fails = True
 
     def close(state: State, variables: Mapping[str, Any]) -> None:
@@ -481,7 +481,7 @@ def test_a_change_that_cannot_be_recorded_is_undone(project: Project) -> None:
     assert project.get_slot("running").pickle_id == before.id
 
 
-def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) -> None:
+def test_a_slot_that_somebody_changes_in_the_meantime_is_left_alone(project: Project) -> None:
     project.assign_earlier_pickle()
     theirs = project.sandbox.state.add_pickle(project.get_slot("running"), "theirs-ffffffffffff.pkl")
 
