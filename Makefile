@@ -32,7 +32,7 @@ from_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin
 from_environment := $(foreach name,LOCKED DRY_RUN,$(if $(filter environment,$(origin $(name))),$(if $(filter-out 0,$(value $(name))),$(name))))
 refused = $(filter-out $(TAKES.$(goal)),$(from_command_line) $(if $(filter $(goal),$(COMMANDS)),$(from_environment)))
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(refused),\
-	$(error make $(goal) takes no $(name); it takes: $(or $(TAKES.$(goal)),no variable))))
+	$(error make $(goal) does not accept $(name); it accepts: $(or $(TAKES.$(goal)),no variables))))
 
 # make passes a signal only to its child process, so recipes run a long command without a shell in between (exec).
 .PHONY: $(COMMANDS) help setup train fmt lint type test bench lock
@@ -48,7 +48,7 @@ render: .venv/.run ## write the Dockerfile of CONFIG and its build context, with
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
 verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
-rollback: .venv/.run ## assign to a slot the pickle that it ran before
+rollback: .venv/.run ## assign the pickle that a slot ran before
 pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one if possible

@@ -1,3 +1,3 @@
-"""Make, prove and deliver Numerai model pickles inside the image that runs them."""
+"""Build, validate and upload Numerai model pickles, inside the Docker image that runs them."""
 
 __version__ = "0.1.0"

@@ -20,7 +20,7 @@ def suggest(name: str, config: Path | None, *options: str) -> str:
 
     Args:
         name: The command, such as ``pickle``.
-        config: A config file, or a ``dist/NAME`` folder, which stands for its config. If the folder has none, or the
+        config: A config file, or a ``dist/NAME`` folder, which selects its config. If the folder has none, or the
             config is not known (None), the command contains the placeholder ``CONFIG``.
         options: Command-line options, such as ``--pull`` and ``--model=my_slot``.
     """

@@ -72,7 +72,7 @@ def _try_lock(lock: filelock.BaseFileLock, stack: contextlib.ExitStack) -> str |
         text = ""
         with contextlib.suppress(FileNotFoundError), open(lock.lock_file, "rb", opener=_open) as file:
             text = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
-        # Empty if the file was removed meanwhile, or the holder has not written to it yet.
+        # Empty if the file was removed in the meantime, or the holder has not written to it yet.
         return text if text and text.isprintable() else "another process"
     return None
 

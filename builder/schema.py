@@ -290,7 +290,7 @@ def read_json(text: bytes) -> dict[str, Any] | list[Problem]:
             parse_float=_parse_float,
         )
         if not isinstance(raw, _Pairs):
-            return [Problem(path=(), text="the file does not hold an object; expected {...}")]
+            return [Problem(path=(), text="the file does not contain a JSON object; expected {...}")]
         data = _convert(raw, (), problems)
     except UnicodeDecodeError as error:
         return [Problem(path=(), text=f"byte {error.start + 1} is not UTF-8; expected JSON in UTF-8")]
@@ -386,7 +386,7 @@ class _Explainer:
         near = find_nearest(str(path[-1]), missing) or find_nearest(str(path[-1]), keys)
         if near:
             return f"unknown key; did you mean {near}?"
-        return f"unknown key; {'the keys here are ' + ', '.join(keys) if keys else 'no key is expected here'}"
+        return f"unknown key; {'valid keys: ' + ', '.join(keys) if keys else 'this mapping has no keys'}"
 
     def _find_known_keys(self, path: KeyPath) -> list[str]:
         json_schema = _create_json_schema(self._kind)
@@ -511,7 +511,7 @@ def _convert(raw: Any, path: KeyPath, problems: list[Problem]) -> Any:
         for key, item in raw:
             key_path = (*path, key)
             if key in data:
-                problems.append(Problem(path=key_path, text="duplicate key; leave one of them"))
+                problems.append(Problem(path=key_path, text="duplicate key; remove one of them"))
             else:
                 problems += _find_problems({key: None}, path)
             data[key] = _convert(item, key_path, problems)

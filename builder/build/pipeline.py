@@ -254,7 +254,7 @@ def _describe_image(resolved: image.ResolvedImage, inventory: image.Inventory) -
         )
     except ValueError as error:
         raise errors.ImageError(
-            f"{resolved.ref}: cannot be recorded in a manifest ({error}); name another image in the config"
+            f"{resolved.ref}: cannot be recorded in a manifest ({error}); set another image in the config"
         ) from error
 
 

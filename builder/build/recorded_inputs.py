@@ -162,7 +162,7 @@ def _read_model(built: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     plan = untrusted_files.read_bytes(built.folder / artifact.CONTEXT / render.PLAN, max_bytes=_MAX_PLAN_BYTES)
     data = _read_config_part(plan, recorded)
     config_part = None if data is None else schema.parse(_ConfigPart, data)
-    # A config with `default` does not contain the reference that it stood for; only the manifest does.
+    # A config with `default` does not contain the reference that it resolved to; only the manifest does.
     refs = {config_values.DEFAULT_IMAGE, config.normalize_reference(recorded.image.ref)}
     if changed or data is None or not isinstance(config_part, _ConfigPart) or config_part.image.ref not in refs:
         raise _create_change_error(built, changed or [render.PLAN])

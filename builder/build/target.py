@@ -52,7 +52,7 @@ def find_target(text: str) -> Target:
         file = commands.find_config(folder) if folder.parent.name == "dist" else None
         return Target(folder=folder, config=model.load(file) if file else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
-        raise errors.UsageError(f"{text}: not a config or a folder; name configs/NAME.yaml or dist/NAME")
+        raise errors.UsageError(f"{text}: not a config or a folder; pass configs/NAME.yaml or dist/NAME")
     config = model.load(path)
     return Target(folder=get_dist_folder(config), config=config)
 
@@ -76,7 +76,7 @@ def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -
         if locked:
             raise errors.RefusedError(
                 f"{target.folder}: no config of this name found, so {lockfile.NAME} has no entry for it; "
-                "name a config, or run it without LOCKED=1 (--locked)"
+                "pass a config, or run it without LOCKED=1 (--locked)"
             )
         return artifact.load(target.folder)
     if locked:
@@ -123,10 +123,10 @@ def find_image(
     if target.config is None and not _is_allowed(recorded, registry, target.root):
         trust = f"pin it here: `python -m builder pin {recorded.ref}`"
         if reference.parse(recorded.ref).tag is None:
-            trust = "write a config that names it (image.ref)"
+            trust = "write a config with this image (image.ref)"
         raise errors.RefusedError(
-            f"{built.folder}: built in {recorded.base}, which is not one of the tournament's images, and only the "
-            f"manifest, which may come from somebody else, names it, so it is not run; if you trust the image, {trust}"
+            f"{built.folder}: was built in {recorded.base}, which is not one of the tournament's images; it is not "
+            f"run, because the folder may come from somebody else; if you trust the image, {trust}"
         )
     rebuild_command = commands.suggest("pickle", built.folder)
     return image.find_recorded_image(

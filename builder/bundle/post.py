@@ -247,9 +247,7 @@ def find_range_problem(steps: Sequence[Step], *, model_bounded: bool) -> str | N
     index = find_unbounded_step(steps, model_bounded=model_bounded)
     if index is None:
         return None
-    if not steps:
-        reason = "there is no step to limit the model's predictions to [0, 1]"
-    elif index < 0:
+    if index < 0:
         reason = "no step limits the model's predictions to [0, 1]"
     else:
         reason = f"no step after {get_step_name(steps[index])} limits the predictions to [0, 1]"

@@ -21,8 +21,8 @@ def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: 
         slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
-                f"{listing.pickle_line(pickle)}: its validation says {sanitize(pickle.validation) or 'nothing'!r},"
-                f" and only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
+                f"{listing.pickle_line(pickle)}: its validation status is {sanitize(pickle.validation) or 'missing'!r};"
+                f" only a validated pickle can be assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
         question = f"Assign {listing.pickle_line(pickle)} to {sanitize(slot.name)}?"
         facts = slot_change.format_effects(slot, pickle)

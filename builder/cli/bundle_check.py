@@ -34,7 +34,7 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     if json_wanted:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
-        print(f"good: {escape(str(path))}: {_format_kind(bundle)}; {digest}")
+        print(f"ok: {escape(str(path))}: {_format_kind(bundle)}; {digest}")
     return 0
 
 
@@ -58,7 +58,7 @@ def _check_golden_rows(folder: Path, bundle: bundle_model.Bundle) -> None:
         if error.library != "lightgbm":
             raise
         # Only these models need lightgbm to predict, and the image has it: do not require it on this machine.
-        note = f"note: the golden rows are not compared: {error}; `validate` compares them too"
+        note = f"note: the golden rows are not compared here: {error}; `validate` compares them in the image"
         print(escape(note), file=sys.stderr)
         return
     except errors.BundleError as error:
@@ -69,8 +69,8 @@ def _check_golden_rows(folder: Path, bundle: bundle_model.Bundle) -> None:
             beyond = np.flatnonzero(~(np.abs(golden - expected) <= bounds))
         more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
         text = (
-            f"{folder / files.GOLDEN}: predictions: the model's own numbers give up to {difference:.2g} away from what "
-            f"the framework predicted (row {beyond[0]}{more}), {bound:.2g} is allowed; export the model again"
+            f"{folder / files.GOLDEN}: predictions: the bundle's predictions differ from the framework's by up to "
+            f"{difference:.2g} (row {beyond[0]}{more}); at most {bound:.2g} is allowed; export the model again"
         )
         raise errors.BundleError([text])
 

@@ -17,7 +17,9 @@ from builder.text import escape
 def run(
     *,
     path: BundlePath,
-    target: Annotated[Path | None, Argument(metavar="NEW", help="where to write it; default: in its place")] = None,
+    target: Annotated[
+        Path | None, Argument(metavar="NEW", help="the path of the converted bundle; default: replace BUNDLE")
+    ] = None,
     json_wanted: Json = False,
 ) -> int:
     """Convert a bundle and print its new hashes."""

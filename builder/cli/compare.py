@@ -33,7 +33,7 @@ def compare(
     try:
         return _compare(request, old, build_target, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:
-        return f"not compared: {' '.join(str(error).split())} (--no-compare skips it)"
+        return f"not possible: {' '.join(str(error).split())} (--no-compare skips the comparison)"
 
 
 def _compare(
@@ -61,13 +61,13 @@ def _compare(
         new = stage.predict(
             request.artifact.pickle, new_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=run_id
         )
-        progress.step("running what the slot runs now")
+        progress.step("running the slot's current pickle")
         try:
             before = stage.predict(
                 content, old_image, live, benchmarks=benchmarks, limits=limits, engine=engine, run=run_id
             )
         except errors.DataError as error:
-            raise errors.DataError([f"what the slot runs now: {error}"]) from error
+            raise errors.DataError([f"the slot's current pickle: {error}"]) from error
     return f"{stage.compare(new, before)} of {source}"
 
 

@@ -56,7 +56,7 @@ def _choose_config(config_name: str | None) -> tuple[Path | None, str]:
     This is not an error because people run ``doctor`` before they have a config, and with several.
     """
     if config_name is None and not project.list_configs():
-        return None, "there is none in configs/; `python -m builder init --from NAME.bundle.zip` writes one"
+        return None, "configs/ contains no config; `python -m builder init --from NAME.bundle.zip` writes one"
     try:
         return Path(project.choose_config(config_name)), ""
     except errors.UsageError as error:
@@ -79,7 +79,7 @@ def _check_all(path: Path | None, absence: str, progress: Progress) -> list[stag
             problems = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             if path.exists():
-                fix = f"fix it; `{commands.suggest('render', path)}` lists all its problems"
+                fix = f"fix it; `{commands.suggest('render', path)}` lists all problems"
             else:
                 fix = f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or pass another config"
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=problems[0] + more, fix=fix))
@@ -108,7 +108,7 @@ def _check_image(
     try:
         lock = lockfile.read(config.root)
     except (errors.ConfigError, OSError) as error:
-        fix = "fix it, or remove it, then make pin"
+        fix = "fix or remove the file, then run `make pin`"
         return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
     key = config_model.normalize_reference(config.image.ref)
     pin, ref = lock.images.get(key), config.image.ref
@@ -116,7 +116,9 @@ def _check_image(
         ref = (pin.ref if pin else None) or account.find_default_image() or ""
         if not ref:
             text = "`default` is not pinned, and the API did not answer"
-            return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
+            return [
+                stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="fix `api` below, then run `make pin`")
+            ]
     source = settings.to_pull_reference(ref, account.registry)
     request = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
     on_engine, lines = _find_on_engine(engine, request.names)

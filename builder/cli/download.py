@@ -31,7 +31,8 @@ def run(
     *,
     name: SlotOrPickle,
     to: Annotated[
-        str | None, Option("--to", metavar="FILE", help="default: its stored name, in the current folder")
+        str | None,
+        Option("--to", metavar="FILE", help="the file to write; default: the stored name, in the current folder"),
     ] = None,
     json_wanted: Json = False,
 ) -> int:

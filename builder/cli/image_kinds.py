@@ -24,8 +24,8 @@ _LOCAL = (
 
 _STAND_IN = """\
 ********************************************************************************
-  BUILT IN A STAND-IN, an image that imitates the runner: good to try things out,
-  never to be uploaded. When the image can be pulled:
+  BUILT IN A STAND-IN, an image that imitates the runner. It is for tests and
+  cannot be uploaded. When the runner image is available, run:
   {again}
 ********************************************************************************"""
 

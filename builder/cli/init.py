@@ -16,12 +16,15 @@ from builder.text import escape
 def run(
     *,
     bundle: Annotated[
-        str | None, Option("--from", "--bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+        str | None, Option("--from", "--bundle", metavar="BUNDLE", help="a NAME.bundle.zip or a folder")
     ] = None,
-    name: Annotated[str | None, Option("--name", metavar="NAME", help="of the config; default: the bundle's")] = None,
-    root: Annotated[str, Option("--root", metavar="FOLDER", help="the folder of configs/")] = ".",
+    name: Annotated[
+        str | None, Option("--name", metavar="NAME", help="the config's name; default: the bundle's name")
+    ] = None,
+    root: Annotated[str, Option("--root", metavar="FOLDER", help="the folder that contains configs/")] = ".",
     features: Annotated[
-        str | None, Option("--features", metavar="FILE", help="a features.json; default: those in FOLDER and FOLDER/v*")
+        str | None,
+        Option("--features", metavar="FILE", help="a features.json; default: those in FOLDER and FOLDER/v*"),
     ] = None,
     force: Annotated[bool, Option("--force", help="replace an existing config")] = False,
     json_wanted: Json = False,

@@ -26,8 +26,12 @@ _MILLISECONDS = 100_000_000_000  # a larger timestamp is in milliseconds: in sec
 
 def run(
     *,
-    name: Annotated[str, Argument(metavar="SLOT|PICKLE|RUN", help="of a slot or pickle: its newest run")],
-    diagnostics: Annotated[bool, Option("--diagnostics", help="of the run over the validation data")] = False,
+    name: Annotated[
+        str, Argument(metavar="SLOT|PICKLE|RUN", help="a run's id, or a slot or pickle for its newest run")
+    ],
+    diagnostics: Annotated[
+        bool, Option("--diagnostics", help="print the log of the run over the validation data")
+    ] = False,
     json_wanted: Json = False,
 ) -> int:
     """Print a run's log."""

@@ -20,31 +20,39 @@ def _complete_target() -> list[str]:
     return [*_complete_config(), *sorted(path.parent.as_posix() for path in Path("dist").glob("*/manifest.json"))]
 
 
-_ONLY = "the only one below configs/"
-Config = Annotated[str | None, Argument(metavar="CONFIG", help=f"default: {_ONLY}", autocompletion=_complete_config)]
+_ONLY = "the only config below configs/"
+Config = Annotated[
+    str | None, Argument(metavar="CONFIG", help=f"a YAML file; default: {_ONLY}", autocompletion=_complete_config)
+]
 Target = Annotated[
     str | None,
-    Argument(metavar="CONFIG", help=f"or a dist/NAME folder; default: {_ONLY}", autocompletion=_complete_target),
+    Argument(
+        metavar="CONFIG", help=f"a YAML file or a dist/NAME folder; default: {_ONLY}", autocompletion=_complete_target
+    ),
 ]
 ConfigOrSlot = Annotated[
     str | None,
-    Argument(metavar="SLOT", help=f"its name or id, or a config; default: the slot of {_ONLY}"),
+    Argument(metavar="SLOT", help=f"the slot's name or id, or a config; default: the slot of {_ONLY}"),
 ]
 Configs = Annotated[
     list[str] | None,
-    Argument(metavar="CONFIG", help="or an image reference; default: every config", autocompletion=_complete_config),
+    Argument(
+        metavar="CONFIG", help="YAML files or image references; default: every config", autocompletion=_complete_config
+    ),
 ]
-BundlePath = Annotated[Path, Argument(metavar="BUNDLE", help="NAME.bundle.zip, or a folder")]
-Slot = Annotated[str, Argument(metavar="SLOT", help="its name or id")]
-AnySlot = Annotated[str | None, Argument(metavar="SLOT", help="its name or id; default: all")]
-Pickle = Annotated[str, Argument(metavar="PICKLE", help="its id, stored name, the 12 digits of its hash, or label")]
-SlotOrPickle = Annotated[str, Argument(metavar="SLOT|PICKLE", help="a slot's pickle, or a pickle: its name or id")]
+BundlePath = Annotated[Path, Argument(metavar="BUNDLE", help="a NAME.bundle.zip or a folder")]
+Slot = Annotated[str, Argument(metavar="SLOT", help="the slot's name or id")]
+AnySlot = Annotated[str | None, Argument(metavar="SLOT", help="the slot's name or id; default: all slots")]
+Pickle = Annotated[
+    str, Argument(metavar="PICKLE", help="the pickle's id, label, stored name, or the 12 digits of its hash")
+]
+SlotOrPickle = Annotated[str, Argument(metavar="SLOT|PICKLE", help="the name or id of a slot or of a pickle")]
 Json = Annotated[bool, Option("--json", help="print one JSON object")]
-Yes = Annotated[bool, Option("--yes", help="do it without asking")]
+Yes = Annotated[bool, Option("--yes", help="answer every question with yes")]
 StartEngine = Annotated[bool, Option("--yes", help="start an engine without asking")]
 Locked = Annotated[
     bool,
-    Option("--locked", help="refuse everything that builder.lock.yaml does not name, and change nothing in it"),
+    Option("--locked", help="refuse everything that builder.lock.yaml does not contain, and do not change it"),
 ]
 Wait = Annotated[
     float,
@@ -53,6 +61,6 @@ Wait = Annotated[
         min=0,
         max=7 * 86_400,
         metavar="SECONDS",
-        help="for its end at the tournament, at most; 0: do not wait",
+        help="how long to wait at most for the tournament to finish; 0 does not wait",
     ),
 ]

@@ -34,7 +34,7 @@ _COMMANDS = {
         "validate": "run the pickle of CONFIG in its image under the tournament's limits",
         "verify": "build the pickle of CONFIG again and compare the bytes",
         "upload": "deploy the validated pickle of CONFIG to a model slot",
-        "rollback": "assign to a slot the pickle that it ran before",
+        "rollback": "assign the pickle that a slot ran before",
     },
     "Images": {
         "pin": "pin the images of all configs by digest in builder.lock.yaml, and print what changed",
@@ -48,7 +48,7 @@ _COMMANDS = {
     "Slots and uploaded pickles": {
         "models": "list the slots and the pickle of each",
         "status": "show the state of all slots, those that need attention first, or of one slot",
-        "why": "explain why a slot's pickle failed, by running it again here in its image",
+        "why": "explain why a slot's pickle failed, by running it here in its image",
         "logs": "print the log of a run",
         "pickles": "list the uploaded pickles, of all slots or of SLOT",
         "assign": "assign PICKLE to SLOT",
@@ -153,8 +153,8 @@ def _new_app(**settings: Any) -> typer.Typer:
 
 def _build() -> typer.Typer:
     epilog = (
-        "exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
-        "70 internal error, 130 interrupted, 141 the reader of the output went away"
+        "exit codes: 0 success, 1 a check failed, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
+        "70 internal error, 130 interrupted, 141 the reader of the output closed it"
     )
     app = _new_app(help=builder.__doc__, epilog=epilog)
     app.callback()(_take_version)

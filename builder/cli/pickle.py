@@ -22,7 +22,7 @@ from builder.tournament import session
 def run(
     *,
     config: Config = None,
-    pull: Annotated[bool, Option("--pull", help="ask the registry even if the image is here")] = False,
+    pull: Annotated[bool, Option("--pull", help="check the registry even if the image is on this engine")] = False,
     locked: Locked = False,
     yes: StartEngine = False,
     json_wanted: Json = False,

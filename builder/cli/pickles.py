@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(
     *,
     slot_name: AnySlot = None,
-    unassigned: Annotated[bool, Option("--unassigned", help="only those that run nowhere")] = False,
+    unassigned: Annotated[bool, Option("--unassigned", help="list only pickles that are assigned to no slot")] = False,
     json_wanted: Json = False,
 ) -> int:
     """List uploaded pickles."""

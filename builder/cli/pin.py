@@ -30,7 +30,7 @@ _STATES = {
     "new": "pinned",
     "moved": "moved",
     "same": "unchanged",
-    "gone": "GONE",
+    "gone": "NOT FOUND",
     "by itself": "has a digest",
     "unknown": "UNKNOWN",
 }

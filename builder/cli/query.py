@@ -17,9 +17,14 @@ from builder.tournament import session
 
 def run(
     *,
-    query: Annotated[str, Argument(metavar="TEXT|@FILE|-", help="GraphQL, a file that has it, or standard input")],
-    variables: Annotated[str | None, Option("--variables", metavar="JSON|@FILE", help="an object")] = None,
-    write: Annotated[bool, Option("--write", help="let it change something")] = False,
+    query: Annotated[
+        str,
+        Argument(metavar="TEXT|@FILE|-", help="the query in GraphQL, a file that contains it, or - for standard input"),
+    ],
+    variables: Annotated[
+        str | None, Option("--variables", metavar="JSON|@FILE", help="the query's variables, as a JSON object")
+    ] = None,
+    write: Annotated[bool, Option("--write", help="allow a mutation")] = False,
     json_wanted: Json = False,
 ) -> int:
     """Send a GraphQL document."""
@@ -29,7 +34,7 @@ def run(
     changes = query_check.is_mutation(text)
     values = query_check.read_variables(_read_argument(variables)) if variables else {}
     if changes and not write:
-        raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")
+        raise errors.RefusedError("this query is a mutation; pass --write to send it")
     with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
         data = send(text, values, subject="the query")
@@ -46,4 +51,7 @@ def _read_argument(text: str) -> str:
     try:
         return Path(text[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"{text[1:]}: cannot be read as text; look at the file's name") from error
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise errors.UsageError(
+            f"{text[1:]}: cannot read the file ({reason}); pass @FILE with a UTF-8 text file"
+        ) from error

@@ -104,8 +104,9 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle])
     """Ask the user which of the slot's earlier pickles to assign, because no log says what it ran before."""
     if not earlier:
         raise errors.RefusedError(
-            f"{sanitize(slot.name)}: no log of the pickle that it ran before, and no other valid pickle was uploaded "
-            "for it; pass one of `python -m builder pickles` with --to (make: TO=ID), or run `disable` for no pickle"
+            f"{sanitize(slot.name)}: the log does not contain its previous pickle, and no other valid pickle was "
+            "uploaded for it; pass one of `python -m builder pickles` with --to (make: TO=ID), or run `disable` to "
+            "remove its pickle"
         )
     lines = [
         f"  {number}  {plan.describe_pickle(candidate)}, {sanitize(candidate.inserted_at)}"
@@ -114,10 +115,10 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle])
     if not terminal.is_interactive():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{sanitize(slot.name)}: no log of the pickle that it ran before; pass one of its earlier pickles with "
-            f"--to (make: TO=ID):\n{listed}"
+            f"{sanitize(slot.name)}: the log does not contain its previous pickle; pass one of its earlier pickles "
+            f"with --to (make: TO=ID):\n{listed}"
         )
-    terminal.show(f"There is no log of what {sanitize(slot.name)} ran before. Its earlier pickles:")
+    terminal.show(f"The log does not contain the previous pickle of {sanitize(slot.name)}. Its earlier pickles:")
     terminal.show("\n".join(lines))
     answer = terminal.ask("Number of the pickle to assign:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):

@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from builder.sandbox import server
 
 _TRY = """
-Paste these into another shell, in this folder. They are worth nothing anywhere else:
+Paste these settings into another shell, in this folder. They are valid only for this sandbox:
 
 {exports}
 
-Then, for example, with a config in a folder of its own (your builder.lock.yaml stays as it is):
+Then run, for example, with a config in a temporary folder (your builder.lock.yaml does not change):
 
 {commands}
 
 Slots: {slots}. In the registry: {images}.
-Ctrl-C ends it and removes that folder, the registry and what was pulled from it; an engine that was started and the
-stand-in images are kept for the next run.
+Ctrl-C stops the sandbox and removes that folder, the registry and the images pulled from it. The stand-in images, and
+an engine that was started, are kept for the next run.
 """
 _ELSEWHERE = """\
-note: try it with CONFIG={config}, in a folder of its own that is removed at the end.
-note: a pin that is made with these settings is of an image of this sandbox, and of no use once it has ended.
+note: try it with CONFIG={config}, in a temporary folder that is removed at the end.
+note: do not keep pins made with these settings: they refer to images of this sandbox, which are removed at the end.
 """
 
 
@@ -53,17 +53,27 @@ def run(
     *,
     env_file: Annotated[
         Path | None,
-        Option("--env-file", metavar="FILE", help="write the settings there once all is up; removed at the end"),
+        Option(
+            "--env-file",
+            metavar="FILE",
+            help="write the settings to this file when the sandbox is ready; removed at the end",
+        ),
     ] = None,
-    port: Annotated[int, Option("--port", min=0, max=65_535, help="of the API; 0: a free one")] = 0,
-    words: Annotated[Literal["seen", "others"], Option("--words", help="the status words that it speaks")] = "seen",
+    port: Annotated[int, Option("--port", min=0, max=65_535, help="the port of the API; 0 selects a free one")] = 0,
+    words: Annotated[
+        Literal["seen", "others"], Option("--words", help="the status words that the API returns")
+    ] = "seen",
     yes: Annotated[bool, Option("--yes", help="install and start an engine without asking")] = False,
 ) -> int:
     """Run a sandbox until a signal ends it."""
     if env_file and os.path.lexists(env_file):
-        raise errors.UsageError(f"{env_file}: exists, and would be removed at the end; name a new file with --env-file")
+        raise errors.UsageError(
+            f"{env_file}: already exists, and would be removed at the end; pass a new file with --env-file"
+        )
     if env_file and not env_file.parent.is_dir():
-        raise errors.UsageError(f"{env_file.parent}: is not a folder; create it, or name another with --env-file")
+        raise errors.UsageError(
+            f"{env_file.parent}: is not a folder; create it, or pass a file in another folder with --env-file"
+        )
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)

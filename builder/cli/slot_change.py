@@ -41,12 +41,12 @@ def format_effects(slot: tournament.Slot, pickle: tournament.UploadedPickle | No
     name, before = sanitize(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
     lines = [f"slot     {name}" + (f", stake {sanitize(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
-    by = f", by {source}" if source else ""
+    by = f", according to {source}" if source else ""
     if pickle is None:
         if by:
             lines.append(f"then     no pickle{by}")
         lines.append(
-            "effects  the tournament no longer runs a pickle for it, and it accepts submissions over the API again"
+            "effects  the tournament no longer runs a pickle for this slot; it accepts submissions over the API again"
         )
     else:
         lines.append(
@@ -62,7 +62,7 @@ def format_effects(slot: tournament.Slot, pickle: tournament.UploadedPickle | No
     if before is not None and status.judge_validation(before) is True:
         lines.append(f"undo     python -m builder rollback {name}")
     elif before is not None:  # `rollback` refuses what failed its validation
-        lines.append("undo     not possible: the pickle it runs now is not valid, so it cannot be assigned again")
+        lines.append("undo     not possible: the current pickle is not valid, so it cannot be assigned again")
     return lines
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(
     *,
     name: SlotOrPickle,
-    validation: Annotated[bool, Option("--validation", help="also validate it again")] = False,
+    validation: Annotated[bool, Option("--validation", help="also validate the pickle again")] = False,
     wait: Wait = 3600.0,
     yes: Yes = False,
     json_wanted: Json = False,
@@ -178,7 +178,7 @@ def _read_effects(
 def _confirm(
     api: tournament.Tournament, effects: _Effects, slot: tournament.Slot | None, *, validation: bool, yes: bool
 ) -> _Effects:
-    """Ask the user to confirm a run, again if its effects have grown meanwhile; return the confirmed effects."""
+    """Ask the user to confirm a run, again if its effects have grown since; return the confirmed effects."""
     while True:
         stakes = confirmation.format_stakes(effects.slots, confirmation.format_run(effects.open_round))
         question = f"Run {listing.pickle_line(effects.pickle)} now?"

@@ -40,13 +40,13 @@ def run(
     ] = None,
     create: Annotated[bool, Option("--create", help="create the slot if it does not exist")] = False,
     clear_webhook: Annotated[bool, Option("--clear-webhook", help="remove the slot's webhook")] = False,
-    trigger: Annotated[bool, Option("--trigger", help="start a run once it is assigned")] = False,
-    again: Annotated[bool, Option("--again", help="upload it again although an earlier upload of it failed")] = False,
+    trigger: Annotated[bool, Option("--trigger", help="start a run after the pickle is assigned")] = False,
+    again: Annotated[bool, Option("--again", help="upload the pickle again after a failed upload")] = False,
     no_compare: Annotated[bool, Option("--no-compare", help="do not compare with the slot's current pickle")] = False,
-    dry_run: Annotated[bool, Option("--dry-run", help="read and check everything, change nothing")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="print the plan and change nothing")] = False,
     wait: Wait = 3600.0,
     locked: Locked = False,
-    yes: Annotated[bool, Option("--yes", help="answer yes to every question, also about stakes")] = False,
+    yes: Annotated[bool, Option("--yes", help="answer every question with yes, also about stakes")] = False,
     json_wanted: Json = False,
 ) -> int:
     """Upload and assign a pickle; exit 1 if the tournament's validation rejects it."""
@@ -227,12 +227,12 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     current = planning.describe_pickle(result.slot.pickle)
     if assign.get_pickle_id(result.slot) == result.pickle.id:
         print(
-            f"  {plan.name} RUNS IT nevertheless; `python -m builder rollback {plan.name}` restores its previous pickle"
+            f"  {plan.name} RUNS THE FAILED PICKLE; `python -m builder rollback {plan.name}` restores the previous one"
         )
     elif result.changed_elsewhere:
         print(f"  {plan.name} runs {current}, which was assigned elsewhere in the meantime")
     else:
-        print(f"  {plan.name} still runs its previous pickle: {current}")
+        print(f"  {plan.name} still runs {current}")
     print("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
 
 

@@ -34,7 +34,7 @@ def run(
     locked: Locked = False,
     stand_in: Annotated[
         str | None,
-        Option("--stand-in", metavar="PYTHON", help="run it in this stand-in image instead of the one it was built in"),
+        Option("--stand-in", metavar="PYTHON", help="run the pickle in this stand-in image instead of its own"),
     ] = None,
     yes: StartEngine = False,
     json_wanted: Json = False,

@@ -58,16 +58,19 @@ def run(
     *,
     name: SlotOrPickle,
     live: Annotated[
-        str | None, Option("--live", metavar="FILE", help="live data to run it on; default: today's, fetched")
+        str | None,
+        Option("--live", metavar="FILE", help="live data to run the pickle on; default: today's data, downloaded"),
     ] = None,
     benchmarks: Annotated[
-        str | None, Option("--benchmarks", metavar="FILE", help="live benchmark predictions, with --live")
+        str | None, Option("--benchmarks", metavar="FILE", help="benchmark predictions for the rows of --live")
     ] = None,
     stand_in: Annotated[
         str | None,
-        Option("--stand-in", metavar="PYTHON", help="if the image is not available: run it in this stand-in image"),
+        Option("--stand-in", metavar="PYTHON", help="use this stand-in image if the pickle's image is not available"),
     ] = None,
-    no_run: Annotated[bool, Option("--no-run", help="read what the tournament says and run nothing")] = False,
+    no_run: Annotated[
+        bool, Option("--no-run", help="print the tournament's status and log, without running the pickle")
+    ] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
@@ -82,7 +85,7 @@ def run(
         if case is None:
             return _print_no_failure(target, uploaded, json_wanted=json_wanted)
         _check_python(case.pickle, stand_in)
-        result, reason = None, "it was not asked for (--no-run)"  # why there is no result, if there is none
+        result, reason = None, "skipped by --no-run"
         if not no_run:
             try:
                 result = _run_here(
@@ -220,22 +223,22 @@ def _print_no_failure(
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
-        print(f"nothing of {sanitize(name)} failed: {sanitize(reason)}  (`python -m builder {shows}` shows it)")
+        print(f"{sanitize(name)} did not fail: {sanitize(reason)}  (`python -m builder {shows}` shows more)")
     return 0
 
 
 def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
     failure = case.failure
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{failure.where} {sanitize(failure.status)}")]
-    rows += [("", f"it says: {sanitize(text)}") for text in failure.descriptions]
+    rows = [("tournament", f"{failure.where} {sanitize(failure.status)}")]
+    rows += [("", f"message: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
     if result is None:
-        rows.append(("here", "not run: " + " ".join(sanitize(reason).split())))
+        rows.append(("local run", "not run: " + " ".join(sanitize(reason).split())))
     else:
         task = result.task
         kind = image_kinds.describe_kind(task.image, Path.cwd())
-        rows.append(("here", f"in {task.image.base} ({kind}), Python {task.python}"))
+        rows.append(("local run", f"in {task.image.base} ({kind}), Python {task.python}"))
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in result.checks]
         if result.usage:
             used = result.usage

@@ -54,7 +54,7 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
         duplicates = [feature for feature, count in Counter(features).items() if count > 1]
         if duplicates:
             shown = format_list(duplicates, most=3)
-            problems.append(f"feature_sets.{name}: {shown} more than once; leave one of each")
+            problems.append(f"feature_sets.{name}: duplicates: {shown}; list each once")
     if problems:
         raise _create_error(path, problems)
     return sets

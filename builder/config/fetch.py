@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 32
 """Largest file that is fetched: the tournament runs a model in 4 GB of memory."""
 _DAY = 86_400.0  # seconds: longer than any download takes
-_FIX = "run it again, or fetch the file by hand and name its path in the config"
+_FIX = "run it again, or download the file yourself and set its path in the config"
 _REASONS = {
-    401: f"a login is required, but none is sent: put the bundle where it can be fetched without one; {_FIX}",
+    401: f"a login is required, but none is sent: put the bundle where no login is required; {_FIX}",
     403: f"access is forbidden, or the address has expired: renew it, or put the bundle elsewhere; {_FIX}",
     404: f"the file was not found: check the address; {_FIX}",
     410: f"the file was removed: check the address; {_FIX}",
@@ -58,8 +58,8 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, max_bytes: 
 
     def check(actual: str) -> None:
         if actual != sha256:
-            text = f"{shown_url}: the sha256 is {actual}, but the config expects {sha256}: another file is there now"
-            raise errors.BundleError([f"{text}; write its hash into the config if it is the right one"])
+            text = f"{shown_url}: the sha256 is {actual}, but the config expects {sha256}: the file has changed"
+            raise errors.BundleError([f"{text}; if the new file is right, write its sha256 into the config"])
 
     progress.step(f"fetching {shown_url}")
     try:

@@ -110,7 +110,7 @@ def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
     data = post.as_data(bundle.post)
     problem = post.find_range_problem(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
     why = (problem or "").partition("; add")[0]
-    head = "# Post-processing steps, in this order, instead of the bundle's own list"
+    head = "# Post-processing steps, in this order; they replace the bundle's own list"
     lines = [line for step in data for line in _format_step(step)]
     # A config is committed and shown in pull requests; a secret must not get there through a name in a bundle.
     if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MAX_STEPS_LENGTH:
@@ -121,7 +121,7 @@ def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
         )
     if problem:
         added = [f"  # Added by `init`: {why}.", *_format_step(post.as_data([post.make_step("rank")])[0])]
-        return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
+        return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: added a rank step: {why}")
     if not data:
         return PostSection(lines=(f"{head}: none, since the model's predictions are in [0, 1].", "post: []"))
     return PostSection(lines=(f"{head}, which is the same:", "post:", *lines))

@@ -294,20 +294,24 @@ def _read_bytes(path: Path) -> bytes:
         # Opening a FIFO would wait for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "is a folder" if path.is_dir() else "is not a file"
-            raise errors.ConfigError([f"{path}: {kind}; name a config file, such as {_FOLDER}/mlp.yaml"])
+            raise errors.ConfigError([f"{path}: {kind}; pass a config file, such as {_FOLDER}/mlp.yaml"])
+        if path.suffix == ".zip":
+            raise errors.ConfigError(
+                [f"{path}: is a bundle, not a config; write its config with `python -m builder init --from {path}`"]
+            )
         with path.open("rb") as file:
             return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:
         configs = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
         fix = (
-            f"name one of the configs in {path.parent}: {', '.join(configs)}"
+            f"pass one of the configs in {path.parent}: {', '.join(configs)}"
             if configs
-            else f"name a config file, such as {_FOLDER}/mlp.yaml"
+            else f"pass a config file, such as {_FOLDER}/mlp.yaml"
         )
         raise errors.ConfigError([f"{path}: not found; {fix}"]) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise errors.ConfigError([f"cannot read {path}: {reason}; make it readable, or name another file"]) from error
+        raise errors.ConfigError([f"cannot read {path}: {reason}; make it readable, or pass another file"]) from error
 
 
 def _check_name(name: object, file: Path, problems: _Problems) -> None:

@@ -33,13 +33,13 @@ def choose_config(argument: str | None, *, alternative: str = "") -> str:
     if not configs:
         raise errors.UsageError(
             f"{folder}: no config found; write one with `python -m builder init --from NAME.bundle.zip`, "
-            f"or name one{alternative}"
+            f"or pass one{alternative}"
         )
     if len(configs) > 1:
         nearest_first = sorted(configs, key=lambda path: (len(path.parts), path))
         names = text.format_list([text.escape(str(path)) for path in nearest_first], most=_MAX_LISTED)
         raise errors.UsageError(
-            f"{folder}: contains {len(configs):,} configs: {names}; name the one to use (make: CONFIG=...){alternative}"
+            f"{folder}: contains {len(configs):,} configs: {names}; pass the one to use (make: CONFIG=...){alternative}"
         )
     return str(configs[0])
 

@@ -100,7 +100,7 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes of bounded depth, and records the disallowed syntax of each.
 
     Anchors, tags and aliases are not resolved: a few nested aliases expand to gigabytes
-    (https://en.wikipedia.org/wiki/Billion_laughs_attack). An empty scalar stands for each alias.
+    (https://en.wikipedia.org/wiki/Billion_laughs_attack). Each alias is read as an empty scalar.
 
     Attributes:
         top: The node of the whole file, as far as it was composed; PyYAML returns none after a syntax error.
@@ -175,7 +175,7 @@ class _Reader:
         return None
 
     def _add(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
-        """Record a problem. The result, None, stands for the value that could not be read."""
+        """Record a problem. Return None in place of the value that could not be read."""
         self.problems.append((at, schema.Problem(path=path, text=text)))
 
     def _add_syntax_error(self, at: tuple[int, int], text: str) -> None:
@@ -211,10 +211,10 @@ class _Reader:
             if key.tag == f"{_TAG}merge" and key.style is None:
                 self._add(_get_position(key), key_path, "merge keys are not allowed; write the keys out")
             elif key.value in data:  # which readers resolve differently: PyYAML takes the last one
-                text = f"duplicate key, also on line {self.positions[key_path][0]}; leave one of them"
+                text = f"duplicate key, also on line {self.positions[key_path][0]}; remove one of them"
                 self._add(_get_position(key), key_path, text)
             elif problem or not isinstance(value, str):
-                self._add(_get_position(key), key_path, "this key is not text; keys must be text")
+                self._add(_get_position(key), key_path, "this key is not text; quote it")
             else:
                 self.positions[key_path] = _get_position(key)
                 data[key.value] = self._convert(item, key_path)

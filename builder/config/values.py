@@ -85,14 +85,14 @@ def find_path_problem(path: Path, *, kind: PathKind) -> str:
     # os.path, since the methods of Path raise OSError for names that are too long.
     is_folder, exists, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
     if kind == "parquet":
-        return "is a folder; name a parquet file" if is_folder else ""
+        return "is a folder; expected a parquet file" if is_folder else ""
     expected = f"{'the folder that contains bundle.json, or ' if kind == 'bundle' else ''}a NAME.bundle.zip"
     if is_folder:
-        return "" if kind == "bundle" else f"is a folder; name {expected}"
+        return "" if kind == "bundle" else f"is a folder; expected {expected}"
     if not exists:
-        return f"does not exist; name {expected}"
+        return f"does not exist; expected {expected}"
     if not is_file or path.suffix != ".zip":
-        return f"is not {'a folder or ' if kind == 'bundle' else ''}a .zip; name {expected}"
+        return f"is not {'a folder or ' if kind == 'bundle' else ''}a .zip; expected {expected}"
     return ""
 
 

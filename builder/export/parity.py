@@ -49,7 +49,7 @@ def compare(
         _check_deterministic(model, inputs, framework_predictions, predict, bound)
         raise errors.ExportError(
             f"export: internal error: the bundle's predictions differ by up to {difference:.2g} from the framework's; "
-            f"at most {bound:.2g} is allowed; please report it, and meanwhile export a function "
+            f"at most {bound:.2g} is allowed; report it, and use a function instead "
             "(docs/export/custom.md)"
         )
     return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)

@@ -1,4 +1,4 @@
-"""Resolve the image of a config: the pinned one, or the one that its reference or ``default`` stands for."""
+"""Resolve the image of a config: the pinned one, or the one that its reference or ``default`` resolves to."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _find_reference(config: config_model.Config, lock: lockfile.LockFile, progre
 
 
 def _report_moved_tag(ref: str, pin: lockfile.Pin, registries: connections.Registries, progress: Progress) -> None:
-    """Show a note if the tag stands for another image than the pin: only ``make pin`` changes a pin."""
+    """Show a note if the tag resolves to another image than the pin: only ``make pin`` changes a pin."""
     try:
         now = registries.resolve(ref).digest
     except errors.BuilderError as error:  # the pinned image is here, so the build can continue

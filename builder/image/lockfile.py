@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 NAME = "builder.lock.yaml"
 _HEAD = """\
-# Which image each reference means here, by digest, and what was last made in it. Keep it under version control.
-# Written by `make pin` (python -m builder pin) and by `make pickle`; LOCKED=1 allows nothing that is not named here.
+# The digest of each image reference, and the last build of each model. Keep this file under version control.
+# Written by `make pin` (python -m builder pin) and by `make pickle`; LOCKED=1 refuses everything that is not listed.
 """
 _UPDATE_LOCK = "dist/.builder.lock"
 """File lock for updates; in ``dist``, because that is not under version control."""
@@ -57,11 +57,11 @@ class Pin:
     """The pinned image of a reference.
 
     Attributes:
-        digest: The repository digest, of the image or of the index that the tag stands for.
+        digest: The repository digest, of the image or of the index that the tag resolves to.
         pinned: The date on which it was pinned.
         python: The image's Python version, if it is known.
         labels: The image's labels that are not empty.
-        ref: The reference that ``default`` stood for; None for other keys.
+        ref: The reference that ``default`` resolved to; None for other keys.
     """
 
     digest: schema.Digest
@@ -231,7 +231,7 @@ def _find_key_problems(lock: LockFile) -> list[schema.Problem]:
         if is_default and pin.ref is None:
             problems.append(
                 schema.Problem(
-                    path=("images", key), text="ref is missing; expected the reference that default stood for"
+                    path=("images", key), text="ref is missing; expected the reference that default resolved to"
                 )
             )
         if not is_default and pin.ref is not None:

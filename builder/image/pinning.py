@@ -27,7 +27,7 @@ class PinResult:
 
     Attributes:
         key: The key in the lock file: the full reference, or ``default``.
-        ref: The reference; for ``default``, the one that it stands for.
+        ref: The reference; for ``default``, the one that it resolves to.
         state: The comparison with the lock file. ``gone``: the registry does not have the tag or digest; ``by itself``:
             the reference contains its digest; ``unknown``: the registry or the tournament did not answer.
         pin: The pin to write; None if there is nothing to write.
@@ -70,7 +70,7 @@ def compare_pin(
 
     Args:
         key: The key in the lock file.
-        ref: The reference; for ``default``, the one that it stands for now.
+        ref: The reference; for ``default``, the one that it resolves to now.
         old_pin: The pin in the lock file.
         remote_image: The image in the registry; None if the registry does not have it.
         old_digest_exists: Whether the registry still has the digest of ``old_pin``; the reason if that could not be
@@ -81,7 +81,7 @@ def compare_pin(
     notes = [_format_new_default_note(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
     if remote_image is None:
         pin_note = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
-        notes.append(f"image not found in the registry{pin_note}: name another in the config; {tournament_images.LIST}")
+        notes.append(f"image not found in the registry{pin_note}: set another in the config; {tournament_images.LIST}")
         state: State = "gone"
     elif digest_from_key(key):  # a digest cannot move
         state = "by itself"
@@ -89,7 +89,7 @@ def compare_pin(
         state = "new"
     elif old_pin.digest != remote_image.digest:
         state = "moved"
-        # If `default` stands for another reference now, its tag has not moved; the first note describes it.
+        # If `default` now resolves to another reference, its tag has not moved; the first note describes it.
         if old_pin.ref in {None, ref}:
             notes.append(
                 f"the tag has moved since {old_pin.pinned}: once the new image is pinned, "

@@ -422,7 +422,7 @@ def find_recorded_image(
         rebuild_command: The command that builds the pickle again, for messages.
 
     Raises:
-        errors.ImageError: The image is not available any more, or its name now stands for another image.
+        errors.ImageError: The image is no longer available, or its name now resolves to another image.
     """
     source = settings.to_pull_reference(recorded.base, registry)
     names = dict.fromkeys((source, recorded.base))

@@ -34,13 +34,13 @@ def check_address(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "a URL with a user name or password is a secret and must not be in a config; put the bundle where it can "
-            "be downloaded without a login, or download it first and name the file"
+            "be downloaded without a login, or download it first and set its path"
         )
     if parts.scheme not in {"https", "http"} or not host:
         scheme = describe(parts.scheme[:20])
         raise ValueError(f"unsupported scheme {scheme} or missing host; {_EXPECTED}")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"http does not protect the download from changes; {_EXPECTED}")
+        raise ValueError(f"http is not allowed, because it does not protect the download from changes; {_EXPECTED}")
     return text
 
 

@@ -152,7 +152,7 @@ def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], No
     sockets: list[socket.socket] = []
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
-        # With TLS, the first socket is replaced by an SSL socket and cannot be closed any more.
+        # With TLS, the first socket is replaced by an SSL socket and can no longer be closed.
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             sockets.append(info["return_value"].get_extra_info("socket"))
 

@@ -22,7 +22,7 @@ class Registries(Protocol):
     """All registries; each method chooses the registry by the reference."""
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
-        """Return the image that a reference stands for now; see :meth:`builder.registry.resolve.Registry.resolve`."""
+        """Return the image that a reference resolves to now; see :meth:`builder.registry.resolve.Registry.resolve`."""
 
     def has_digest(self, ref: str, digest: str, /) -> bool:
         """Tell whether the reference's repository contains a digest."""

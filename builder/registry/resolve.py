@@ -27,7 +27,7 @@ class RemoteImage:
     """An image in a registry.
 
     Attributes:
-        digest: The digest that the tag stands for: of the image, or of an index of images for several platforms.
+        digest: The digest that the tag resolves to: of the image, or of an index of images for several platforms.
         platforms: The platforms that it is available for.
         size: Bytes of the compressed layers, for the tournament's platform.
         python: The Python version from the image's ``PYTHON_VERSION``; empty if it is not set.
@@ -57,14 +57,14 @@ class Registry:
         self._client = client
 
     def resolve(self, ref: reference.ImageRef) -> RemoteImage:
-        """Return the image that a reference stands for now.
+        """Return the image that a reference resolves to now.
 
         Raises:
             errors.ImageNotFoundError: The registry does not have the tag or digest.
             errors.ImageError: It is not an image, or only for other platforms.
             errors.NetworkError: The registry does not answer, requires a login, or sends an invalid response.
         """
-        # A tag often stands for an index, a list of one manifest for each platform:
+        # A tag is often the name of an index, a list of one manifest for each platform:
         # https://github.com/opencontainers/image-spec/blob/main/image-index.md
         manifest_or_index = self._fetch_manifest(ref, ref.digest or ref.tag or "")
         if isinstance(manifest_or_index.data.get("manifests"), list):
@@ -122,7 +122,7 @@ class Registry:
         if not isinstance(data.get("manifests"), list) and not isinstance(data.get("layers"), list):
             # Such as a Helm chart, or an image in Docker's old schema 1.
             kind = str(data.get("mediaType") or f"schema {data.get('schemaVersion', 'unknown')}")[:80]
-            raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); name a runner image")
+            raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); use a runner image")
         return _Manifest(digest=digest, data=data)
 
     def _fetch_config(self, ref: reference.ImageRef, digest: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _list_platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _create_platform_error(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
     available = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
     return errors.ImageError(
-        f"{ref}: is available for {available} only, but the tournament runs {protocol.PLATFORM}: name an image for that"
+        f"{ref}: is available for {available} only, but the tournament runs {protocol.PLATFORM}: use an image for that"
     )
 
 

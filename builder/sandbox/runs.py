@@ -148,7 +148,7 @@ class Runs:
             if validates:
                 pickle.status = self._state.words.running
             self._add_status(trigger, self._state.words.run_running)
-        outcome = runner.run(job)  # without the lock: it takes minutes, and the API must answer meanwhile
+        outcome = runner.run(job)  # without the lock: it takes minutes, and the API must answer in that time
         with self._state.lock:
             self._settle(pickle, trigger, outcome, validates=validates)
 

@@ -145,7 +145,7 @@ class Tournament:
 
     def get_round(self) -> tuple[Round | None, dt.datetime]:
         """Return the open round, else the next to open, else the last one; and the API's time."""
-        # Number 0 stands for the round that is open, or else for the last one.
+        # Number 0 means the round that is open, or else for the last one.
         current = next(iter(self._query_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
         now = self.now()
         if current is not None and current.is_open(now):

@@ -142,7 +142,7 @@ class ApiClient:
         try:
             return retry.retry(lambda: self._send(text, variables, subject), self._policy, on_retry=show_retry)
         except errors.UnavailableError as error:
-            raise self._copy_error(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
+            raise self._copy_error(error, f"{error.what} (tried {error.attempt} times)", error.remedy) from error
 
     def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, subject: str) -> dict[str, Any]:
         """Send a mutation once, without retrying.

@@ -71,12 +71,12 @@ def find_image_notes(ref: str, images: Sequence[DockerImage], registry: str) -> 
         return (f"it is not among the tournament's images, and pickles built in it cannot be uploaded: {LIST}",)
     if image.deprecated:
         steps = f"`{commands.suggest_plain('pin')}`, `{commands.suggest('pickle', None)}`"
-        return (f"it is deprecated ({alternative} the default): set that in the config; {steps}",)
+        return (f"it is deprecated ({alternative} the default): set the default in the config; {steps}",)
     if image.experimental:
         return (f"it is experimental ({alternative} the default): use the default for models in production",)
     if not image.default:
         return (
-            f"it is available, but {alternative} the default: set that in the config (or `ref: default`) to follow it",
+            f"the tournament offers it, but {alternative} the default; to use that, set `ref: default` in the config",
         )
     return ()
 

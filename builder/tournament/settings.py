@@ -158,20 +158,19 @@ def _read_token(values: Mapping[str, str], source: str) -> ApiToken | None:
     """Return the token of one source, or None if no part of a token is set there."""
     public_id, secret = values.get(PUBLIC, ""), values.get(SECRET, "")
     if public_id and secret:
-        return _create_token(public_id.strip(), secret.strip(), f"{PUBLIC} and {SECRET} of {source}")
+        return _create_token(public_id.strip(), secret.strip(), f"{PUBLIC} and {SECRET} in {source}")
     combined = values.get(COMBINED, "")
     if combined:
         public_id, dollar, secret = re.sub(r"(?i)^token\s+", "", combined.strip()).partition("$")
         if not dollar:
             raise errors.UsageError(
-                f"{COMBINED} of {source}: is not a token; expected Token PUBLIC$SECRET (in a shell, in single quotes)"
+                f"{COMBINED} in {source}: invalid token; expected Token PUBLIC$SECRET (in a shell, in single quotes)"
             )
-        return _create_token(public_id, secret, f"{COMBINED} of {source}")
+        return _create_token(public_id, secret, f"{COMBINED} in {source}")
     if public_id or secret:
         present, absent = (PUBLIC, SECRET) if public_id else (SECRET, PUBLIC)
         raise errors.UsageError(
-            f"{present} of {source}: is set and {absent} is not; both parts of a token must come from the same source: "
-            "set both there, or neither"
+            f"{present} is set in {source}, but {absent} is not; set both in the same place, or neither"
         )
     return None
 
@@ -183,7 +182,7 @@ def _create_token(public_id: str, secret: str, source: str) -> ApiToken:
     for name, part in (("public id", public_id), ("secret key", secret)):
         if not _PART.fullmatch(part):
             raise errors.UsageError(
-                f"{source}: the {name} is invalid ({len(part)} characters; expected {_MIN_LENGTH} to 200 letters, "
+                f"{source}: the {name} is invalid (length {len(part)}; expected {_MIN_LENGTH} to 200 letters, "
                 "digits and . _ ~ + / = -): copy it again, without quotes"
             )
     return ApiToken(public_id=public_id, secret=secret, source=source)

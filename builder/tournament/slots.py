@@ -227,11 +227,11 @@ def check_new_slot(api: tournament.Tournament, account: tournament.Account, name
     """
     problem = find_name_problem(name)
     if problem:
-        raise errors.UsageError(f"{name[:40]!r}: {problem}")
+        raise errors.UsageError(f"the slot name {name[:40]!r} {problem}")
     if account.max_slots is not None and account.used_slots >= account.max_slots:
         raise errors.RefusedError(
             f"{name}: {escape(account.username)} has {account.used_slots} slots, and its limit is {account.max_slots}; "
-            "archive one at the tournament's site, or use one that is empty: `python -m builder models`"
+            "archive one at the tournament's site, or use an empty one (`python -m builder models` lists them)"
         )
     if not api.is_name_available(name):
         raise errors.UsageError(f"{name}: the name is taken; choose another")

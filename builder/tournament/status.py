@@ -136,7 +136,9 @@ def judge(slot: Slot, uploaded: Iterable[UploadedPickle] = ()) -> SlotStatus:
     if slot.archived:
         return SlotStatus(slot=slot, state=SlotState.INACTIVE, reason="archived")
     if slot.tournament != tournament.CLASSIC:
-        return SlotStatus(slot=slot, state=SlotState.INACTIVE, reason=f"of another tournament ({slot.tournament})")
+        return SlotStatus(
+            slot=slot, state=SlotState.INACTIVE, reason=f"belongs to another tournament ({slot.tournament})"
+        )
     newer = find_newer_upload(slot, uploaded)
     failure = find_failure(newer) if newer else None
     status = _judge_assigned(slot, None if failure else newer)

@@ -83,13 +83,11 @@ def assign_or_restore(
         with interrupts.defer():
             late = isinstance(error, errors.UnavailableError) and error.sent
             restore_pickle(api, slot, progress, log, because=str(error), late=late)
-        raise replace_message(
-            error, f"{error}\n{slot.name} still runs its previous pickle: {plan.describe_pickle(slot.pickle)}"
-        ) from error
+        raise replace_message(error, f"{error}\n{slot.name} still runs {plan.describe_pickle(slot.pickle)}") from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.defer():
             restore_pickle(api, slot, progress, log, because="it was interrupted", late=True)
-        error.add_note(f"{slot.name} still runs its previous pickle: {plan.describe_pickle(slot.pickle)}")
+        error.add_note(f"{slot.name} still runs {plan.describe_pickle(slot.pickle)}")
         raise
 
 
@@ -208,7 +206,7 @@ def _send(api: Tournament, slot: str, pickle: str | None) -> str:
         return retry.retry(lambda: api.assign(slot, pickle), _ASSIGN_POLICY, on_retry=lambda *_: None)
     except errors.UnavailableError as error:
         # Without the usual advice to check the outcome: the caller reads the slot and reports what it runs.
-        raise errors.UnavailableError(f"{error.what} ({error.attempt} times)", sent=error.sent) from error
+        raise errors.UnavailableError(f"{error.what} (tried {error.attempt} times)", sent=error.sent) from error
 
 
 def _check_response(response: str, slot: Slot, pickle: str | None) -> None:

@@ -77,7 +77,7 @@ def predict(
     rows = rerun.count_rows(live)
     result = validate.run_children(plan, entries, image, limits, engine, run=run, rows=rows)
     if result.entry is None or result.entry["code"] != 0:
-        raise errors.DataError([f"it fails on this data: {_describe_failure(result)}"])
+        raise errors.DataError([f"the pickle fails on this data: {_describe_failure(result)}"])
     if result.csv is None:
         raise errors.DataError([str(diagnose.explain_no_csv(str(result.entry["log"])))])
     return read_csv(result.csv)

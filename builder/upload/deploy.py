@@ -33,7 +33,7 @@ class UploadResult:
         slot: The slot as it is now; after a failure, with its previous pickle if that is known.
         run: The run that was started, if any.
         log: The lines that this run printed.
-        changed_elsewhere: Someone else assigned another pickle meanwhile, so the slot was not restored.
+        changed_elsewhere: Someone else assigned another pickle in the meantime, so the slot was not restored.
     """
 
     pickle: UploadedPickle
@@ -187,7 +187,7 @@ def _assign(task: UploadTask, pickle: UploadedPickle) -> _Assignment:
     if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
             f"{slot.name}: now runs {describe_pickle(slot.pickle)}, but ran {describe_pickle(planned.pickle)} when "
-            "this was agreed to: someone else changed it; run it again to see what would be replaced"
+            "you confirmed: somebody else changed it; run the command again to see the new plan"
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
@@ -276,8 +276,8 @@ def _describe_slot(now: Slot, assignment: _Assignment) -> str:
     if assignment.is_replaced(now):
         return f"{now.name} runs {describe_pickle(now.pickle)}, which was assigned elsewhere in the meantime"
     if assign.get_pickle_id(now) == assignment.pickle.id:
-        return f"{now.name} still runs it: its previous pickle is not known here; use `rollback {now.name}`"
-    return f"{now.name} runs its previous pickle again: {describe_pickle(now.pickle)}"
+        return f"{now.name} still runs it, because its previous pickle is unknown; use `rollback {now.name}`"
+    return f"{now.name} runs {describe_pickle(now.pickle)} again"
 
 
 def _find_started_run(task: UploadTask, pickle: UploadedPickle) -> str | None:

@@ -71,7 +71,7 @@ def _find_validation_problems(artifact: Artifact, validation: dict[str, Any] | N
     if validation is None:
         return [f"was not validated after it was built; run {validate}"]
     if validation.get("pickle") != artifact.manifest.pickle.sha256:
-        return [f"{VALIDATION} is of another pickle ({_format(validation, 'pickle')[:12]}...); run {validate}"]
+        return [f"{VALIDATION} belongs to another pickle ({_format(validation, 'pickle')[:12]}...); run {validate}"]
     built_in, image = artifact.manifest.image, validation.get("image")
     validated_in = image if isinstance(image, dict) else {}
     if (validated_in.get("kind"), validated_in.get("identity")) != (built_in.kind, built_in.identity):

@@ -164,7 +164,10 @@ class UploadPlan:
         else:
             steps.append(f"continues with the existing upload: {describe_pickle(self.existing)}")
         if self.is_known_bad:
-            return [*steps, "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again"]
+            return [
+                *steps,
+                "does not assign it, because its validation failed; `--again` (make: AGAIN=1) sends it again",
+            ]
         if self.is_done:
             steps.append("finds it already assigned")
         else:
@@ -199,7 +202,7 @@ class UploadPlan:
 
     def _format_other_slot(self, slot: Slot) -> str:
         stake = f", which has a stake of {sanitize(slot.stake)}" if slot.stake else ""
-        submits = "the run may also submit for that slot" if self.orders_run else "nothing changes there"
+        submits = "the run may also submit for that slot" if self.orders_run else "that slot does not change"
         final = ", and a rollback does not undo a staked submission" if stake and self.orders_run else ""
         return f"this pickle also runs in {sanitize(slot.name)}{stake}: {submits}{final}"
 

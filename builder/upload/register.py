@@ -201,11 +201,9 @@ def _create(task: UploadTask, filename: str) -> str:
 
 
 def _create_error(error: errors.UnavailableError, attempt: int, searches: int) -> errors.UnavailableError:
-    outcome = (
-        f"the pickle was searched for and is not there ({searches} times)" if searches else "nothing was registered"
-    )
+    outcome = f"the pickle is not in the account (checked {searches} times)" if searches else "nothing was registered"
     return errors.UnavailableError(
-        f"{error.what} ({attempt} times); {outcome}",
+        f"{error.what} (tried {attempt} times); {outcome}",
         remedy="run it again later to resume",
         sent=bool(searches),
         after=error.after,

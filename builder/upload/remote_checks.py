@@ -154,7 +154,9 @@ def check_consent(api: Tournament, agreed: UploadPlan, slot: Slot, pickle: Uploa
     names = ", ".join(f"{sanitize(staked.name)} (stake {sanitize(staked.stake)})" for staked in new)
     reason = f"it now runs in {names}" if names else f"round {now.round.number if now.round else ''} is now open"
     action = f"{pickle.id}: was not run" if pickle else f"{agreed.filename}: was not registered, which runs it"
-    raise errors.RefusedError(f"{action}: {reason}, which was not agreed to; the same command again asks about it")
+    raise errors.RefusedError(
+        f"{action}: {reason}, which you have not confirmed; run the same command again to be asked"
+    )
 
 
 def _find_other_slots(
@@ -217,7 +219,7 @@ def _check_image(
         usable = ", ".join(f"{image.image}:{image.tag}" for image in images if not image.deprecated)
         raise errors.RefusedError(
             f"{built_in.ref}, in which the pickle was built, is not among the tournament's images of {host} "
-            f"({sanitize(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
+            f"({sanitize(usable)}); set one of them in the config (`python -m builder images`), then {build_again}"
         )
     # By digest, not by tag: a tag may have moved since the pickle was built, and another Python or numpy may crash it.
     digest = ""
@@ -247,7 +249,7 @@ def _check_image_status(image: DockerImage, images: Sequence[DockerImage], ref: 
     alternative = sanitize(f"{default.image}:{default.tag}" if default else "another")
     if image.deprecated:
         raise errors.RefusedError(
-            f"{ref} is deprecated, and the tournament does not accept pickles for it; name {alternative} in the "
+            f"{ref} is deprecated, and the tournament does not accept pickles for it; set {alternative} in the "
             f"config, then `make pin`, {build_again}"
         )
     if image.experimental:

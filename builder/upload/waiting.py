@@ -59,8 +59,8 @@ class ExplainedFailure:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return labelled lines for a person: the descriptions, the end of the log, the cause and the fix."""
-        rows = [("it says", sanitize(text)) for text in self.descriptions]
-        rows += [("its log" if not index else "", line) for index, line in enumerate(self.log[-_SHOWN_LINES:])]
+        rows = [("message", sanitize(text)) for text in self.descriptions]
+        rows += [("log" if not index else "", line) for index, line in enumerate(self.log[-_SHOWN_LINES:])]
         return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
     def data(self) -> dict[str, Any]:

@@ -393,7 +393,7 @@ def note_seconds(image: resolve.ResolvedImage) -> list[Check]:
     if image.kind != "stand_in":
         return []
     detail = (
-        "too low in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
+        "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
         "2 to 4 times as much CPU there"
     )
     return [Check(name="seconds", good=None, detail=detail)]

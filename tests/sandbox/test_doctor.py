@@ -236,7 +236,7 @@ def test_an_invalid_lock_file_is_a_line_with_a_working_fix(look: Callable[..., A
     Path(lockfile.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
     _, lines = look()
     assert wrong(lines) == {"pin"}
-    assert lines["pin"]["fix"] == "fix it, or remove it, then make pin"
+    assert lines["pin"]["fix"] == "fix or remove the file, then run `make pin`"
     Path(lockfile.NAME).unlink()
     assert wrong(look()[1]) == set()
 

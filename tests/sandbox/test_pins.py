@@ -81,7 +81,7 @@ def test_default_is_pinned_and_its_change_is_reported(sandbox: server.Sandbox, a
 
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
-    assert "it is available, but numerai_predict_py_3_11:a78dedd is the default" in out
+    assert "the tournament offers it, but numerai_predict_py_3_11:a78dedd is the default" in out
 
 
 def test_doctor_reports_whether_the_pinned_image_is_still_available(
@@ -148,7 +148,7 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     config = Path(re.findall(r"CONFIG=(\S+),", err)[0])
     assert config.parents[1] in set(folders) - before
     assert not config.exists()
-    assert "a pin that is made with these settings is of an image of this sandbox" in err
+    assert "do not keep pins made with these settings: they refer to images of this sandbox" in err
 
 
 def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:
@@ -244,6 +244,6 @@ def test_an_image_that_the_registry_does_not_have_is_reported(sandbox: server.Sa
     with registry.start() as empty:
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
     assert code == 1
-    assert "default  GONE" in out
+    assert "default  NOT FOUND" in out
     assert "none needed" not in out
     assert not (project / lockfile.NAME).exists()

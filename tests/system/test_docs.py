@@ -77,5 +77,5 @@ def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> N
     config.write_text(re.sub(r"post:.*\n  - rank:.*\n", "post: []\n", text))
     result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert result.returncode == 2
-    assert "post: there is no step to limit the model's predictions to [0, 1]" in result.stderr
+    assert "post: no step limits the model's predictions to [0, 1]" in result.stderr
     assert "rank: {scope: era, ties: average}" in result.stderr

@@ -66,7 +66,7 @@ def test_the_output_has_all_important_facts(other_clone: Path) -> None:
         "cloudpickle 3.1.1",
         "mlp, 50 features, 5,377 parameters",
         manifest["pickle"]["sha256"],
-        "never to be uploaded",
+        "cannot be uploaded",
     ):
         assert word in result.stdout
     assert result.stderr == ""

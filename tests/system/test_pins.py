@@ -105,7 +105,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
     registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_12", second.partition("@")[2])
     gone = clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT)
     assert gone.returncode == 1
-    assert f"{reference}  GONE" in gone.stdout
+    assert f"{reference}  NOT FOUND" in gone.stdout
     result = clones.run_builder(clone, "pickle", CONFIG)
     assert result.returncode == 3
     assert f"{second} is pinned in builder.lock.yaml" in result.stderr

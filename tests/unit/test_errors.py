@@ -59,7 +59,7 @@ def test_problems_are_reported_together_one_per_line(kind: type[errors.ProblemsE
     "marked",
     [
         "no lock file, and LOCKED=1 allows nothing else; <run `make pickle`, then commit it>",
-        "X of .env: the secret key is invalid (5 characters; expected 6 to 200): <copy it again, without quotes>",
+        "X in .env: the secret key is invalid (length 5; expected 6 to 200): <copy it again, without quotes>",
         "the tournament names no default; <name one: `python -m builder images` lists them>",
         "slot: has no pickle; <name another; or remove it (`x; y`)>",
         "it arrived changed: <run it again>; if it stays so, the disk is failing",

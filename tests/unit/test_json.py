@@ -22,7 +22,7 @@ PLAIN = st.recursive(
 @pytest.mark.parametrize(
     ("text", "path", "message"),
     [
-        (b'{"a": {"b": 1, "b": 2}}', ("a", "b"), "duplicate key; leave one of them"),
+        (b'{"a": {"b": 1, "b": 2}}', ("a", "b"), "duplicate key; remove one of them"),
         (b'{"a": [0, NaN]}', ("a", 1), "NaN is not a finite number; expected a number"),
         (b'{"a": -Infinity}', ("a",), "-Infinity is not a finite number; expected a number"),
         (b'{"a": 1e999}', ("a",), "1e999 is not a finite number; expected a number"),
@@ -33,7 +33,7 @@ PLAIN = st.recursive(
             (),
             'the key "\\ud800" is invalid: the text contains a lone surrogate; expected valid Unicode',
         ),
-        (b"[1]", (), "the file does not hold an object; expected {...}"),
+        (b"[1]", (), "the file does not contain a JSON object; expected {...}"),
         (b"", (), "line 1, column 1: not valid JSON (Expecting value); write the file again"),
         (b'{"a": 1,\n"b"}', (), "line 2, column 4: not valid JSON (Expecting ':' delimiter); write the file again"),
         (b'{"a": "\xff"}', (), "byte 8 is not UTF-8; expected JSON in UTF-8"),

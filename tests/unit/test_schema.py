@@ -139,7 +139,7 @@ def test_valid_data_of_every_type() -> None:
         (
             {"zzz": "file"},
             (
-                "zzz: unknown key; the keys here are title, shapes, scale, colour, sizes, code, points, version, "
+                "zzz: unknown key; valid keys: title, shapes, scale, colour, sizes, code, points, version, "
                 "extra, visible, either"
             ),
         ),

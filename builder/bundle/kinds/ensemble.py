@@ -231,7 +231,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
         files = {
             name: {"sha256": file.sha256, "size": file.size} for name, file in _select_member(index, self.files).items()
         }
-        # A bundle has golden rows of the whole ensemble only; these stand for rows that a member's header must have.
+        # A bundle has golden rows of the whole ensemble only; these replace the rows that a member's header must have.
         golden = {
             "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
             "predictions": {"dtype": "float64", "shape": [1]},

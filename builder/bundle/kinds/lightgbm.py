@@ -187,7 +187,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
         ]
         if FILE not in self.files:
             problems.append(
-                schema.Problem(path=("files",), text=f"{FILE} is missing: it is the booster; export the model again")
+                schema.Problem(path=("files",), text=f"the booster {FILE} is missing; export the model again")
             )
         return problems
 

@@ -200,7 +200,7 @@ class Graph:
         return [self._decode(call, item, values, starts) for item in result]
 
     def _decode(self, call: Call, result: torch.Tensor, values: Sequence[Value], starts: Any) -> Value:
-        """Return the value that a tensor of numbers from ``_number_values`` stands for."""
+        """Return the value that a tensor of numbers from ``_number_values`` represents."""
         numbers = result.numpy()
         rows, indices = np.divmod(numbers, int(starts[-1]))
         # The axis of the rows is the one along which they are 0, 1, 2, ...; then a row has only values of its own.

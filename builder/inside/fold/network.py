@@ -90,7 +90,7 @@ def choose_layer_dtype(weights: Any, bias: Any) -> str:
 
 
 def _find_exact(nodes: list[dict[str, Any]]) -> set[int]:
-    """Return the indices of nodes whose result an exact operator takes, directly or not; -1 stands for the inputs.
+    """Return the indices of nodes whose result an exact operator takes, directly or not; -1 means the inputs.
 
     If quantiles are repeated, the last digit of a value decides whether it equals one of them, and float32 changes that
     digit. Dense layers end the search (``casts``): the digits of a sum are rounded anyway.

@@ -65,7 +65,7 @@ def test_row_1_the_command_resolves_an_unknown_host_twice(project: Project) -> N
     looked_up = project.root / "looked-up"
     environment = {**project.environment(), "NUMERAI_API_URL": "https://no-such-host.invalid/"}
     result = uploads.run_python(record_lookups(looked_up), project.root, "status", **environment)
-    assert (result.returncode, "(2 times)" in result.stderr) == (4, True)
+    assert (result.returncode, "(tried 2 times)" in result.stderr) == (4, True)
     assert looked_up.read_text().splitlines() == ["no-such-host.invalid"] * 2
 
 
@@ -146,7 +146,7 @@ def test_row_4_too_many_registrations_until_retries_end(project: Project) -> Non
     project.sandbox.faults.add(CREATE, faults.respond_too_many("30"), times=None)
     code, _, err = project.upload()
     assert code == 4
-    assert "HTTP 429, too many requests (3 times); nothing was registered" in err
+    assert "HTTP 429, too many requests (tried 3 times); nothing was registered" in err
     assert "looked for" not in err
     assert project.list_records() == []
 

@@ -51,7 +51,7 @@ def test_row_21_a_failed_registration_is_an_error_and_can_be_resumed(project: Pr
     project.sandbox.faults.add(CREATE, faults.respond_html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
-    assert "the pickle was searched for and is not there (3 times); run it again later" in err
+    assert "the pickle is not in the account (checked 3 times); run it again later" in err
     assert project.list_records() == []
     assert project.upload()[0] == 0
     check_deployed(project)

@@ -123,7 +123,7 @@ def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: P
 def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
     code, output = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
     assert code == 0, output
-    assert "this pickle also runs in staked, which has a stake of 12.5: nothing changes there" in output
+    assert "this pickle also runs in staked, which has a stake of 12.5: that slot does not change" in output
 
 
 def test_a_stake_added_before_the_answer_is_asked_about(project: Project) -> None:
@@ -138,7 +138,7 @@ def test_a_stake_added_before_the_run_stops_the_trigger(project: Project) -> Non
     code, _, err = project.upload("--trigger")
     (record,) = project.list_records()
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "it now runs in fresh (stake 7.25), which was not agreed to" in err
+    assert "it now runs in fresh (stake 7.25), which you have not confirmed" in err
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
     assert project.get_slot().pickle_id == record.id
     code, _, err = project.upload("--trigger")
@@ -150,7 +150,7 @@ def test_a_stake_added_during_the_transfer_stops_the_registration(project: Proje
     add_stake(project, "computePickleUploadAuth")
     code, _, err = project.upload()
     assert (code, project.list_records()) == (5, [])
-    assert "was not registered, which runs it: it now runs in fresh (stake 7.25), which was not agreed to" in err
+    assert "was not registered, which runs it: it now runs in fresh (stake 7.25), which you have not confirmed" in err
     code, _, err = project.upload()
     assert (code, len(project.list_records())) == (0, 1), err
     assert "with the slot's stake of 7.25" in err
@@ -165,7 +165,7 @@ def test_a_round_that_opens_during_the_transfer_stops_the_registration(project: 
     project.sandbox.faults.add("computePickleUploadAuth", faults.call_after(then))
     code, _, err = project.upload(slot="staked")
     assert (code, project.list_records()) == (5, [])
-    assert "was not registered, which runs it: round 1001 is now open, which was not agreed to" in err
+    assert "was not registered, which runs it: round 1001 is now open, which you have not confirmed" in err
     assert project.upload(slot="staked")[0] == 0
 
 
@@ -173,7 +173,7 @@ def test_a_stake_that_grows_before_the_run_stops_the_trigger(project: Project) -
     add_stake(project, ASSIGN, "staked")
     code, _, err = project.upload("--trigger", slot="staked")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert "it now runs in staked (stake 7.25), which was not agreed to" in err
+    assert "it now runs in staked (stake 7.25), which you have not confirmed" in err
 
 
 def test_the_plan_with_yes_shows_a_stake_added_while_planning(project: Project) -> None:

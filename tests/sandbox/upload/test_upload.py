@@ -147,7 +147,7 @@ def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project:
     assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
 
-def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about(project: Project) -> None:
+def test_at_a_terminal_a_round_that_opens_in_the_meantime_is_asked_about(project: Project) -> None:
     project.sandbox.state.close_round()
 
     def open_it(state: State, variables: Mapping[str, Any]) -> None:
@@ -333,7 +333,7 @@ def test_no_open_round_is_a_success_that_shows_when_the_next_opens(project: Proj
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
-def test_a_round_that_closed_meanwhile_is_not_reported_as_open(project: Project) -> None:
+def test_a_round_that_closed_in_the_meantime_is_not_reported_as_open(project: Project) -> None:
     project.sandbox.state.no_round_fails = True
 
     def close(state: State, variables: Mapping[str, Any]) -> None:
@@ -423,7 +423,7 @@ def test_assign_and_rollback_describe_a_change_alike(project: Project) -> None:
     rolled = project.run("rollback", "staked")[2].splitlines()
     follows = "  effects  the tournament runs this pickle in every round, starting with the next run, with the stake"
     assert follows in assigned
-    assert [line.partition(", by ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
+    assert [line.partition(", according to ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
     assert "           submissions already made are not undone" in rolled
 
 
@@ -441,7 +441,7 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
     assert project.upload()[0] == 1
     code, out, _ = project.upload("--dry-run")
     assert code == 0
-    assert "does not assign it, because it failed there; `--again` (make: AGAIN=1) sends it again" in out
+    assert "does not assign it, because its validation failed; `--again` (make: AGAIN=1) sends it again" in out
     assert "effects  the slot continues to run no pickle" in out
     assert "to submit for each round" not in out
     assert "to submit for each round" in project.upload("--dry-run", "--again")[1]
@@ -485,11 +485,11 @@ def test_a_change_that_cannot_be_recorded_is_undone(project: Project) -> None:
     (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
-    assert "still runs its previous pickle" in err
+    assert "running still runs " in err
     assert project.get_slot("running").pickle_id == before.id
 
 
-def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) -> None:
+def test_a_slot_that_somebody_changes_in_the_meantime_is_left_alone(project: Project) -> None:
     project.assign_earlier_pickle()
     theirs = project.sandbox.state.add_pickle(project.get_slot("running"), "theirs-ffffffffffff.pkl")
 
@@ -553,7 +553,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     project.sandbox.faults.add("assignPickleToModel", faults.assign_other_pickle(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
-    assert "still runs its previous pickle" in err
+    assert "running still runs " in err
     assert project.get_slot("running").pickle_id == ours
 
 

@@ -89,7 +89,7 @@ def test_a_pickle_of_another_size_is_not_hashed(tmp_path: Path) -> None:
     [
         (b"", "manifest.json: is not a manifest of format 1 (line 1"),
         (b"{}", "name: "),
-        (b"[]", "does not hold an object"),
+        (b"[]", "does not contain a JSON object"),
         (b'{"format": 2}', "format: "),
         (b"\xff", "is not UTF-8"),
     ],

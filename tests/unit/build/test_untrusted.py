@@ -218,7 +218,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other parameters": (lambda folder: edit_manifest(folder, pickle_parameters=["x"]), r"pickle\.parameters differs"),
     "no numpy": (
         lambda folder: edit_manifest(folder, image_packages={}),
-        "packages: numpy, pandas, cloudpickle missing; expected",
+        "packages: numpy, pandas, cloudpickle missing",
     ),
     "a name that leaves the folder": (lambda folder: edit_manifest(folder, name="../../x"), "name: "),
 }

@@ -124,8 +124,8 @@ def test_a_pickle_built_in_a_stand_in_is_reported(
     assert "A STAND-IN, not the runner image" in out
     set_validation_output(engine)
     assert call("validate", "configs/small.yaml") == 0
-    assert re.search(r"^  note +seconds +too low in a stand-in image: ", read_output(capsys)[0], re.MULTILINE)
-    assert "never to be uploaded" in out
+    assert re.search(r"^  note +seconds +lower in a stand-in image: ", read_output(capsys)[0], re.MULTILINE)
+    assert "cannot be uploaded" in out
     assert call("stand-in", "--python", "3.11", "--json") == 0
     assert json.loads(read_output(capsys)[0]) == {
         "format": 1,

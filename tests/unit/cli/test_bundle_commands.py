@@ -77,7 +77,7 @@ def test_check_accepts_a_good_bundle(tmp_path: Path, capsys: pytest.CaptureFixtu
     write.write(path, bundles.make_bundle())
     assert call("bundle", "check", str(path)) == 0
     out, _ = read_output(capsys)
-    assert out.startswith(f"good: {path}: mlp, 3 features, 21 parameters; ")
+    assert out.startswith(f"ok: {path}: mlp, 3 features, 21 parameters; ")
     assert call("bundle", "check", "--json", str(path)) == 0
     answer = json.loads(read_output(capsys)[0])
     assert (answer["good"], answer["faults"]) == (True, [])
@@ -112,8 +112,8 @@ def test_arrays_that_do_not_give_the_golden_predictions_are_a_problem(
     folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(built, golden=golden))
     assert call("bundle", "check", str(folder)) == 2
     err = read_output(capsys)[1]
-    assert f"{folder}/golden.safetensors: predictions: the model's own numbers give up to 1 away" in err
-    assert "(row 3), " in err
+    assert f"{folder}/golden.safetensors: predictions: the bundle's predictions differ from the framework's by" in err
+    assert "by up to 1 (row 3); at most" in err
 
 
 def test_a_booster_is_compared_only_if_its_library_is_installed(
@@ -138,7 +138,7 @@ def test_a_booster_is_compared_only_if_its_library_is_installed(
     assert call("bundle", "check", str(bad), "--json") == 0
     out, err = read_output(capsys)
     assert json.loads(out)["good"]
-    assert err.startswith("note: the golden rows are not compared: lightgbm is not installed")
+    assert err.startswith("note: the golden rows are not compared here: lightgbm is not installed")
     assert "pip install lightgbm" in err
 
 

@@ -238,7 +238,7 @@ def test_each_error_has_its_exit_code_and_one_message(
         (("verify", "configs/small.yaml"), 2, "no pickle has been built here"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
         (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
-        (("sandbox", "--env-file", "Makefile"), 2, "Makefile: exists, and would be removed at the end"),
+        (("sandbox", "--env-file", "Makefile"), 2, "Makefile: already exists, and would be removed at the end"),
         (("sandbox", "--env-file", "absent/env"), 2, "absent: is not a folder; create it"),
     ],
     ids=str,

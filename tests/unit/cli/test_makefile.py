@@ -161,12 +161,12 @@ def test_every_documented_variable_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (("rollback", "DRY_RUN=1"), "make rollback takes no DRY_RUN; it takes: "),
-        (("pickle", "MODEL=slot"), "make pickle takes no MODEL; it takes: CONFIG"),
-        (("upload", "DRYRUN=1"), "make upload takes no DRYRUN; it takes: "),  # misspelt, it would upload
-        (("setup", "LOCKED=1"), "make setup takes no LOCKED; it takes: no variable"),
-        (("LOCKED=1",), "make help takes no LOCKED; it takes: no variable"),
-        (("pickle", "models", "LOCKED=1"), "make models takes no LOCKED; it takes: JSON"),
+        (("rollback", "DRY_RUN=1"), "make rollback does not accept DRY_RUN; it accepts: "),
+        (("pickle", "MODEL=slot"), "make pickle does not accept MODEL; it accepts: CONFIG"),
+        (("upload", "DRYRUN=1"), "make upload does not accept DRYRUN; it accepts: "),  # misspelt, it would upload
+        (("setup", "LOCKED=1"), "make setup does not accept LOCKED; it accepts: no variables"),
+        (("LOCKED=1",), "make help does not accept LOCKED; it accepts: no variables"),
+        (("pickle", "models", "LOCKED=1"), "make models does not accept LOCKED; it accepts: JSON"),
     ],
 )
 def test_an_unknown_variable_of_a_target_is_refused(folder: Path, words: tuple[str, ...], refusal: str) -> None:
@@ -179,7 +179,7 @@ def test_locked_and_dry_run_are_refused_from_the_environment_too(folder: Path) -
     for name in ("LOCKED", "DRY_RUN"):
         code, calls, error = make(folder, "rollback", "MODEL=slot", **{name: "1"})
         assert (code, calls) == (2, [])
-        assert f"make rollback takes no {name}" in error
+        assert f"make rollback does not accept {name}" in error
     assert make(folder, "rollback", "MODEL=slot", LOCKED="0", DRY_RUN="")[1] == [["rollback", "--", "slot"]]
     assert make(folder, "setup", LOCKED="1", DRY_RUN="1")[0] == 0
     assert make(folder, "pickle", NAME="this-computer", MODEL="x")[1] == [["pickle", *DEFAULTS["pickle"]]]

@@ -57,7 +57,7 @@ def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], c
     assert out == ""
     assert err.startswith(f"error: {project}/configs: contains 13 configs: {first}, ")
     end = ", or a slot (make: MODEL=...)" if command == "rollback" else ""
-    assert err.endswith(f"configs/more/deep/c06.yaml and 3 more; name the one to use (make: CONFIG=...){end}\n")
+    assert err.endswith(f"configs/more/deep/c06.yaml and 3 more; pass the one to use (make: CONFIG=...){end}\n")
     assert not (project / "dist").exists()
 
 
@@ -88,7 +88,7 @@ def test_doctor_checks_the_rest_without_a_config(
     assert call("doctor", "--json") == 1
     lines = {line["name"]: line for line in json.loads(read_output(capsys)[0])["lines"]}
     assert (lines["engine"]["good"], lines["config"]["good"]) == (True, None)
-    assert "configs/one.yaml, configs/two.yaml; name the one to use" in lines["config"]["text"]
+    assert "configs/one.yaml, configs/two.yaml; pass the one to use" in lines["config"]["text"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -140,7 +140,7 @@ def test_a_removed_image_is_a_finding_and_stays_pinned(
     registries.digests[OLDER] = MOVED
     assert call("pin") == 1
     out, _ = read_output(capsys)
-    for text in (f"{REF}  GONE", "stays pinned: name another in the config", "python -m builder images"):
+    for text in (f"{REF}  NOT FOUND", "stays pinned: set another in the config", "python -m builder images"):
         assert text in out
     assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: DIGEST, OLDER: MOVED}
 
@@ -156,8 +156,8 @@ def test_pin_prints_the_tournaments_state_of_an_image(
         call("pin", OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1") == 0
     )
     out, _ = read_output(capsys)
-    assert "it is available, but numerai_predict_py_3_12:a78dedd is the default: set that" in out
-    assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): set that" in out
+    assert "the tournament offers it, but numerai_predict_py_3_12:a78dedd is the default; to use" in out
+    assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): set the default" in out
     assert "it is experimental (" in out
     assert "it is not among the tournament's images, and pickles built in it cannot be uploaded" in out
 
@@ -293,7 +293,9 @@ def test_default_keeps_its_image_until_it_is_pinned_again(
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (REF, DIGEST)
     assert call("render", "configs/small.yaml") == 0
-    assert f"FROM --platform=linux/amd64 {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
+    assert (
+        f"FROM --platform=linux/amd64 {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
+    )
 
     api.offered = [image("py_3_12"), image("py_3_11", default=True)]
     engine.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))

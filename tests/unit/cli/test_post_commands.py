@@ -114,7 +114,7 @@ def test_unbounded_predictions_are_refused_for_steps_of_config_and_bundle(
         "which the tournament requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
     )
     for text, problem in (
-        ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {explanation}"),
+        ("post: []\n", f"{path}: post: no step limits the model's predictions to [0, 1], {explanation}"),
         (
             "post:\n  - blend: {benchmark: bench, transform: raw}\n",
             f"{path}: post: no step limits the model's predictions to [0, 1], {explanation}",

@@ -67,13 +67,13 @@ def with_step(step: str) -> str:
 
 # (name of the case, the file, the problems)
 INVALID: list[tuple[str, str | bytes, list[str]]] = [
-    ("duplicate key", MINIMAL + "name: mlp\n", ["FILE:4: name: duplicate key, also on line 1; leave one of them"]),
+    ("duplicate key", MINIMAL + "name: mlp\n", ["FILE:4: name: duplicate key, also on line 1; remove one of them"]),
     (
         "unknown key, near one",
         MINIMAL + "validate: {row: 6000}\n",
         ["FILE:4: validate.row: unknown key; did you mean rows?"],
     ),
-    ("unknown key, near none", MINIMAL + "zzz: 1\n", [f"FILE:4: zzz: unknown key; the keys here are {KEYS}"]),
+    ("unknown key, near none", MINIMAL + "zzz: 1\n", [f"FILE:4: zzz: unknown key; valid keys: {KEYS}"]),
     (
         "version unquoted",
         with_key("image", f"{{ref: {REF}, stand_in: 3.10}}"),
@@ -252,7 +252,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:3: bundle: "bundles/none" is ROOT/configs/bundles/none, which does not exist; '
-                "name the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
+                "expected the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -262,7 +262,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is not a folder or a .zip; '
-                "name the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
+                "expected the folder that contains bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -287,7 +287,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:6: validate.data.live: "bundles" is ROOT/configs/bundles, which is a folder; '
-                "name a parquet file, relative to ROOT/configs"
+                "expected a parquet file, relative to ROOT/configs"
             )
         ],
     ),
@@ -339,7 +339,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
     (
         "standardize",
         with_step("standardize: {ddof: 1}"),
-        ["FILE:5: post[0].standardize.ddof: unknown key; the keys here are scope"],
+        ["FILE:5: post[0].standardize.ddof: unknown key; valid keys: scope"],
     ),
     (
         "neutralize to nothing",
@@ -566,8 +566,17 @@ def test_slot_names_and_model_ids_are_accepted(root: Path, model: str) -> None:
 
 def test_a_missing_file_is_an_error_that_lists_the_existing_ones(root: Path) -> None:
     write(root, MINIMAL)
-    with pytest.raises(errors.ConfigError, match=r"not found; name one of the configs in .*configs: mlp\.yaml"):
+    with pytest.raises(errors.ConfigError, match=r"not found; pass one of the configs in .*configs: mlp\.yaml"):
         config.load(root / "configs" / "mpl.yaml")
+
+
+def test_a_bundle_instead_of_a_config_is_refused_with_the_command_that_writes_one(root: Path) -> None:
+    path = root / "mine.bundle.zip"
+    path.write_bytes(b"PK")
+    with pytest.raises(
+        errors.ConfigError, match=r"is a bundle, not a config; write .* init --from .*mine\.bundle\.zip"
+    ):
+        config.load(path)
 
 
 def test_a_path_that_is_not_a_readable_file_is_refused(root: Path) -> None:

@@ -153,8 +153,8 @@ def test_other_redirects_are_refused(body: bytes, cache: Path, location: str, me
         (401, "HTTP 401, a login is required, but none is sent"),
         (403, "HTTP 403, access is forbidden, or the address has expired"),
         (404, "HTTP 404, the file was not found: check the address"),
-        (418, "HTTP 418, run it again, or fetch"),
-        (206, "HTTP 206, run it again, or fetch"),
+        (418, "HTTP 418, run it again, or download"),
+        (206, "HTTP 206, run it again, or download"),
         (429, "HTTP 429, too many requests; wait a minute, then run it again"),
         (503, "HTTP 503, the server failed; wait a minute, then run it again"),
     ],
@@ -162,7 +162,7 @@ def test_other_redirects_are_refused(body: bytes, cache: Path, location: str, me
 def test_an_error_status_is_reported_with_what_to_do(body: bytes, cache: Path, code: int, message: str) -> None:
     error = fail_to_fetch({NAME: respond_status(code)}, body, cache, errors.NetworkError)
     assert message in error
-    assert "fetch the file by hand" in error
+    assert "download the file yourself" in error
 
 
 def test_a_file_with_another_hash_is_refused(body: bytes, cache: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_local_file_is_used_in_place_if_its_hash_is_right(tmp_path: Path, body
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://example.org/x", "bundle.url: http does not protect the download from changes"),
+        ("http://example.org/x", "bundle.url: http is not allowed, because it does not protect"),
         ("s3://bucket/x", 'bundle.url: unsupported scheme "s3"'),
         ("https:///x", 'bundle.url: unsupported scheme "https" or missing host'),
         (
@@ -237,9 +237,9 @@ def test_a_local_file_is_used_in_place_if_its_hash_is_right(tmp_path: Path, body
         ("file:///etc/passwd", "which is not below"),
         ("../../x.bundle.zip", "which is not below"),
         ("/etc/passwd", "is not a relative path"),
-        ("absent.bundle.zip", "does not exist; name a NAME.bundle.zip"),
-        ("folder", "is a folder; name a NAME.bundle.zip"),
-        ("a.yaml", "is not a .zip; name a NAME.bundle.zip"),
+        ("absent.bundle.zip", "does not exist; expected a NAME.bundle.zip"),
+        ("folder", "is a folder; expected a NAME.bundle.zip"),
+        ("a.yaml", "is not a .zip; expected a NAME.bundle.zip"),
         ("", "bundle.url: not a valid URL"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_features_file_may_be_given(root: Path, tmp_path: Path) -> None:
 
 def test_a_rank_is_added_if_the_predictions_are_not_bounded(root: Path) -> None:
     for steps, why in (
-        ((), "there is no step to limit the model's predictions to [0, 1]"),
+        ((), "no step limits the model's predictions to [0, 1]"),
         (
             (post.make_step("rank"), post.make_step("neutralize", features=("feature_1",))),
             "no step after neutralize limits the predictions",
@@ -187,7 +187,7 @@ def test_a_rank_is_added_if_the_predictions_are_not_bounded(root: Path) -> None:
         result, loaded, text = run_init(root, write_bundle(root / "mine.bundle.zip", post=steps), force=True)
         assert loaded.post == (*steps, post.make_step("rank"))
         assert f"  # Added by `init`: {why}" in text
-        assert any(note.startswith(f"post: a rank was added: {why}") for note in result.notes)
+        assert any(note.startswith(f"post: added a rank step: {why}") for note in result.notes)
 
 
 def test_no_step_is_added_for_a_bounded_model(root: Path) -> None:

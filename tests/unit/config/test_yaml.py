@@ -97,8 +97,8 @@ def test_ambiguous_scalars_are_refused(text: str, good: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key, also on line 1; leave one of them"),
-        ("a: {b: 1, b: {c: 2}}\n", 1, "duplicate key, also on line 1; leave one of them"),
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key, also on line 1; remove one of them"),
+        ("a: {b: 1, b: {c: 2}}\n", 1, "duplicate key, also on line 1; remove one of them"),
         ("a:\n\tb: 1\n", 2, "column 1: a tab is used for indentation; indent with spaces"),
         ("a:\n  b: 1\n\tc: 2\n", 3, "column 1: a tab is used for indentation; indent with spaces"),
         ("a:\n  - 1\n b: 2\n", 3, "column 2: the indentation matches no block above (opened on line 1); indent"),
@@ -112,8 +112,8 @@ def test_ambiguous_scalars_are_refused(text: str, good: str) -> None:
         ("a: *x\n", 1, "aliases (*name) are not allowed; write the value out"),
         ("<<: {a: 1}\n", 1, "merge keys are not allowed; write the keys out"),
         ("? [a]\n: b\n", 1, "column 3: not a valid key; keys must be text"),
-        ("1: a\n", 1, "this key is not text; keys must be text"),
-        ("on: a\n", 1, "this key is not text; keys must be text"),
+        ("1: a\n", 1, "this key is not text; quote it"),
+        ("on: a\n", 1, "this key is not text; quote it"),
         (
             "a: !!python/object:os.system x\n",
             1,

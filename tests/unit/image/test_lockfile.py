@@ -154,7 +154,7 @@ def test_invalid_keys_are_reported() -> None:
     text = f"format: 1\nimages:\n  runner:1: {{{entry}}}\n  default: {{{entry}}}\n  {REF}: {{{entry}, ref: {OTHER}}}\n"
     assert find_problems(text) == [
         'LOCK:3: images."runner:1": is not a full reference; expected docker.io/library/runner:1',
-        "LOCK:4: images.default: ref is missing; expected the reference that default stood for",
+        "LOCK:4: images.default: ref is missing; expected the reference that default resolved to",
         f'LOCK:5: images."{REF}".ref: only allowed for default; remove it',
     ]
 

@@ -93,7 +93,9 @@ def test_both_parts_of_a_token_come_from_one_source(
 @pytest.mark.parametrize("half", HALVES)
 def test_half_a_token_is_not_completed_from_another_source(half: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
-    with pytest.raises(errors.UsageError, match=f"{half} of the environment: is set .* must come from the same source"):
+    with pytest.raises(
+        errors.UsageError, match=f"{half} is set in the environment, but .* is not; set both in the same place"
+    ):
         settings.read({half: HALVES[half]}, tmp_path)
 
 
@@ -102,7 +104,7 @@ def test_half_a_token_is_not_completed_from_another_source(half: str, tmp_path: 
     [
         ({settings.PUBLIC: PUBLIC}, "NUMERAI_SECRET_KEY is not"),
         ({settings.SECRET: SECRET}, "NUMERAI_PUBLIC_ID is not"),
-        ({settings.COMBINED: SECRET}, "is not a token; expected Token PUBLIC$SECRET"),
+        ({settings.COMBINED: SECRET}, "invalid token; expected Token PUBLIC$SECRET"),
         ({**HALVES, settings.SECRET: f"'{SECRET}'"}, "the secret key is invalid"),
         ({**HALVES, settings.SECRET: f"{SECRET} "}, ""),
         ({settings.API: "http://api.example.org"}, "expected an https address"),
