@@ -202,6 +202,8 @@ def test_a_failed_assignment_reports_what_the_slot_runs(
     pickle = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "one.pkl")
     sandbox.faults.add(ASSIGN, faults.respond_html(502), times=None)
     slot = next(slot for slot in api.get_account().slots if slot.name == "running")
-    with pytest.raises(errors.ApiError, match=r"HTTP 502, the server failed \(3 times\)\nrunning runs what") as caught:
+    with pytest.raises(
+        errors.ApiError, match=r"HTTP 502, the server failed \(tried 3 times\)\nrunning still runs"
+    ) as caught:
         assign.assign_and_read_back(api, slot, pickle.id, Silent())
     assert "may have taken effect" not in str(caught.value)
