@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def find_version(text: str, versions: Sequence[DataVersion]) -> DataVersion | None:
     """Return the tournament's data version, deprecated or not, of a name like ``v5.3``, or None."""
-    # Which of the two fields has the form `v5.3` is not documented.
+    # Which of the two has the form `v5.3` is not documented.
     return next((version for version in versions if text in {version.version, version.name}), None)
 
 
