@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from builder.sandbox import server
 
-REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is there
+REF = "127.0.0.1:1/numerai/numerai_predict_py_3_12:a78dedd"  # no registry is there
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_the_default_image_is_what_the_tournament_says(look: Callable[..., Any])
     write("fresh", "default")
     _, lines = look()
     assert wrong(lines) == set()
-    assert "numerai_predict_py_3_11:a78dedd" in lines["image"]["text"]
+    assert "numerai_predict_py_3_12:a78dedd" in lines["image"]["text"]
 
 
 def test_an_invalid_config_is_a_line(look: Callable[..., Any]) -> None:
