@@ -175,9 +175,11 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
     if base.reference:  # first, because it may fail
         _pull(engine, python, base.reference, progress)
     progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
-    with futures.ThreadPoolExecutor(1) as executor, run.start(engine) as identity:
+    with futures.ThreadPoolExecutor(1) as executor:
         wheels = executor.submit(_download_wheels, python)  # at the same time as the base is built
-        with _provide_base(engine, python, base, progress) as reference:
+        # The base keeps its tag until the run's images are removed: a containerd image store removes the untagged
+        # parents of an image with it, even if the stand-in was built from them too.
+        with _provide_base(engine, python, base, progress) as reference, run.start(engine) as identity:
             spec = compute_spec_hash(inputs, _read_python_release(engine, reference, python, identity))
             files = _list_sources(python) | {f"wheels/{path.name}": path for path in wheels.result().iterdir()}
             progress.step(f"building the Python {python} stand-in image")
