@@ -218,13 +218,15 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
     progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
     with (
         tempfile.TemporaryDirectory(dir=paths.cache_folder(), prefix="stand-in-") as temporary,
-        run.start(engine) as identity,
         _start_installation(python, Path(temporary, "packages")) as wait_for_packages,
     ):
         packages, archive, tree_hash = Path(temporary, "packages"), Path(temporary, "python.tar"), ""
         if host_python:
             tree_hash = host_pythons.pack(host_python, archive)
-        with _provide_base(engine, python, base, _list_base_options(base, host_python, archive), progress) as reference:
+        options = _list_base_options(base, host_python, archive)
+        # The base keeps its tag until the run's images are removed: a containerd image store removes the untagged
+        # parents of an image with it, even if the stand-in was built from them too.
+        with _provide_base(engine, python, base, options, progress) as reference, run.start(engine) as identity:
             release = _read_python_release(engine, reference, python, identity)
             spec = compute_spec_hash(inputs, release, tree_hash)
             wait_for_packages()
