@@ -26,7 +26,7 @@ from builder.engine import debian, protocol, run, tar_stream
 from builder.image import host_pythons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from builder.progress import Progress
 
@@ -250,7 +250,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
                 quiet = 0.0
             finally:
                 with interrupts.defer():
-                    _remove_untagged_images(engine, {INPUTS_LABEL: inputs, BASE_LABEL: python}, quiet=quiet)
+                    _remove_untagged_images(engine, python, inputs, quiet=quiet)
     built = find(engine, python)
     if built is None:
         raise errors.ImageError(
@@ -457,7 +457,7 @@ def _list_sources(python: str) -> dict[str, Path]:
     }
 
 
-def _remove_untagged_images(engine: protocol.Engine, labels: Mapping[str, str], *, quiet: float) -> None:
+def _remove_untagged_images(engine: protocol.Engine, python: str, inputs: str, *, quiet: float) -> None:
     """Remove images of an interrupted build: those with our labels that have no tag and belong to no run.
 
     Until there has been none for ``quiet`` seconds, because the engine may still be busy with the interrupted step.
@@ -465,9 +465,12 @@ def _remove_untagged_images(engine: protocol.Engine, labels: Mapping[str, str], 
     last, deadline = time.monotonic(), time.monotonic() + _REMOVE_TIMEOUT
     with contextlib.suppress(errors.EngineError):  # the engine does not answer
         while True:
-            images = [image for key, value in labels.items() for image in engine.find_images_by_label(key, value)]
+            labels = ((INPUTS_LABEL, inputs), (BASE_LABEL, python))
+            images = [image for label in labels for image in engine.find_images_by_label(*label)]
             for image in images:
-                if not image.tags and not image.digests and protocol.RUN_LABEL not in image.labels:
+                # With other inputs it is a step of a pickle's build from an earlier stand-in image.
+                is_ours = image.labels.get(INPUTS_LABEL, inputs) == inputs and protocol.RUN_LABEL not in image.labels
+                if is_ours and not image.tags and not image.digests:
                     last = time.monotonic()
                     with contextlib.suppress(errors.EngineError):  # a container of the step may still use it
                         engine.remove_image(image.id)
