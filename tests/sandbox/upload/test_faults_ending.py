@@ -126,7 +126,7 @@ def test_row_26_the_previous_pickle_is_restored(project: Project, kind: str) -> 
     project.sandbox.faults.add(match, action, after=after, times=_LOOKS_AFTER if kind == "shown" else 1)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
-    assert "runs what it ran before" in err
+    assert "running still runs 11112222-before-0123456789ab.pkl" in err
     assert project.sandbox.faults.count_remaining() == 0
     assert project.get_slot("running").pickle_id == before.id
     assert not (project.folder / "receipt.json").exists()
@@ -176,7 +176,7 @@ def test_row_26_an_assignment_that_may_still_take_effect_is_undone(project: Proj
     project.sandbox.faults.add(ASSIGN, faults.respond_html(502), times=3)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
-    assert "runs what it ran before" in err
+    assert "running still runs 11112222-before-0123456789ab.pkl" in err
     assert project.sandbox.requests.count(ASSIGN) == 4
     assert project.get_slot("running").pickle_id == before.id
 
