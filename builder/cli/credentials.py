@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from builder import tournament
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json
@@ -28,7 +26,7 @@ def run(*, json_wanted: Json = False) -> int:
     if json_wanted:
         scopes = {name: descriptions.get(name, "") for name in info.scopes}
         answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
-        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": missing}))
+        terminal.print_json({**answer, "source": source, "scopes": scopes, "lacking": missing})
         return 0
     rows = [
         ("account", sanitize(info.username)),
@@ -39,5 +37,5 @@ def run(*, json_wanted: Json = False) -> int:
     rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in missing.items()]
     terminal.print_table(rows)
     if missing:
-        print('create a token with more scopes at numer.ai/account ("Create MCP Key")')
+        terminal.print_lines('create a token with more scopes at numer.ai/account ("Create MCP Key")')
     return 0

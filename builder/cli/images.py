@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,12 @@ def run(*, json_wanted: Json = False) -> int:
         images = api.list_images()
     rows = [_describe_image(image, lock, registry) for image in _sort_images(images)]
     if json_wanted:
-        print(json.dumps({"format": 1, "registry": registry, "images": rows}))
+        terminal.print_json({"format": 1, "registry": registry, "images": rows})
     elif rows:
         cells = [(row["name"], row["reference"], ", ".join(row["state"]), row["pinned"] or "-") for row in rows]
         terminal.print_list(("name", "reference", "", "pinned here"), cells)
     else:
-        print("the tournament lists no images")
+        terminal.print_lines("the tournament lists no images")
     return 0
 
 

@@ -19,7 +19,6 @@ import builder
 from builder import errors, secret_scan
 from builder import interrupts as interrupting
 from builder.cli import requirements, terminal
-from builder.text import escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +154,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _print_error(text: str) -> None:
-    terminal.put_error(escape_lines(_hide(text)))
+    terminal.put_error(_hide(text))
 
 
 def _hide(text: str) -> str:

@@ -188,7 +188,7 @@ def _run_nothing() -> None:
 
 def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - as typer calls it
     if is_requested:
-        print(f"{NAME} {builder.__version__}")
+        terminal.print_lines(f"{NAME} {builder.__version__}")
         raise typer.Exit
 
 

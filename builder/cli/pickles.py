@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
@@ -34,12 +33,14 @@ def run(
         now = api.now()
     names = {slot.id: slot.name for slot in account.slots}
     if json_wanted:
-        print(json.dumps({"format": 1, "pickles": [_pickle_data(pickle, names) for pickle in pickles]}))
+        terminal.print_json({"format": 1, "pickles": [_pickle_data(pickle, names) for pickle in pickles]})
         return 0
     if not pickles:
         kind = "unassigned pickle" if unassigned else "pickle"
         target = f" for {sanitize(selected.name)}" if selected else ""
-        print(f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one")
+        terminal.print_lines(
+            f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one"
+        )
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
     terminal.print_list(head, [_pickle_row(pickle, names, now) for pickle in pickles])
