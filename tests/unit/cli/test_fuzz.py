@@ -136,12 +136,14 @@ def test_any_tree_of_a_bundle(tmp_path: Path, names: list[bytes], kind: str) -> 
         path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118 - bytes
         with contextlib.suppress(FileExistsError, NotADirectoryError):
             os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-            {
-                "file": lambda path: open(path, "xb").close(),  # noqa: PTH123
-                "folder": os.mkdir,
-                "link": lambda path: os.symlink(b"bundle.json", path),  # noqa: PTH211
-                "fifo": os.mkfifo,
-            }[kind](path)
+            if kind == "file":
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            elif kind == "folder":
+                os.mkdir(path)  # noqa: PTH102
+            elif kind == "link":
+                os.symlink(b"bundle.json", path)  # noqa: PTH211
+            else:
+                os.mkfifo(path)
     for command in (("check",), ("show",), ("check", "--json")):
         run_quietly("bundle", *command, str(folder))
 
