@@ -109,6 +109,23 @@ def test_a_file_of_a_zip_that_the_header_does_not_declare_is_not_unpacked(tmp_pa
     assert not any(path.name == "big" for path in (tmp_path / "cache").rglob("*"))
 
 
+def test_a_large_array_that_no_layer_has_is_not_read(tmp_path: Path) -> None:
+    folder = bundles.write_bundle(tmp_path / "mine")
+    path, size = folder / "arrays.safetensors", (1 << 30) - (1 << 20)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    end = max(array["data_offsets"][1] for array in header.values())
+    header["extra"] = {"dtype": "F32", "shape": [size // 4], "data_offsets": [end, end + size]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + content[8 + length :])
+        file.truncate(8 + len(text) + end + size)
+    declared = {"dtype": "float32", "shape": [size // 4]}
+    bundles.edit_json(folder, lambda data: data["arrays"].update(extra=declared))
+    assert "arrays.extra: not an array of an mlp" in run_limited(tmp_path, "bundle", "check", "mine")
+
+
 @pytest.mark.parametrize("size", [8, 3 << 30])
 def test_a_zip_behind_other_data_is_refused(tmp_path: Path, size: int) -> None:
     path = tmp_path / "mine.bundle.zip"
