@@ -5,7 +5,6 @@ from __future__ import annotations
 from builder import tournament
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json
-from builder.text import sanitize
 
 _UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
 _DOWNLOADS = ("download", "why", "comparing in upload")
@@ -29,10 +28,10 @@ def run(*, json_wanted: Json = False) -> int:
         terminal.print_json({**answer, "source": source, "scopes": scopes, "lacking": missing})
         return 0
     rows = [
-        ("account", sanitize(info.username)),
-        ("token", f"{sanitize(info.name) or 'without a name'} ({sanitize(info.public_id)}), from {source}"),
+        ("account", info.username),
+        ("token", f"{info.name or 'without a name'} ({info.public_id}), from {source}"),
     ]
-    allowed = [f"{sanitize(name)}  {sanitize(descriptions.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    allowed = [f"{name}  {descriptions.get(name, '')}".rstrip() for name in sorted(info.scopes)]
     rows += [("may" if not index else "", text) for index, text in enumerate(allowed or ["nothing: it has no scope"])]
     rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in missing.items()]
     terminal.print_table(rows)

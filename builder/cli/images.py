@@ -9,7 +9,6 @@ from builder.cli import terminal
 from builder.cli.parameters import Json
 from builder.image import lockfile
 from builder.registry import reference
-from builder.text import escape
 from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
@@ -58,8 +57,8 @@ def _describe_image(image: DockerImage, lock: lockfile.LockFile, registry: str) 
     ]
     words = {"default": image.default, "deprecated": image.deprecated, "experimental": image.experimental}
     return {
-        "name": escape(image.name),
-        "reference": escape(text),
+        "name": image.name,
+        "reference": text,
         "state": [word for word, is_set in words.items() if is_set] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

@@ -10,7 +10,6 @@ from typer import Option
 from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
-from builder.text import sanitize
 from builder.tournament import slots, times
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def run(
         return 0
     if not pickles:
         kind = "unassigned pickle" if unassigned else "pickle"
-        target = f" for {sanitize(selected.name)}" if selected else ""
+        target = f" for {selected.name}" if selected else ""
         terminal.print_lines(
             f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one"
         )
@@ -51,11 +50,11 @@ def _pickle_row(pickle: tournament.UploadedPickle, names: dict[str, str], now: d
     return (
         pickle.id,
         listing.pickle_line(pickle),
-        sanitize(pickle.validation),
-        ", ".join(sanitize(names.get(slot, slot)) for slot in pickle.slots) or "-",
-        sanitize(names.get(pickle.owner, pickle.owner)) or "-",
-        sanitize(pickle.image_name or pickle.image),
-        sanitize(pickle.data_version),
+        pickle.validation,
+        ", ".join(names.get(slot, slot) for slot in pickle.slots) or "-",
+        names.get(pickle.owner, pickle.owner) or "-",
+        pickle.image_name or pickle.image,
+        pickle.data_version,
         times.format_relative(pickle.inserted_at, now),
     )
 
