@@ -102,16 +102,14 @@ def test_any_value_in_a_header(tmp_path: Path, data: st.DataObject) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     bundles.write_bundle(folder)
     header = json.loads((folder / "bundle.json").read_bytes())
-    place = header
+    node = header
     for _ in range(data.draw(st.integers(0, 3))):
         inner = [
-            item
-            for item in (place.values() if isinstance(place, dict) else place)
-            if item and type(item) in {dict, list}
+            item for item in (node.values() if isinstance(node, dict) else node) if item and type(item) in {dict, list}
         ]
-        place = data.draw(st.sampled_from(inner)) if inner else place
-    key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
-    place[key] = data.draw(values)
+        node = data.draw(st.sampled_from(inner)) if inner else node
+    key = data.draw(st.sampled_from(list(node) if isinstance(node, dict) else range(len(node))))
+    node[key] = data.draw(values)
     (folder / "bundle.json").write_text(json.dumps(header))
     for command in ("check", "show"):
         run_quietly("bundle", command, str(folder))
