@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_MOST_PROBLEMS = 100
+"""Problems of one input that are listed: whoever reads them fixes the first ones and tries again."""
 _RESOLVE_ATTEMPTS = 2
 """For a host name that does not resolve: it is misspelt, or there is no network, and waiting rarely helps."""
 
@@ -93,11 +95,14 @@ class UsageError(BuilderError):
 
 
 class ProblemsError(BuilderError):
-    """Several problems of one input, reported together."""
+    """Several problems of one input, reported together; of very many, the first ones and the number of the others."""
 
     exit_code = 2
 
     def __init__(self, problems: Sequence[str]) -> None:
+        if len(problems) > _MOST_PROBLEMS + 1:  # the last line of an error that is raised again stays as it is
+            more = f"and {len(problems) - _MOST_PROBLEMS:,} more problems"
+            problems = [*problems[:_MOST_PROBLEMS], more]
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 

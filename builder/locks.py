@@ -64,6 +64,17 @@ def is_held(path: Path) -> bool:
         return path.exists() and _try_lock(filelock.FileLock(path, fallback_to_soft=False), stack) is not None
 
 
+def remove_if_free(path: Path) -> None:
+    """Remove a lock file that no process holds. Whoever waits for it then creates it again.
+
+    Raises:
+        errors.LockError: The file cannot be opened, locked or removed.
+    """
+    with _translate_errors(path), contextlib.ExitStack() as stack:
+        if _try_lock(filelock.FileLock(path, fallback_to_soft=False), stack) is None:
+            path.unlink(missing_ok=True)
+
+
 def _try_lock(lock: filelock.BaseFileLock, stack: contextlib.ExitStack) -> str | None:
     """Acquire a lock without waiting, until ``stack`` ends; return a description of the holder if another has it."""
     try:

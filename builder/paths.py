@@ -33,6 +33,11 @@ def cache_folder() -> Path:
     return folder
 
 
+def runs_folder() -> Path:
+    """Return the folder with a lock file for each run that may have something on an engine; it may be missing."""
+    return cache_folder() / "runs"
+
+
 def state_folder() -> Path:
     """Return the folder for what cannot be created again (the slot logs); create it if missing, with mode 0700."""
     folder = _migrate_folder(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")

@@ -32,6 +32,9 @@ KeyPath = tuple[str | int, ...]
 DEPTH = 64
 """How deep lists and objects may nest in JSON."""
 
+MOST_VALUES = 200_000
+"""Values in one JSON text: a bundle may have 100,000 features. Each takes up to 4 KB if it has a problem."""
+
 _MOST_PROBLEMS = 1_000
 """Problems that are reported at most: data with more of them is of another kind than expected."""
 _DIGITS = 400
@@ -267,7 +270,7 @@ def canonical_json(data: object) -> bytes:
     return text.encode("utf-8")
 
 
-def read_json(text: bytes) -> dict[str, Any] | list[Problem]:
+def read_json(text: bytes) -> dict[str, Any] | list[Problem]:  # noqa: PLR0911 - one return for each way to fail
     """Parse one JSON object strictly: unlike ``json.loads``, refuse duplicate keys, NaN and numbers that overflow.
 
     Args:
@@ -275,8 +278,12 @@ def read_json(text: bytes) -> dict[str, Any] | list[Problem]:
 
     Returns:
         Plain data, or all problems by key path: duplicate keys, numbers that are not finite, lone surrogates, nesting
-        deeper than ``DEPTH``. A syntax error has an empty path and a text with its line and column.
+        deeper than ``DEPTH``, more than ``MOST_VALUES``. A syntax error has an empty path and a text with its line and
+        column.
     """
+    # Before anything is parsed. These characters are counted in texts too, where they are rare.
+    if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        return [Problem(path=(), text=f"has more than {MOST_VALUES:,} values; this file was not written by this tool")]
     problems: list[Problem] = []
     try:
         decoded = text.decode("utf-8")

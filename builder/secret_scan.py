@@ -20,6 +20,8 @@ _VALUE = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z0-9]{6,}\$[A-Za-z0-9]{6,}|(?i:^\s*(?:token|bearer)\s+\S{6,})"
     r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # except an upper-case sha256
 )
+_PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
+_MIN_HIDDEN = 6
 MIN_LENGTH = 4
 """A secret shorter than this cannot be distinguished from other text."""
 
@@ -34,6 +36,19 @@ def find(data: object, spelling: Mapping[KeyPath, str]) -> set[KeyPath]:
     # The search inside of longer texts is quadratic; a config has few secrets, so it is limited to 50 of them.
     parts = sorted(texts)[:50]
     return secrets | {path for path, text in scalars if text in texts or any(part in text for part in parts)}
+
+
+def hide(text: str, environment: Mapping[str, str]) -> str:
+    """Mask in a text what looks like a secret, passwords in addresses, and the environment's secrets.
+
+    These are the values of all variables with the name of a secret, and of this tool's settings.
+    """
+    for name, value in environment.items():
+        if _KEY.search(name) or name.startswith("NUMERAI_"):
+            for part in {value, *value.split("$"), *value.split()}:
+                if len(part) >= _MIN_HIDDEN and not part.startswith("http"):
+                    text = text.replace(part, "********")
+    return _PASSWORD.sub("********@", _VALUE.sub("********", text))
 
 
 def is_secret_key(key: str) -> bool:

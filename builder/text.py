@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_LINE = 300
+_MAX_PRINTED = 2_000
+"""Characters of a line that are printed; a longer one is not text for people."""
 
 
 def describe(value: object) -> str:  # noqa: PLR0911 - one return for each type
@@ -50,12 +52,20 @@ def find_nearest(word: object, words: Iterable[str]) -> str | None:
 def escape(text: str | Path) -> str:
     """Escape a text for one line of a terminal or a comment: no control characters, newlines or direction marks."""
     text = str(text)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def escape_line(text: str) -> str:
+    """Escape a text for one line of a terminal, and cut it if it is very long; tabs become four spaces."""
+    more = f"... ({len(text) - _MAX_PRINTED:,} more characters)" if len(text) > _MAX_PRINTED else ""
+    return escape(text[:_MAX_PRINTED].replace("\t", "    ")) + more
 
 
 def escape_lines(text: str) -> str:
-    """Escape each line of a text for a terminal; tabs become four spaces."""
-    return "\n".join(map(escape, text.replace("\t", "    ").split("\n")))
+    """Escape each line of a text for a terminal, as ``escape_line`` does."""
+    return "\n".join(map(escape_line, text.split("\n")))
 
 
 def replace_unprintable(text: str) -> str:

@@ -16,7 +16,7 @@ import builder
 from builder import commands, errors, schema
 from builder.build import artifact, manifest, render, untrusted_files
 from builder.bundle import post
-from builder.bundle.storage import archive, files, read
+from builder.bundle.storage import files, read
 from builder.config import model as config
 from builder.config import values as config_values
 from builder.text import escape, format_list
@@ -146,7 +146,7 @@ def _is_bundle_file(name: str) -> bool:
 
 
 def _copy(context: Path, names: Iterable[str], target: Path) -> None:
-    remaining = archive.MOST_BYTES
+    remaining = files.MOST_BYTES
     for name in names:
         copied = target / name
         copied.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from builder import schema
+from builder import schema, secret_scan
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, tensors
@@ -271,6 +271,11 @@ _PRIVATE_KEYS = frozenset(
 
 def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
     """Find facts that reveal the computer: bundles are shared, and the same training must give the same bytes."""
+    texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+    is_named = secret_scan.is_secret_key(key) and any(len(text) >= secret_scan.MIN_LENGTH for text in texts)
+    if is_named or any(map(secret_scan.has_secret, (key, *texts))):
+        shown = "(hidden)" if secret_scan.has_secret(key) else ascii(key)[1:-1]
+        return [schema.Problem(path=("trained", shown), text="looks like a secret; remove it, and make a new key")]
     if not (key.isprintable() and 0 < len(key) <= 200):
         return [
             schema.Problem(path=("trained", ascii(key)), text="invalid key; expected 1 to 200 printable characters")
@@ -279,10 +284,7 @@ def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
         return [
             schema.Problem(path=("trained", key), text=f"{files.JSON} must not contain a path, user or host; remove it")
         ]
-    texts = value if isinstance(value, tuple) else (value,)
     for text in texts:
-        if not isinstance(text, str):
-            continue
         shown = describe(text)
         if looks_like_path(text):
             reason = f"{shown} looks like a local path; {files.JSON} must not contain one; remove it"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.bundle.storage import files, store
+from builder.cli import terminal
 from builder.cli.parameters import BundlePath, Json
-from builder.text import escape
 
 if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
@@ -29,12 +27,12 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     except errors.BundleError as error:
         if not json_wanted:
             raise
-        print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.problems}))
+        terminal.print_json({"format": 1, "path": str(path), "good": False, "faults": error.problems})
         return error.exit_code
     if json_wanted:
-        print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
+        terminal.print_json({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest})
     else:
-        print(f"ok: {escape(str(path))}: {_format_kind(bundle)}; {digest}")
+        terminal.print_lines(f"ok: {path}: {_format_kind(bundle)}; {digest}")
     return 0
 
 
@@ -59,7 +57,7 @@ def _check_golden_rows(folder: Path, bundle: bundle_model.Bundle) -> None:
             raise
         # Only these models need lightgbm to predict, and the image has it: do not require it on this machine.
         note = f"note: the golden rows are not compared here: {error}; `validate` compares them in the image"
-        print(escape(note), file=sys.stderr)
+        terminal.show(note)
         return
     except errors.BundleError as error:
         raise errors.BundleError([f"{folder}: {problem}" for problem in error.problems]) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,8 @@ from typer import Argument
 
 from builder import paths
 from builder.bundle.storage import files, store
+from builder.cli import terminal
 from builder.cli.parameters import BundlePath, Json
-from builder.text import escape
 
 
 def run(
@@ -31,10 +30,10 @@ def run(
     sha256 = None if new.is_dir() else files.hash_content(new)[0]
     if json_wanted:
         report = {"format": 1, "path": str(new), "converted": is_converted, "hash": digest, "sha256": sha256}
-        print(json.dumps(report))
+        terminal.print_json(report)
         return 0
     state = "converted" if is_converted else f"already of format {files.FORMAT}"
-    print(f"{state}: {escape(str(new))}: {digest}")
+    terminal.print_lines(f"{state}: {new}: {digest}")
     if sha256:
-        print(f"sha256 of the zip, for {{url, sha256}} in a config: {sha256}")
+        terminal.print_lines(f"sha256 of the zip, for {{url, sha256}} in a config: {sha256}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +30,9 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     with store.report_as(path, folder):
         contents = _describe(path, folder, read.read(folder))
     if json_wanted:
-        print(json.dumps(contents))
+        terminal.print_json(contents)
         return 0
-    print(escape(str(path)))
+    terminal.print_lines(str(path))
     terminal.print_table(_format_rows(contents))
     return 0
 

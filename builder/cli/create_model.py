@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from typer import Argument
@@ -31,8 +30,10 @@ def run(
         confirmation.ask(f"Create the slot {name}?", facts, yes=yes)
         slot = slots.create_slot(api, name)
     if json_wanted:
-        print(json.dumps({"format": 1, "slot": listing.slot_data(slot)}))
+        terminal.print_json({"format": 1, "slot": listing.slot_data(slot)})
     else:
         name = sanitize(slot.name)
-        print(f"created the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
+        terminal.print_lines(
+            f"created the slot {name} ({slot.id}); next: {commands.suggest('upload', None, f'--model={name}')}"
+        )
     return 0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from builder import tournament
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json
-from builder.text import sanitize
 
 _UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
 _DOWNLOADS = ("download", "why", "comparing in upload")
@@ -28,16 +25,16 @@ def run(*, json_wanted: Json = False) -> int:
     if json_wanted:
         scopes = {name: descriptions.get(name, "") for name in info.scopes}
         answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
-        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": missing}))
+        terminal.print_json({**answer, "source": source, "scopes": scopes, "lacking": missing})
         return 0
     rows = [
-        ("account", sanitize(info.username)),
-        ("token", f"{sanitize(info.name) or 'without a name'} ({sanitize(info.public_id)}), from {source}"),
+        ("account", info.username),
+        ("token", f"{info.name or 'without a name'} ({info.public_id}), from {source}"),
     ]
-    allowed = [f"{sanitize(name)}  {sanitize(descriptions.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    allowed = [f"{name}  {descriptions.get(name, '')}".rstrip() for name in sorted(info.scopes)]
     rows += [("may" if not index else "", text) for index, text in enumerate(allowed or ["nothing: it has no scope"])]
     rows += [("missing", f"{scope}, which {', '.join(commands)} need") for scope, commands in missing.items()]
     terminal.print_table(rows)
     if missing:
-        print('create a token with more scopes at numer.ai/account ("Create MCP Key")')
+        terminal.print_lines('create a token with more scopes at numer.ai/account ("Create MCP Key")')
     return 0

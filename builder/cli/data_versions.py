@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING
 
 from builder.cli import terminal
@@ -19,12 +18,12 @@ def run(*, json_wanted: Json = False) -> int:
     with terminal.progress() as progress, session.connect(progress) as api:
         versions = api.list_data_versions()
     if json_wanted:
-        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(version) for version in versions]}))
+        terminal.print_json({"format": 1, "data_versions": [dataclasses.asdict(version) for version in versions]})
     elif versions:
         rows = [(version.version, version.name, _format_marks(version), version.id) for version in versions]
         terminal.print_list(("version", "name", "", "id"), rows)
     else:
-        print("the API listed no data versions; try again later")
+        terminal.print_lines("the API listed no data versions; try again later")
     return 0
 
 

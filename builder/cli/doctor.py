@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +37,9 @@ def run(*, config_name: Config = None, json_wanted: Json = False) -> int:
     good, verdict = all(line.good is not False for line in lines), stage.format_verdict(lines)
     if json_wanted:
         checks = [dataclasses.asdict(line) for line in lines]
-        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": checks}))
+        terminal.print_json({"format": 1, "good": good, "verdict": verdict, "lines": checks})
     else:
-        print(verdict)
+        terminal.print_lines(verdict)
         rows = [(_MARKS[line.good], line.name, " ".join(line.text.split()) + _format_fix(line)) for line in lines]
         terminal.print_table(rows, indent=0)
     return 0 if good else 1

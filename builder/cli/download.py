@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,13 +58,13 @@ def run(
     if json_wanted:
         answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(download.path)}
         compared = [{"equal": good, "text": text} for good, text in findings]
-        print(json.dumps({**answer, "sha256": download.sha256, "size": download.size, "compared": compared}))
+        terminal.print_json({**answer, "sha256": download.sha256, "size": download.size, "compared": compared})
         return 1 if bad else 0
-    print(f"{download.path}  ({filesize.decimal(download.size)})")
+    terminal.print_lines(f"{download.path}  ({filesize.decimal(download.size)})")
     terminal.print_table([("sha256", download.sha256), *((_MARKS[good], text) for good, text in findings)])
     if all(good is None for good, _ in findings):
-        print("  no recorded hash to compare it with: none in its name, in dist/*/ or in an upload log")
-    print("  it contains code: unpickle it only in its image (`python -m builder why` runs it there)")
+        terminal.print_lines("  no recorded hash to compare it with: none in its name, in dist/*/ or in an upload log")
+    terminal.print_lines("  it contains code: unpickle it only in its image (`python -m builder why` runs it there)")
     return 1 if bad else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from typer import Option
@@ -21,12 +20,14 @@ def run(
     """Find a container engine, or install and start one; with ``--stop``, stop the one that this tool started."""
     if stop:
         stopped = install.stop()
-        print("stopped the engine that this tool started" if stopped else "this tool did not start an engine")
+        terminal.print_lines(
+            "stopped the engine that this tool started" if stopped else "this tool did not start an engine"
+        )
         return 0
     with terminal.progress() as progress:
         facts = engine_session.connect(progress, yes=yes).get_facts()
     if json_wanted:
-        print(json.dumps({"format": 1, "version": facts.version, "api": facts.api, "platform": facts.platform}))
+        terminal.print_json({"format": 1, "version": facts.version, "api": facts.api, "platform": facts.platform})
     else:
-        print(f"the engine is running: version {facts.version}, API {facts.api}, {facts.platform}")
+        terminal.print_lines(f"the engine is running: version {facts.version}, API {facts.api}, {facts.platform}")
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import terminal
-from builder.engine import docker_engine, install
+from builder.engine import docker_engine, install, run
 
 if TYPE_CHECKING:
     from builder.progress import Progress
@@ -19,6 +20,14 @@ def find() -> docker_engine.DockerEngine:
         errors.EngineError: No engine is running.
     """
     return docker_engine.connect()
+
+
+def remove_leftovers() -> None:
+    """Remove what killed commands left on the engine, if there is anything and an engine is running."""
+    with contextlib.suppress(errors.BuilderError):  # the command may not use an engine, or reports the error itself
+        if run.find_ended():
+            with run.start(find()):
+                pass  # a run removes what others left
 
 
 def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:

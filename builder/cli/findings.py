@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import commands, data_versions
+from builder.cli import terminal
 
 if TYPE_CHECKING:
     from builder.build import artifact
@@ -23,6 +24,6 @@ def print_findings(build: artifact.Artifact) -> None:
     findings = build.manifest.pickle.findings
     if findings:
         again = commands.suggest("verify", build.folder)
-        print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
+        terminal.print_lines(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
     for finding in findings:
-        print(f"  {finding.file}:{finding.line}: {finding.text}")
+        terminal.print_lines(f"  {finding.file}:{finding.line}: {finding.text}")

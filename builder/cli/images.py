@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from builder.cli import terminal
 from builder.cli.parameters import Json
 from builder.image import lockfile
 from builder.registry import reference
-from builder.text import escape
 from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
@@ -28,12 +26,12 @@ def run(*, json_wanted: Json = False) -> int:
         images = api.list_images()
     rows = [_describe_image(image, lock, registry) for image in _sort_images(images)]
     if json_wanted:
-        print(json.dumps({"format": 1, "registry": registry, "images": rows}))
+        terminal.print_json({"format": 1, "registry": registry, "images": rows})
     elif rows:
         cells = [(row["name"], row["reference"], ", ".join(row["state"]), row["pinned"] or "-") for row in rows]
         terminal.print_list(("name", "reference", "", "pinned here"), cells)
     else:
-        print("the tournament lists no images")
+        terminal.print_lines("the tournament lists no images")
     return 0
 
 
@@ -59,8 +57,8 @@ def _describe_image(image: DockerImage, lock: lockfile.LockFile, registry: str) 
     ]
     words = {"default": image.default, "deprecated": image.deprecated, "experimental": image.experimental}
     return {
-        "name": escape(image.name),
-        "reference": escape(text),
+        "name": image.name,
+        "reference": text,
         "state": [word for word, is_set in words.items() if is_set] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from builder import commands, errors, paths
+from builder.cli import terminal
 from builder.cli.parameters import Json
-from builder.text import escape
 
 
 def run(
@@ -45,12 +44,12 @@ def run(
     next_commands = [commands.suggest(name, result.config) for name in ("pickle", "validate")]
     if json_wanted:
         answer = {"format": 1, "config": str(result.config), "name": result.name, "bundle": str(result.bundle)}
-        print(json.dumps({**answer, "notes": result.notes, "next": next_commands}))
+        terminal.print_json({**answer, "notes": result.notes, "next": next_commands})
         return 0
-    print(f"{result.config}  (written)")
+    terminal.print_lines(f"{result.config}  (written)")
     for note in result.notes:
-        print(f"  {escape(note)}")
-    print("next:")
+        terminal.print_lines(f"  {note}")
+    terminal.print_lines("next:")
     for command in next_commands:
-        print(f"  {command}")
+        terminal.print_lines(f"  {command}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from typer import Argument
@@ -29,7 +28,7 @@ def run(
         label = repr(sanitize(labelled.label)) if labelled else "missing"
         raise errors.ApiError(f"{pickle.id}: the label was set to {text!r}, but the API returns {label}")
     if json_wanted:
-        print(json.dumps({"format": 1, "pickle": labelled.id, "label": labelled.label, "before": pickle.label}))
+        terminal.print_json({"format": 1, "pickle": labelled.id, "label": labelled.label, "before": pickle.label})
     else:
-        print(f"{sanitize(labelled.filename)} ({labelled.id}): {sanitize(labelled.label) or 'no label'}")
+        terminal.print_lines(f"{sanitize(labelled.filename)} ({labelled.id}): {sanitize(labelled.label) or 'no label'}")
     return 0

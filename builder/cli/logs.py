@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -39,13 +37,12 @@ def run(
         title, lines = _read_diagnostics(api, name) if diagnostics else _read_run_log(api, name)
     if json_wanted:
         data = [dataclasses.asdict(line) for line in lines]
-        print(json.dumps({"format": 1, "of": title, "lines": data}))
+        terminal.print_json({"format": 1, "of": title, "lines": data})
         return 0
-    sys.stderr.write(f"{title}\n")
+    terminal.show(title)
     if not lines:
-        sys.stderr.write("  nothing printed yet; `python -m builder status` shows the progress\n")
-    for line in _format_log(lines):
-        print(line)
+        terminal.show("  nothing printed yet; `python -m builder status` shows the progress")
+    terminal.print_lines(*_format_log(lines))
     return 0
 
 
@@ -88,8 +85,8 @@ def _format_log(log: Sequence[tournament.LogLine]) -> list[str]:
 
 
 def _format_line(line: tournament.LogLine) -> str:
-    """Return a line of a log with its time; replaces characters that could control the terminal."""
-    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in line.message.rstrip("\n"))
+    """Return a line of a log with its time."""
+    text = line.message.rstrip("\n")
     if not line.timestamp:
         return text
     seconds = line.timestamp / 1000 if line.timestamp > _MILLISECONDS else line.timestamp

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import builder
-from builder import errors
+from builder import errors, secret_scan
 from builder import interrupts as interrupting
 from builder.cli import requirements, terminal
-from builder.text import escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,7 +154,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _print_error(text: str) -> None:
-    terminal.put_error(escape_lines(_hide(text)))
+    terminal.put_error(_hide(text))
 
 
 def _hide(text: str) -> str:
@@ -171,11 +170,11 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _report_internal_error(error: BaseException) -> _Failure:
-    details = "".join(traceback.format_exception(error))
+    details = secret_scan.hide(_hide("".join(traceback.format_exception(error))), os.environ)
     with tempfile.NamedTemporaryFile(
         "w", prefix="numerai-builder-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{_hide(details)}")
+        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{details}")
     last = (details.strip().splitlines() or [""])[-1]
     text = f"error: internal error ({last:.200}); report it with the details in {file.name}"
     return _Failure(code=INTERNAL_ERROR, text=text, fix=f"report it with the details in {file.name}")

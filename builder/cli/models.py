@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import Json
-from builder.text import sanitize
 from builder.tournament import status as slot_status
 
 
@@ -17,11 +14,11 @@ def run(*, json_wanted: Json = False) -> int:
     statuses = [slot_status.judge(slot, uploaded) for slot in account.slots]
     if json_wanted:
         slots = [listing.status_data(status) for status in statuses]
-        print(json.dumps({"format": 1, "account": account.username, "most_slots": account.max_slots, "slots": slots}))
+        terminal.print_json({"format": 1, "account": account.username, "most_slots": account.max_slots, "slots": slots})
         return 0
-    print(f"{sanitize(account.username)}: {account.slots_summary}")
+    terminal.print_lines(f"{account.username}: {account.slots_summary}")
     if not statuses:
-        print("  no slot yet; create one: python -m builder create-model NAME")
+        terminal.print_lines("  no slot yet; create one: python -m builder create-model NAME")
         return 0
     head = ("slot", "pickle", "image", "data", "state", "stake", "id")
     terminal.print_list(head, [_model_row(status) for status in statuses])
@@ -31,11 +28,11 @@ def run(*, json_wanted: Json = False) -> int:
 def _model_row(status: slot_status.SlotStatus) -> tuple[str, ...]:
     slot, pickle = status.slot, status.slot.pickle
     return (
-        sanitize(slot.name),
+        slot.name,
         listing.pickle_line(pickle) if pickle else "-",
-        sanitize(pickle.image_name or pickle.image) if pickle else "-",
-        sanitize(pickle.data_version) if pickle else "-",
-        sanitize(status.reason),
-        sanitize(slot.stake) or "-",
+        pickle.image_name or pickle.image if pickle else "-",
+        pickle.data_version if pickle else "-",
+        status.reason,
+        slot.stake or "-",
         slot.id,
     )

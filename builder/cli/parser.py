@@ -8,6 +8,7 @@ A command is a line of :data:`_COMMANDS` and the module of its name: ``data-vers
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import builder
-from builder import errors
+from builder import errors, paths
 from builder.cli import requirements, terminal
 
 if TYPE_CHECKING:
@@ -109,11 +110,21 @@ def load(name: str) -> TyperCommand:
         errors.UsageError: It needs packages that are not installed.
     """
     requirements.check(requirements.BASE if name.startswith("bundle ") else requirements.ALL)
+    _remove_leftovers()
     module = importlib.import_module(f"builder.cli.{name.replace(' ', '_').replace('-', '_')}")
     alone = _new_app(add_completion=False)
     text = next(commands[name] for commands in _COMMANDS.values() if name in commands)
     alone.command(name, cls=_Command, help=text)(module.run)
     return cast("TyperCommand", typer.main.get_command(alone))  # an app with one command is that command
+
+
+def _remove_leftovers() -> None:
+    """Remove what killed commands left on the engine; if that fails, the next command tries again."""
+    with contextlib.suppress(OSError):
+        if any(paths.runs_folder().glob("*")) and not requirements.missing():
+            from builder.cli import engine_session  # noqa: PLC0415 - only after a kill, or while another command runs
+
+            engine_session.remove_leftovers()
 
 
 def _hide_flag_types(params: list[Any]) -> list[Any]:
@@ -177,7 +188,7 @@ def _run_nothing() -> None:
 
 def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - as typer calls it
     if is_requested:
-        print(f"{NAME} {builder.__version__}")
+        terminal.print_lines(f"{NAME} {builder.__version__}")
         raise typer.Exit
 
 

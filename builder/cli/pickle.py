@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -44,11 +43,11 @@ def run(
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None
         report = {"format": 1, "made": build.is_new, "folder": folder, "manifest": manifest, "lock": entry}
-        print(json.dumps(report))
+        terminal.print_json(report)
     else:
         _print(build, watch, source.config.root)
         if build.lock_lines:
-            print(f"written into {lock_file}:\n{build.lock_lines}")
+            terminal.print_lines(f"written into {lock_file}:", *build.lock_lines.split("\n"))
     return 0
 
 
@@ -56,7 +55,7 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     result, manifest = build.artifact, build.artifact.manifest
     bundle = manifest.bundle
     packages = ", ".join(f"{name} {manifest.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
-    print(f"{result.pickle}  ({'built' if build.is_new else 'nothing changed since it was built'})")
+    terminal.print_lines(f"{result.pickle}  ({'built' if build.is_new else 'nothing changed since it was built'})")
     terminal.print_table(
         [
             ("image", f"{manifest.image.ref} ({image_kinds.describe_kind(manifest.image, root)})"),
@@ -70,4 +69,4 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     )
     findings.print_findings(result)
     if manifest.image.kind != "exact":
-        print(image_kinds.format_warning(manifest.image.kind, result.folder))
+        terminal.print_lines(image_kinds.format_warning(manifest.image.kind, result.folder))

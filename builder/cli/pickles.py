@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
@@ -11,7 +10,6 @@ from typer import Option
 from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
-from builder.text import sanitize
 from builder.tournament import slots, times
 
 if TYPE_CHECKING:
@@ -34,12 +32,14 @@ def run(
         now = api.now()
     names = {slot.id: slot.name for slot in account.slots}
     if json_wanted:
-        print(json.dumps({"format": 1, "pickles": [_pickle_data(pickle, names) for pickle in pickles]}))
+        terminal.print_json({"format": 1, "pickles": [_pickle_data(pickle, names) for pickle in pickles]})
         return 0
     if not pickles:
         kind = "unassigned pickle" if unassigned else "pickle"
-        target = f" for {sanitize(selected.name)}" if selected else ""
-        print(f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one")
+        target = f" for {selected.name}" if selected else ""
+        terminal.print_lines(
+            f"no {kind} was uploaded{target}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one"
+        )
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
     terminal.print_list(head, [_pickle_row(pickle, names, now) for pickle in pickles])
@@ -50,11 +50,11 @@ def _pickle_row(pickle: tournament.UploadedPickle, names: dict[str, str], now: d
     return (
         pickle.id,
         listing.pickle_line(pickle),
-        sanitize(pickle.validation),
-        ", ".join(sanitize(names.get(slot, slot)) for slot in pickle.slots) or "-",
-        sanitize(names.get(pickle.owner, pickle.owner)) or "-",
-        sanitize(pickle.image_name or pickle.image),
-        sanitize(pickle.data_version),
+        pickle.validation,
+        ", ".join(names.get(slot, slot) for slot in pickle.slots) or "-",
+        names.get(pickle.owner, pickle.owner) or "-",
+        pickle.image_name or pickle.image,
+        pickle.data_version,
         times.format_relative(pickle.inserted_at, now),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +66,7 @@ def run(
             )
     notes = [f"could not list the tournament's images: {images}"] if isinstance(images, errors.NetworkError) else []
     if json_wanted:
-        print(json.dumps(_build_report(root, outcomes, notes, users, check=check)))
+        terminal.print_json(_build_report(root, outcomes, notes, users, check=check))
     else:
         _print(root, outcomes, notes, users, check=check)
     failure = next((error for _, error in results if error), None)
@@ -202,21 +201,23 @@ def _print(
     check: bool,
 ) -> None:
     for result in outcomes:
-        print(f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_format_users(users[result.key])}")
+        terminal.print_lines(
+            f"{result.key}  {(_CHECKED if check else _STATES)[result.state]}{_format_users(users[result.key])}"
+        )
         terminal.print_table(_format_rows(result))
     for text in notes:
-        print(f"note: {text}")
+        terminal.print_lines(f"note: {text}")
     changed = [result for result in outcomes if result.pin]
     file = root / lockfile.NAME
     if check and changed:
-        print(f"{file} is outdated; run `make pin` to update it")
+        terminal.print_lines(f"{file} is outdated; run `make pin` to update it")
     elif changed:
-        print(f"{file} was updated; commit it")
+        terminal.print_lines(f"{file} was updated; commit it")
     elif file.exists():
-        print(f"{file}: nothing to change")
+        terminal.print_lines(f"{file}: nothing to change")
     else:
         is_unsaved = any(result.state != "by itself" for result in outcomes)
-        print(
+        terminal.print_lines(
             "no lock file was written: there is nothing to pin"
             if is_unsaved
             else "no lock file required: every reference has a digest"

@@ -38,7 +38,10 @@ def run(
     with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
         data = send(text, values, subject="the query")
-    print(json.dumps({"format": 1, "data": data}) if json_wanted else json.dumps(data, indent=2, ensure_ascii=False))
+    if json_wanted:
+        terminal.print_json({"format": 1, "data": data})
+    else:
+        terminal.print_lines(*json.dumps(data, indent=2, ensure_ascii=False).split("\n"))
     return 0
 
 

@@ -18,6 +18,6 @@ def run(*, config: Config = None, locked: Locked = False) -> int:
         )
         rendering = pipeline.render(source, progress)
     dockerfile, context = rendering.folder / artifact.DOCKERFILE, rendering.folder / artifact.CONTEXT
-    print(f"{dockerfile}: builds FROM {rendering.base}")
-    print(f"by hand: docker build --network none -f {dockerfile} {context}")
+    terminal.print_lines(f"{dockerfile}: builds FROM {rendering.base}")
+    terminal.print_lines(f"by hand: docker build --network none -f {dockerfile} {context}")
     return 0

@@ -114,12 +114,13 @@ def _print(
         undo.callback(env_file.unlink, missing_ok=True)
         paths.write_atomically(env_file, _exports(settings).encode(), mode=0o600)
     if sys.stdout.isatty():
-        print(format_instructions(sandbox, settings, undo.enter_context(example.create())), flush=True)
+        instructions = format_instructions(sandbox, settings, undo.enter_context(example.create()))
+        terminal.print_lines(*instructions.split("\n"))
     elif not env_file:
         config = shlex.quote(str(undo.enter_context(example.create())))
-        sys.stderr.write(_ELSEWHERE.format(config=config))
-        sys.stderr.flush()
-        print(_exports(settings), end="", flush=True)
+        terminal.put(sys.stderr, _ELSEWHERE.format(config=config))
+        terminal.print_lines(*_exports(settings).splitlines())
+    sys.stdout.flush()
 
 
 def _exports(settings: Mapping[str, str]) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from builder.cli import listing
+from builder.cli import listing, terminal
 from builder.text import sanitize
 from builder.tournament import status
 from builder.upload import assign
@@ -77,9 +76,9 @@ def print_change(before: tournament.Slot, after: tournament.Slot, runs: str = ""
     """
     was, now = (slot.pickle.id if slot.pickle else None for slot in (before, after))
     if json_wanted:
-        print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
+        terminal.print_json({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now})
         return 0
     pickle = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
     read = "nothing to change" if was == now else "read back from the slot"
-    print(f"{sanitize(after.name)} runs {runs or pickle}  ({read})")
+    terminal.print_lines(f"{sanitize(after.name)} runs {runs or pickle}  ({read})")
     return 0

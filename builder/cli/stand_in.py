@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from rich import filesize
@@ -26,8 +25,8 @@ def run(
     with terminal.progress() as progress:
         image = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)
     if json_wanted:
-        print(json.dumps({"format": 1, "tag": image.tag, "spec": image.spec, "python": image.python}))
+        terminal.print_json({"format": 1, "tag": image.tag, "spec": image.spec, "python": image.python})
     else:
-        print(f"{image.tag}  (spec {image.spec}, {filesize.decimal(image.image.size)})")
-        print(image_kinds.format_warning("stand_in"))
+        terminal.print_lines(f"{image.tag}  (spec {image.spec}, {filesize.decimal(image.image.size)})")
+        terminal.print_lines(image_kinds.format_warning("stand_in"))
     return 0

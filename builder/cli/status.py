@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, listing, terminal
@@ -36,18 +35,18 @@ def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
                 "slots": [listing.status_data(status) for status in statuses],
                 "ownerless": [pickle.id for pickle in ownerless],
             }
-            print(json.dumps({"format": 1, "round": _round_data(current, now), **data}))
+            terminal.print_json({"format": 1, "round": _round_data(current, now), **data})
         else:
             _print_all(statuses, current, now)
             for pickle in ownerless:
-                print(
+                terminal.print_lines(
                     f"a validated pickle is not assigned, and was uploaded for no slot: "
                     f"{listing.pickle_line(pickle)}  -> python -m builder assign SLOT {pickle.id}"
                 )
         return 0
     if json_wanted:
         shown = {**listing.status_data(selected), "failure": failure.data() if failure else None}
-        print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": shown}))
+        terminal.print_json({"format": 1, "round": _round_data(current, now), "slot": shown})
     else:
         _print_slot(selected, failure, current, now)
     return 0
@@ -65,9 +64,9 @@ def _explain_failure(
 
 
 def _print_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
-    print(times.describe_round(current, now))
+    terminal.print_lines(times.describe_round(current, now))
     if not statuses:
-        print("  no slot yet; create one: python -m builder create-model NAME")
+        terminal.print_lines("  no slot yet; create one: python -m builder create-model NAME")
         return
     rows = [
         (
@@ -85,7 +84,7 @@ def _print_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.R
     terminal.print_table([row[:-1] for row in rows])
     for status in statuses:  # on lines of their own: a cut or wrapped command cannot be copied
         if status.todo:
-            print(f"  {_format_todo(status)}")
+            terminal.print_lines(f"  {_format_todo(status)}")
 
 
 def _format_todo(status: slot_status.SlotStatus) -> str:
@@ -100,7 +99,7 @@ def _print_slot(
 ) -> None:
     slot = status.slot
     label = slot_status.STATE_LABELS[status.state]
-    print(f"{sanitize(slot.name)}  {label}: {sanitize(status.reason)}  {_format_todo(status)}".rstrip())
+    terminal.print_lines(f"{sanitize(slot.name)}  {label}: {sanitize(status.reason)}  {_format_todo(status)}".rstrip())
     rows = [
         ("slot", slot.id),
         ("stake", sanitize(slot.stake) or "none"),

@@ -1,8 +1,14 @@
-"""Terminal output: the progress line, tables and questions; no progress line without a terminal."""
+"""Terminal output: lines, tables, the progress line and questions; no progress line without a terminal.
+
+All other modules print by these functions (ruff's T201 refuses ``print``): here, and only here, text from a file, a
+container or a server is escaped, so that it cannot move the cursor, change colours, reverse the direction of text,
+begin a line of its own or fill the screen.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -10,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from builder.progress import Silent
-from builder.text import escape, escape_lines
+from builder.text import escape_line, escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +74,7 @@ class _TerminalProgress:
         from rich.text import Text  # noqa: PLC0415 - a person watches
 
         parts = (self._text, self._amount, f"{time.monotonic() - self._since:.0f} s")
-        return Text(escape("  ".join(part for part in parts if part)), no_wrap=True, overflow="ellipsis")
+        return Text(escape_line("  ".join(part for part in parts if part)), no_wrap=True, overflow="ellipsis")
 
 
 class _QuietProgress(Silent):
@@ -135,7 +141,8 @@ def _lasting_console(stream: TextIO) -> Console:
 
 
 def put_error(text: str) -> None:
-    """Write an error for a person."""
+    """Write an error for a person, which may have several lines."""
+    text = escape_lines(text)
     with contextlib.suppress(ModuleNotFoundError):  # if rich is not installed: that is the error
         if sys.stderr.isatty():
             from rich.text import Text  # noqa: PLC0415 - see _console
@@ -145,6 +152,17 @@ def put_error(text: str) -> None:
             _lasting_console(sys.stderr).print(shown, soft_wrap=True)
             return
     put(sys.stderr, f"{text}\n")
+
+
+def print_lines(*lines: str) -> None:
+    """Print each text on one line, escaped: a newline in it too."""
+    for line in lines:
+        print(escape_line(line))
+
+
+def print_json(data: object) -> None:
+    """Print data for programs, in ASCII on one line."""
+    print(json.dumps(data))
 
 
 def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -165,7 +183,9 @@ def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
     for row in rows:
         cells = [cell for name, cell in zip(head, row, strict=True) if name in widths]
-        table.add_row(*(Text(escape(cell), _STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in cells))
+        table.add_row(
+            *(Text(escape_line(cell), _STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in cells)
+        )
     _print(table, indent=2, least=_least(widths))
 
 
@@ -183,7 +203,7 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
     for number in range(len(rows[0])):
         table.add_column(no_wrap=not number, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(escape(cell), _STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(escape_line(cell), _STYLES.get(cell, "")) for cell in row))
     _print(table, indent=indent)
 
 
@@ -248,7 +268,7 @@ def is_interactive() -> bool:
 def _prompt(text: str) -> None:
     """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
     _hide_progress()
-    put(sys.stderr, text)
+    put(sys.stderr, escape_lines(text))
 
 
 def _hide_progress() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -49,7 +48,7 @@ def run(
     if json_wanted:
         affected_slots = [{"id": item.id, "name": item.name, "stake": item.stake} for item in effects.slots]
         data = {"run": dataclasses.asdict(run) if run else None, "failure": failure.data() if failure else None}
-        print(json.dumps({"format": 1, "pickle": pickle.id, "slots": affected_slots, **data}))
+        terminal.print_json({"format": 1, "pickle": pickle.id, "slots": affected_slots, **data})
     else:
         _print_run(pickle, run, failure)
     return 1 if failure else 0
@@ -73,15 +72,19 @@ def _print_run(
     pickle: tournament.UploadedPickle, run: tournament.Run | None, failure: waiting.ExplainedFailure | None
 ) -> None:
     if run is None:
-        print(f"triggered; the run is not listed yet; `python -m builder logs {pickle.id}` shows it later")
+        terminal.print_lines(
+            f"triggered; the run is not listed yet; `python -m builder logs {pickle.id}` shows it later"
+        )
         return
-    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {sanitize(run.status) or 'no status yet'}")
+    terminal.print_lines(
+        f"{'FAILED' if failure else 'triggered'}: run {run.id}, {sanitize(run.status) or 'no status yet'}"
+    )
     if failure:
         terminal.print_table(failure.rows())
     else:
         for text in run.descriptions:
-            print(f"  {sanitize(text)}")
-    print(f"  its output: python -m builder logs {run.id}")
+            terminal.print_lines(f"  {sanitize(text)}")
+    terminal.print_lines(f"  its output: python -m builder logs {run.id}")
 
 
 def _start(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -188,10 +187,10 @@ def _confirm(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
 
 def _print_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
     if json_wanted:
-        print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
+        terminal.print_json({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}})
         return
-    print("\n".join([*plan.lines(), *(f"note     {note}" for note in notes)]))
-    print("nothing was changed (--dry-run)")
+    terminal.print_lines(*plan.lines(), *(f"note     {note}" for note in notes))
+    terminal.print_lines("nothing was changed (--dry-run)")
 
 
 def _print(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
@@ -206,7 +205,7 @@ def _print(result: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) 
             "log": list(failure.log if failure else result.log),
             "failure": failure.data() if failure else None,
         }
-        print(json.dumps(data))
+        terminal.print_json(data)
     elif result.failure:
         _print_failure(result, plan)
     else:
@@ -217,38 +216,42 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     failure = result.failure
     if failure is None:
         return
-    print(f"FAILED: {sanitize(result.pickle.filename)} ({result.pickle.id}), {failure.where} {failure.status}")
+    terminal.print_lines(
+        f"FAILED: {sanitize(result.pickle.filename)} ({result.pickle.id}), {failure.where} {failure.status}"
+    )
     for text in failure.descriptions:
-        print(f"  status   {sanitize(text)}")
-    print(f"  cause    {failure.cause}")
+        terminal.print_lines(f"  status   {sanitize(text)}")
+    terminal.print_lines(f"  cause    {failure.cause}")
     if failure.log:
-        print("  last lines of its log:")
-        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
+        terminal.print_lines("  last lines of its log:")
+        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
     current = planning.describe_pickle(result.slot.pickle)
     if assign.get_pickle_id(result.slot) == result.pickle.id:
-        print(
+        terminal.print_lines(
             f"  {plan.name} RUNS THE FAILED PICKLE; `python -m builder rollback {plan.name}` restores the previous one"
         )
     elif result.changed_elsewhere:
-        print(f"  {plan.name} runs {current}, which was assigned elsewhere in the meantime")
+        terminal.print_lines(f"  {plan.name} runs {current}, which was assigned elsewhere in the meantime")
     else:
-        print(f"  {plan.name} still runs {current}")
-    print("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
+        terminal.print_lines(f"  {plan.name} still runs {current}")
+    terminal.print_lines("  if the model is not the cause, upload it again with --again (make: AGAIN=1)")
 
 
 def _print_success(result: deploy.UploadResult, plan: UploadPlan) -> None:
     name = sanitize(result.slot.name)
     source = "unchanged" if plan.is_done else "read back from the slot"
-    print(f"{name} runs {planning.describe_pickle(result.pickle)}  ({source})")
+    terminal.print_lines(f"{name} runs {planning.describe_pickle(result.pickle)}  ({source})")
     run = _last_run(result)
     if result.run:
-        print(f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}")
-        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
+        terminal.print_lines(
+            f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}"
+        )
+        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         round_text = times.describe_round(plan.round, plan.now)
-        print(f'"{tournament.NO_ROUND}" means success: the model is valid, and {round_text}')
+        terminal.print_lines(f'"{tournament.NO_ROUND}" means success: the model is valid, and {round_text}')
     if result.receipt and result.receipt["previous"]:
-        print(
+        terminal.print_lines(
             f"previous pickle: {sanitize(result.receipt['previous'])}; to restore it: python -m builder rollback {name}"
         )
-    print(f"{plan.request.artifact.folder / 'receipt.json'}")
+    terminal.print_lines(f"{plan.request.artifact.folder / 'receipt.json'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
@@ -67,7 +68,7 @@ def run(
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
     if json_wanted:
-        print(content.decode(), end="")
+        terminal.print_json(json.loads(content))
     else:
         _print_result(result, watch, selected.root)
     return 0 if result.good else 1
@@ -75,20 +76,22 @@ def run(
 
 def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     task = result.task
-    print(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
-    print(f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}")
+    terminal.print_lines(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
+    terminal.print_lines(
+        f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
+    )
     terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
     if result.usage:
         used, limits = result.usage, task.limits
         part = used.peak_bytes / limits.memory
-        print(
+        terminal.print_lines(
             f"  used  {filesize.decimal(used.peak_bytes)} of memory ({part:.0%} of {filesize.decimal(limits.memory)}), "
             f"{used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s), "
             f"{used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
         )
-    print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
+    terminal.print_lines(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
-        print("last output of the entry point:")
-        print("\n".join(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
+        terminal.print_lines("last output of the entry point:")
+        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
-        print(image_kinds.format_warning("stand_in", task.artifact.folder))
+        terminal.print_lines(image_kinds.format_warning("stand_in", task.artifact.folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -40,14 +39,16 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
             rendered = render.use_source(rendered, base=artifact.manifest.image.base, source=runner_image.source)
             result = stage.verify(artifact, rendered, engine, run_id, work=Path(work), progress=progress)
     if json_wanted:
-        print(json.dumps({"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}))
+        terminal.print_json(
+            {"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}
+        )
     else:
-        print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
-        print(f"{'equal' if result.equal else 'DIFFERENT'}: {artifact.pickle}  ({watch.line()})")
-        print(
+        terminal.print_lines(f"recorded  {result.recorded}", f"rebuilt   {result.rebuilt}")
+        terminal.print_lines(f"{'equal' if result.equal else 'DIFFERENT'}: {artifact.pickle}  ({watch.line()})")
+        terminal.print_lines(
             f"  in {artifact.manifest.image.base} ({image_kinds.describe_kind(artifact.manifest.image, selected.root)})"
         )
         if result.first_difference:
-            print(f"the first difference is {result.first_difference}")
+            terminal.print_lines(f"the first difference is {result.first_difference}")
             findings.print_findings(artifact)
     return 0 if result.equal else 1

@@ -8,7 +8,6 @@ without an engine or the image, the tournament's report alone decides.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ def run(
     cause = rerun.conclude(case.failure, list(case.log), result, again=f"python -m builder trigger {case.name}")
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
-        print(json.dumps(_data(case, result, reason, cause)))
+        terminal.print_json(_data(case, result, reason, cause))
     else:
         _print(case, result, reason, cause)
     return 1
@@ -221,15 +220,17 @@ def _print_no_failure(
     else:
         name, reason, shows = target.filename, f"validation {target.validation}", f"logs {target.id}"
     if json_wanted:
-        print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
+        terminal.print_json({"format": 1, "failed": False, "name": name, "reason": reason})
     else:
-        print(f"{sanitize(name)} did not fail: {sanitize(reason)}  (`python -m builder {shows}` shows more)")
+        terminal.print_lines(
+            f"{sanitize(name)} did not fail: {sanitize(reason)}  (`python -m builder {shows}` shows more)"
+        )
     return 0
 
 
 def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
     failure = case.failure
-    print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
+    terminal.print_lines(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("tournament", f"{failure.where} {sanitize(failure.status)}")]
     rows += [("", f"message: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
@@ -244,8 +245,8 @@ def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: di
             used = result.usage
             rows.append(("", f"used {filesize.decimal(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
     terminal.print_table(rows)
-    print(f"cause: {cause.text}")
-    print(f"fix:   {cause.fix}")
+    terminal.print_lines(f"cause: {cause.text}")
+    terminal.print_lines(f"fix:   {cause.fix}")
 
 
 def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:

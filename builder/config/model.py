@@ -252,18 +252,20 @@ class _Problems:
         self._document = document
         self._secrets = secret_scan.find(document.data, document.spelling)
         self._problems: list[tuple[tuple[int, int], schema.KeyPath, str]] = []
+        self._paths: set[schema.KeyPath] = set()
+        self._parents: set[schema.KeyPath] = set()
         for position, problem in document.problems:
             self._add(position, problem.path, problem.text)
         for key_path in self._secrets:
-            self._problems.append((document.position(key_path), key_path, secret_scan.MESSAGE))
+            self._append(document.position(key_path), key_path, secret_scan.MESSAGE)
 
     def __bool__(self) -> bool:
         return bool(self._problems)
 
     def add(self, key_path: schema.KeyPath, text: str) -> None:
         """Add a problem, unless its value or a part of it has one already: it would only be a consequence of that."""
-        others = [other for _, other, _ in self._problems if other]
-        if not any(other[: len(key_path)] == key_path or key_path[: len(other)] == other for other in others):
+        parents = {key_path[:length] for length in range(1, len(key_path) + 1)}
+        if key_path not in self._parents and not parents & self._paths:
             self._add(self._document.position(key_path), key_path, text)
 
     def to_error(self) -> errors.ConfigError:
@@ -273,7 +275,13 @@ class _Problems:
 
     def _add(self, position: tuple[int, int], key_path: schema.KeyPath, text: str) -> None:
         if not secret_scan.is_hidden(self._secrets, key_path):
-            self._problems.append((position, key_path, text))
+            self._append(position, key_path, text)
+
+    def _append(self, position: tuple[int, int], key_path: schema.KeyPath, text: str) -> None:
+        self._problems.append((position, key_path, text))
+        if key_path:
+            self._paths.add(key_path)
+            self._parents.update(key_path[:length] for length in range(len(key_path)))
 
     def _format(self, position: tuple[int, int], key_path: schema.KeyPath, text: str) -> str:
         keys = "".join(_format_key(part) for part in key_path).removeprefix(".")

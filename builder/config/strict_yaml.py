@@ -30,6 +30,9 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 """Deepest nesting of lists and mappings."""
 
+MAX_VALUES = 100_000
+"""Most keys and values: those of 36 lists of all features. Each takes 2 KB while it is read."""
+
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that text may not contain, escaped or not."""
 
@@ -112,6 +115,7 @@ class _Loader(yaml.SafeLoader):
         self.top: yaml.Node | None = None
         self.disallowed: dict[yaml.Node, list[str]] = {}
         self._depth = 0
+        self._count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.top = self.top or parent
@@ -124,6 +128,12 @@ class _Loader(yaml.SafeLoader):
         disallowed = _find_disallowed(event)
         event.anchor = event.tag = None  # composed as a plain node, so that the rest of the file is checked too
         self._depth += 1
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _ExplainedError(
+                problem=f"the file has more than {MAX_VALUES:,} keys and values; expected about a page of text",
+                problem_mark=event.start_mark,
+            )
         # A scalar in the deepest mapping is not a level of its own.
         if self._depth > MAX_DEPTH + isinstance(event, yaml.ScalarEvent):
             raise _ExplainedError(
@@ -164,6 +174,10 @@ class _Reader:
             top = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             self._add_syntax_error(*_explain(error, text.split("\n")))
+            top = loader.top
+        except (ValueError, OverflowError):  # of chr(), which PyYAML calls for "\UFFFFFFFF"
+            at = (loader.line + 1, loader.column + 1)
+            self._add_syntax_error(at, "the escape sequence is not a character; use one up to \\U0010FFFF")
             top = loader.top
         self._disallowed = loader.disallowed
         if isinstance(top, yaml.MappingNode):

@@ -37,7 +37,7 @@ def start(engine: protocol.Engine) -> Iterator[str]:
     Raises:
         errors.EngineError: The engine does not answer.
     """
-    owner, folder = get_owner_id(), paths.cache_folder() / "runs"
+    owner, folder = get_owner_id(), paths.runs_folder()
     folder.mkdir(exist_ok=True)
     run_id = f"{owner}-{secrets.token_hex(6)}"
     lock = folder / run_id
@@ -45,8 +45,10 @@ def start(engine: protocol.Engine) -> Iterator[str]:
         quiet = 0.0
         try:
             remove_leftovers(
-                engine, lambda run: run.startswith(f"{owner}-") and run != run_id and _has_ended(folder / run)
+                engine, lambda run: run.startswith(f"{owner}-") and run != run_id and not locks.is_held(folder / run)
             )
+            for ended in find_ended():
+                locks.remove_if_free(ended)
             yield run_id
         except KeyboardInterrupt:
             quiet = _QUIET_SECONDS
@@ -104,12 +106,13 @@ def get_owner_id() -> str:
     return owner
 
 
-def _has_ended(lock: Path) -> bool:
-    """Tell whether no process holds the lock of a run, and remove its lock file then; a missing file means ended."""
-    if locks.is_held(lock):
-        return False
-    lock.unlink(missing_ok=True)
-    return True
+def find_ended() -> list[Path]:
+    """Return the lock files of killed runs, which may have left something on an engine.
+
+    Raises:
+        errors.LockError: A file cannot be opened or locked.
+    """
+    return [lock for lock in sorted(paths.runs_folder().glob("*")) if not locks.is_held(lock)]
 
 
 def _ignore_wait(_holder: str) -> None:

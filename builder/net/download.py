@@ -34,6 +34,8 @@ STORAGE_STATUS_REASONS = {
 _POLICY = retry.RetryPolicy(attempts=3, first=1.0, longest=2.0)
 MAX_SECONDS = 3_600.0
 """Time limit of a download."""
+_MIN_RATE, _GRACE_SECONDS = 10_000, 60.0
+"""Least bytes per second after the first seconds, on average: else a server could keep a download open for an hour."""
 PARTIAL_PREFIX = ".fetching-"
 """Start of the name of an incomplete file."""
 _HASH_PREFIX = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
@@ -94,7 +96,9 @@ def download(
             def send(url: str) -> http.Response:
                 client = stack.enter_context(http.create_client(url, seconds=seconds))
                 # Not compressed for the transfer: the hash and the length are those of the file itself.
-                return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
+                headers = {"Accept-Encoding": "identity"}
+                with http.close_at(time.monotonic() + http.MAX_SECONDS, client) as trace:
+                    return stack.enter_context(client.stream("GET", url, headers=headers, extensions={"trace": trace}))
 
             response = http.follow_redirects(url, send, refuse=http.find_redirect_problem, fix=fix, subject=subject)
             _check_status(response, subject, reasons, fix)
@@ -158,12 +162,14 @@ def _receive(
     total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     if total is not None and total > max_bytes:
         raise http.TooLargeError(f"{subject}: has {total:,} bytes (limit: {max_bytes:,})")
-    digest, received = hashlib.sha256(), 0
+    digest, received, started = hashlib.sha256(), 0, time.monotonic()
     # Without a chunk size: with one, a slow server could delay the check of the deadline until a chunk is full.
     for chunk in response.iter_raw():
         received += len(chunk)
         if time.monotonic() > deadline:
             raise errors.NetworkError(f"{subject}: not complete after {MAX_SECONDS / 60:.0f} minutes; {fix}")
+        if received < _MIN_RATE * (time.monotonic() - started - _GRACE_SECONDS):
+            raise errors.NetworkError(f"{subject}: slower than {_MIN_RATE:,} bytes per second; {fix}")
         if received > max_bytes:
             raise http.TooLargeError(f"{subject}: has more than {max_bytes:,} bytes")
         digest.update(chunk)

@@ -22,6 +22,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 30.0
 """Default time without data from the server before a request fails."""
+MAX_SECONDS = 120.0
+"""Time for a complete answer, and for the headers of a download: httpx limits the time between two bytes only."""
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -59,6 +62,8 @@ class AnyResponse(Protocol):
 
 
 ResponseT = TypeVar("ResponseT", bound=AnyResponse)
+_sockets: weakref.WeakKeyDictionary[Client, list[socket.socket]] = weakref.WeakKeyDictionary()
+"""The connections of each client, which it may use for several requests."""
 
 
 class TooLargeError(errors.NetworkError):
@@ -128,7 +133,7 @@ def put(
     headers = {"Content-Length": str(length)}
     with (
         create_client(url, seconds=seconds) as http_client,
-        _close_at(deadline) as trace,
+        close_at(deadline, http_client) as trace,
         http_client.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as response,
     ):
         body = bytearray()
@@ -140,8 +145,8 @@ def put(
 
 
 @contextlib.contextmanager
-def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """Close a request's connection at a deadline.
+def close_at(deadline: float, client: Client) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Close the connections of a client at a deadline, by ``time.monotonic``, unless the body ends before.
 
     httpx only limits the time between two bytes: a server that sends one now and then could keep a request open for
     hours.
@@ -149,7 +154,7 @@ def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], No
     Yields:
         The function for httpcore's ``trace`` extension, through which it reports its connections.
     """
-    sockets: list[socket.socket] = []
+    sockets = _sockets.setdefault(client, [])
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
         # With TLS, the first socket is replaced by an SSL socket and can no longer be closed.
@@ -183,14 +188,20 @@ def send(
     max_bytes: int,
     subject: str,
     content: bytes = b"",
+    max_seconds: float = MAX_SECONDS,
 ) -> HttpResponse:
     """Send a request and return the complete response; does not follow redirects.
+
+    After ``max_seconds``, the connection is closed, which raises an error of httpx.
 
     Raises:
         TooLargeError: The body has more than ``max_bytes`` bytes; the message starts with ``subject``.
     """
     # Streamed, because httpx would otherwise read a body of any size into memory.
-    with client.stream(method, url, headers=headers, content=content) as response:
+    with (
+        close_at(time.monotonic() + max_seconds, client) as trace,
+        client.stream(method, url, headers=headers, content=content, extensions={"trace": trace}) as response,
+    ):
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk

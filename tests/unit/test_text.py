@@ -23,6 +23,14 @@ def test_escape_removes_what_moves_the_cursor(bad: str) -> None:
     assert text.escape(Path(bad)).isprintable()
 
 
+def test_escape_keeps_what_is_printable_beside_what_is_not() -> None:
+    assert text.escape("\u00e9\u202e\x9b") == "\u00e9" + r"\u202e\x9b"
+
+
+def test_a_very_long_line_is_cut() -> None:
+    assert text.escape_lines("a" * 5_000 + "\nb") == "a" * 2_000 + "... (3,000 more characters)\nb"
+
+
 def test_escape_lines_keeps_lines() -> None:
     assert text.escape_lines("a\n\tb\x1b[2J") == "a\n    b\\x1b[2J"
 

@@ -20,20 +20,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle.storage import files
 from builder.text import describe, escape, format_list
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SUFFIX = ".bundle.zip"
-MOST_BYTES = 1 << 32
-"""Limit of all files together: the tournament runs a model in 4 GB of memory."""
-_MAX_BYTES = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
-"""Limit of each required file: what ``read`` and ``tensors`` accept, and room for the header."""
-
 _MAX_DIRECTORY_BYTES = 1 << 24
 _MAX_MEMBERS = files.MOST_FILES + 1_000  # some programs also list the folders
 _CHUNK = 1 << 20
@@ -87,10 +82,6 @@ def pack(folder: Path, file: IO[bytes]) -> None:
     """
     names = (*files.NAMES, *files.check(folder))
     sizes = {name: (folder / name).stat().st_size for name in names}
-    total = sum(sizes.values())
-    if total > MOST_BYTES:
-        text = f"{folder}: has {total:,} bytes; expected at most {MOST_BYTES:,} in one file: keep it as a folder"
-        raise errors.BundleError([text])
     # Stored: compression depends on the version of zlib, and float arrays hardly shrink.
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
@@ -150,9 +141,12 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
         for name in map(str, PurePosixPath(below).parents)
         if name in members
     ]
+    problems += _find_unused_data(path, file, members)
     total = sum(member.file_size for member in members.values())
-    if total > MOST_BYTES:
-        problems.append(f"{path}: declares {total:,} bytes; expected at most {MOST_BYTES:,}: make the model smaller")
+    if total > files.MOST_BYTES:
+        problems.append(
+            f"{path}: declares {total:,} bytes; expected at most {files.MOST_BYTES:,}: make the model smaller"
+        )
     if problems:
         raise errors.BundleError(problems)
     return CheckedArchive(path=path, archive=archive, members=members)
@@ -165,16 +159,39 @@ def unpack(packed: CheckedArchive, folder: Path) -> None:
         errors.BundleError: Files are damaged; all of them are listed.
         OSError: The folder cannot be written.
     """
-    problems = []
-    for name, member in packed.members.items():
+    problems: list[str] = []
+    # First the one that declares the others: else a zip of a few MB could fill the disk with files that no bundle has.
+    for name, member in sorted(packed.members.items(), key=lambda item: item[0] != files.JSON):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
             problem = _unpack_member(packed.archive, member, out)
         if problem:
             problems.append(f"{packed.path}: {name}: {problem}")
+        elif name == files.JSON:
+            problems += _find_undeclared_files(packed, target.read_bytes())
+            if problems:
+                break
     if problems:
         raise errors.BundleError(problems)
+
+
+def _find_undeclared_files(packed: CheckedArchive, text: bytes) -> list[str]:
+    """Find additional files that ``bundle.json`` does not declare, or declares with another size."""
+    data = schema.read_json(text)
+    if isinstance(data, list):
+        return [f"{packed.path}/{files.JSON}: {problem}" for problem in data]
+    declared = data.get("files")
+    problems = []
+    for name, member in packed.members.items():
+        if files.is_extra_name(name):
+            header = declared.get(name) if isinstance(declared, dict) else None
+            size = header.get("size") if isinstance(header, dict) else None
+            if size != member.file_size:
+                shown = "does not declare it" if header is None else f"declares {describe(size)} bytes"
+                problem = f"has {member.file_size:,} bytes; {files.JSON} {shown}"
+                problems.append(f"{packed.path}: {name}: {problem}; {COPY_AGAIN}")
+    return problems
 
 
 def is_unpacked(packed: CheckedArchive, folder: Path) -> bool:
@@ -256,6 +273,14 @@ def _find_directory_problem(file: IO[bytes]) -> str:
     return ""
 
 
+def _find_unused_data(path: Path, file: IO[bytes], members: Mapping[str, zipfile.ZipInfo]) -> list[str]:
+    """Find data before or between the files of a zip, which zipfile skips, but a hash of the zip includes."""
+    unused = file.seek(0, 2) - sum(member.compress_size for member in members.values())
+    if _read_at(file, 0, 4) == b"PK\x03\x04" and unused <= 2 * _MAX_DIRECTORY_BYTES:
+        return []
+    return [f"{path}: contains data that belongs to no file; zip the files of the bundle again, and nothing else"]
+
+
 def _read_at(file: IO[bytes], position: int, count: int) -> bytes:
     file.seek(position)
     return file.read(count)
@@ -279,9 +304,8 @@ def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
         problems.append(
             f"has compression method {member.compress_type}; expected stored or deflated: create the zip again"
         )
-    most = _MAX_BYTES.get(name, files.MOST_FILE)
-    if member.file_size > most:
-        problems.append(f"declares {member.file_size:,} bytes; expected at most {most:,}: make the model smaller")
+    if problem := files.find_size_problem(name, member.file_size):
+        problems.append(problem)
     return problems
 
 

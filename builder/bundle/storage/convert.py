@@ -117,6 +117,8 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
     arrays: dict[str, NDArray[Any]] = {}
     problems = []
     name = ""
+    if size_problem := files.find_size_problem(path.name, path.stat().st_size):
+        return {}, [f"{path}: {size_problem}"]
     try:
         with zipfile.ZipFile(path) as stored:
             size = sum(member.file_size for member in stored.infolist())

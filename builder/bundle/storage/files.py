@@ -6,6 +6,8 @@ Does not import numpy: if nothing changed, ``make pickle`` needs no more of a bu
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import re
 import stat
 from typing import IO, TYPE_CHECKING
@@ -24,9 +26,18 @@ GOLDEN = "golden.safetensors"
 NAMES = (JSON, ARRAYS, GOLDEN)
 NAMES_1 = (JSON, "arrays.npz", "golden.npz")
 """The required files of format 1, which only :mod:`builder.bundle.storage.convert` reads."""
+MOST_BYTES = 1 << 32
+"""Limit of all files together: the tournament runs a model in 4 GB of memory."""
 MOST_FILE = 1 << 32
 """Limit of an additional file, in bytes."""
 MOST_FILES = 10_000
+_MAX_BYTES = {
+    JSON: 1 << 24,  # a hundred times the size of one with 2,748 features
+    **dict.fromkeys((ARRAYS, NAMES_1[1]), 1 << 30),
+    **dict.fromkeys((GOLDEN, NAMES_1[2]), 1 << 28),
+}
+_HEADER_BYTES = 1 << 24
+"""Room for the names of the arrays, beside their numbers."""
 
 NAMING = (
     "a path in code/ or files/ of up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, beginning with a "
@@ -35,7 +46,10 @@ NAMING = (
 """Valid names of additional files, for messages."""
 
 _FOLDERS = ("code", "files")
-_EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
+_MAX_DEPTH = 8
+_EXTRA = re.compile(
+    r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}"
+)  # 8: _MAX_DEPTH
 
 _CHUNK = 1 << 20
 
@@ -121,6 +135,14 @@ def is_extra_name(name: str) -> bool:
     return bool(_EXTRA.fullmatch(name))
 
 
+def find_size_problem(name: str, size: int) -> str:
+    """Return what is wrong with the size of a bundle's file; empty if nothing is."""
+    most = _MAX_BYTES.get(name, MOST_FILE)
+    return (
+        f"has {size:,} bytes; expected at most {most:,}: make the model smaller" if size > most + _HEADER_BYTES else ""
+    )
+
+
 def hash_content(content: bytes | Path) -> tuple[str, int]:
     """Compute the sha256 and the size of a file, given by its content or path.
 
@@ -165,9 +187,14 @@ def _inspect_folder(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tu
         return [describe_format_1(folder)], ()
     problems = [f"{folder / name}: is missing; {expected}" for name in names if name not in entries]
     for name in sorted(set(entries) - set(foreign)):
-        problems += _find_entry_problems(folder / name, entries[name])
-    if foreign or len(entries) > MOST_FILES:
+        problems += _find_entry_problems(folder, name, entries[name])
+    if foreign:
         problems.append(f"{folder}: also contains {format_list(foreign)}; {expected} only: move the other files away")
+    total = sum(status.st_size for status in entries.values())
+    if len(entries) > MOST_FILES:
+        problems.append(f"{folder}: contains more than {MOST_FILES:,} files; put them into fewer files")
+    elif total > MOST_BYTES and not problems:
+        problems.append(f"{folder}: has {total:,} bytes; expected at most {MOST_BYTES:,}: make the model smaller")
     return problems, tuple(sorted(set(entries) - set(names)))
 
 
@@ -175,26 +202,37 @@ def _find_foreign_names(entries: Iterable[str], names: tuple[str, ...]) -> list[
     return sorted(name for name in entries if not is_name(name, names))
 
 
-def _list_entries(folder: Path) -> dict[str, int]:
-    """Return the mode of each file by its name in the bundle, including the files in ``code`` and ``files``."""
-    entries = {}
-    for entry in sorted(folder.iterdir()):
-        mode = entry.lstat().st_mode
-        if entry.name in _FOLDERS and stat.S_ISDIR(mode):
-            # lstat, here and above: a link to a folder is reported as a link, and what it leads to is not read.
-            nested_paths = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
-            entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in nested_paths})
-        else:
-            entries[entry.name] = mode
+def _list_entries(folder: Path) -> dict[str, os.stat_result]:
+    """Return the status of each file by its name in the bundle, including the files in ``code`` and ``files``.
+
+    Of a folder with more than ``MOST_FILES`` files, the first ones; a folder that is nested too deep counts as a file.
+    """
+    entries: dict[str, os.stat_result] = {}
+    folders = [""]
+    for _ in range(MOST_FILES):  # folders may be empty
+        if not folders or len(entries) > MOST_FILES:
+            break
+        parent = folders.pop()
+        with os.scandir(folder / parent) as listing:
+            for entry in itertools.islice(listing, MOST_FILES + 1):
+                # Not followed: a link to a folder is reported as a link, and what it leads to is not read.
+                name, status = parent + entry.name, entry.stat(follow_symlinks=False)
+                is_searched = name.split("/", 1)[0] in _FOLDERS and name.count("/") < _MAX_DEPTH
+                if is_searched and stat.S_ISDIR(status.st_mode):
+                    folders.append(f"{name}/")
+                else:
+                    entries[name] = status
     return entries
 
 
-def _find_entry_problems(path: Path, mode: int) -> list[str]:
-    if stat.S_ISLNK(mode):
+def _find_entry_problems(folder: Path, name: str, status: os.stat_result) -> list[str]:
+    path = folder / name
+    if stat.S_ISLNK(status.st_mode):
         return [f"{path}: is a link; replace it with the file itself"]
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         return [f"{path}: is not a regular file; replace it with the file itself"]
-    return []
+    problem = find_size_problem(name, status.st_size)
+    return [f"{path}: {problem}"] if problem else []
 
 
 def _hash_file(path: Path) -> tuple[str, int]:

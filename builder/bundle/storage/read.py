@@ -19,6 +19,10 @@ MAX_TEXT_BYTES = 1 << 24
 """Limit of ``bundle.json``: a hundred times the size of one with 3,555 features."""
 
 
+_MAX_TRIAL_BYTES = 1 << 28
+"""Limit of arrays that are checked even though the header is wrong: no model may need that much memory."""
+
+
 def read(folder: Path) -> bundle_model.Bundle:
     """Read a bundle.
 
@@ -36,12 +40,15 @@ def read(folder: Path) -> bundle_model.Bundle:
     if isinstance(header, list):
         array_problems = (problem for name in files.NAMES[1:] for problem in tensors.read(folder / name, None).problems)
         raise errors.BundleError([*header, *array_problems])
+    header_problems = check.format_problems(folder / files.JSON, header.find_problems())
+    if header_problems and (folder / files.ARRAYS).stat().st_size > _MAX_TRIAL_BYTES:
+        raise errors.BundleError(header_problems)
     checksums = header.checksums
     arrays = tensors.read(folder / files.ARRAYS, header.arrays, sha256=checksums.arrays if checksums else None)
     golden = tensors.read(folder / files.GOLDEN, header.golden.arrays(), sha256=checksums.golden if checksums else None)
     contents = {name: folder / name for name in extra_names}
     problems = [
-        *check.format_problems(folder / files.JSON, header.find_problems()),
+        *header_problems,
         *check.find_file_problems(folder, header, contents),
         *arrays.problems,
         *golden.problems,

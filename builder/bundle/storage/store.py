@@ -68,8 +68,8 @@ def _unpack(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Pat
 
     before = os.fstat(file.fileno())
     size = before.st_size
-    if size > archive.MOST_BYTES:
-        most = f"expected at most {archive.MOST_BYTES:,}"
+    if size > files.MOST_BYTES:
+        most = f"expected at most {files.MOST_BYTES:,}"
         raise errors.BundleError([f"{path}: has {size:,} bytes; {most}; make the model smaller"])
     packed = archive.look(path, file)
     target = cache / (sha256 or files.hash_stream(file)[0])

@@ -643,3 +643,20 @@ def test_json_problems_do_not_hide_a_damaged_file(tmp_path: Path) -> None:
 def test_missing_folder_error_explains_how_to_create_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(errors.BundleError, match=r"does not exist; .*builder\.bundle\.storage\.write"):
         read.read(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "secret"),
+    [
+        ("api_key", "sesame-open", "sesame-open"),
+        ("note", "ABCDEF123456$GHIJKL123456", "GHIJKL123456"),
+        ("notes", ["fine", "Token abcdefgh"], "abcdefgh"),
+        ("Z1B2" * 16, 1, "Z1B2" * 16),
+    ],
+)
+def test_a_secret_in_trained_is_refused_and_not_shown(tmp_path: Path, key: str, value: object, secret: str) -> None:
+    folder = bundles.write_bundle(tmp_path / "mlp")
+    bundles.edit_json(folder, lambda data: data["trained"].update({key: value}))
+    with pytest.raises(errors.BundleError, match="looks like a secret; remove it, and make a new key") as caught:
+        read.read(folder)
+    assert secret not in str(caught.value)

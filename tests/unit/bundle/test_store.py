@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import struct
@@ -83,7 +84,9 @@ def test_the_bytes_depend_on_the_bundle_alone(tmp_path: Path) -> None:
 
 def test_files_beside_the_three_come_in_order(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "mine"
-    contents = {**FILES, "files/b/c.txt": b"c", "files/a.txt": b"", "code/model.py": b"m"}
+    extra = {"files/b/c.txt": b"c", "files/a.txt": b"", "code/model.py": b"m"}
+    header = {"files": {name: {"size": len(content)} for name, content in extra.items()}}
+    contents = {**FILES, **extra, "bundle.json": json.dumps(header).encode()}
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -193,9 +196,9 @@ def test_other_zip_name_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_than_a_zip_may_hold_stays_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MOST_BYTES", 1000)
-    with pytest.raises(errors.BundleError, match="keep it as a folder"):
+def test_files_over_the_limit_are_not_zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_BYTES", 1000)
+    with pytest.raises(errors.BundleError, match="make the model smaller"):
         write.write(tmp_path / "mine.bundle.zip", bundles.make_bundle())
     assert list(tmp_path.iterdir()) == []
 
@@ -272,7 +275,7 @@ def flip_bit(raw: bytes) -> bytes:
         (edit_bytes(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is not a regular file"),
         (edit_bytes(8, "<H", 1), "arrays.safetensors: is encrypted"),
         (edit_bytes(10, "<H", 14), "arrays.safetensors: has compression method 14; expected stored or deflated"),
-        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: declares 3,221,225,472 bytes; expected at most"),
+        (edit_bytes(24, "<L", 3 << 30), "arrays.safetensors: has 3,221,225,472 bytes; expected at most"),
         (edit_bytes(24, "<L", 1 << 20), "arrays.safetensors: does not have the declared size of 1,048,576 bytes"),
         (edit_bytes(42, "<L", 1 << 20), "arrays.safetensors: is damaged"),
         (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
@@ -336,7 +339,7 @@ def test_decompression_is_limited(tmp_path: Path, cache: Path, monkeypatch: pyte
     bomb = {f"files/{index}": bytes(1 << 20) for index in range(8)}
     archive_path = write_zip(tmp_path / "x.bundle.zip", {**FILES, **bomb}, compression=zipfile.ZIP_DEFLATED)
     assert archive_path.stat().st_size < 20_000
-    monkeypatch.setattr(archive, "MOST_BYTES", 4 << 20)
+    monkeypatch.setattr(files, "MOST_BYTES", 4 << 20)
     (problem,) = problems_of(archive_path, cache)
     assert problem == "ZIP: declares 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
 

@@ -299,6 +299,31 @@ def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
     assert "ZeroDivisionError: by nought" in text
 
 
+def test_a_report_of_an_internal_error_has_no_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {
+        "NUMERAI_SECRET_KEY": "secretsecret1",
+        "NUMERAI_MCP_AUTH": "Token PUBLICPUBLIC$anothersecret2",
+        "GITHUB_TOKEN": "thirdsecret3",
+    }
+    unset = (f"https://me:fourthsecret4@host/x {'Z1B2' * 16}", "fourthsecret4", "Z1B2" * 16, "anothersecret2")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError(" ".join([*secrets.values(), unset[0]]))
+
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine_session, "connect", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert call("engine", "--json") == 70
+    (log,) = tmp_path.iterdir()
+    for text in (*read_output(capsys), log.read_text(encoding="utf-8")):
+        assert "ZeroDivisionError" in text
+        for secret in (*secrets.values(), *unset[1:]):
+            assert secret not in text
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO, errno.EMFILE])
 def test_an_error_of_the_operating_system_is_an_ordinary_error(
     number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.cli import terminal
-from builder.text import escape
+from builder.text import escape_line
 from tests.support import fork_server
 from tests.support.command import ROOT, call, read_output, run
 
@@ -300,6 +300,27 @@ def test_a_table_has_colour_if_the_terminal_has(
         assert ("\x1b" in read_output(capsys)[0]) is (is_terminal and coloured)
 
 
+HOSTILE = ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\u2066", "\nvalid", "\r", "\x85", "\u2028", "\udcff", "a" * 9_000]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_everything_that_is_printed_is_escaped_and_short(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for write in (
+        terminal.print_lines,
+        terminal.show,
+        terminal.put_error,
+        lambda text: terminal.print_table([("name", text)]),
+        lambda text: terminal.print_list(["name"], [[text]]),
+        lambda text: terminal.print_json({"name": text[:100]}),
+    ):
+        write(text)
+        shown = "".join(capsys.readouterr())
+        assert shown.replace("\n", "").isprintable()
+        assert len(shown) < 2_100
+    terminal.print_lines(text)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 @settings(max_examples=30)
 @given(cell=st.text(max_size=20))
 def test_untrusted_text_is_printed_literally_or_escaped(cell: str) -> None:
@@ -309,6 +330,6 @@ def test_untrusted_text_is_printed_literally_or_escaped(cell: str) -> None:
             terminal.print_list(("x", "y"), [(text, "b")])
         lines = out.getvalue().splitlines()
         assert len(lines) == 3
-        assert escape(text).strip() in lines[0]
-        assert escape(text).strip() in lines[2]
+        assert escape_line(text).strip() in lines[0]
+        assert escape_line(text).strip() in lines[2]
         assert out.getvalue().replace("\n", "").isprintable()

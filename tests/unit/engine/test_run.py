@@ -15,6 +15,7 @@ import pytest
 from builder import errors, paths
 from builder.engine import protocol, run
 from tests.support import engine_cases, fork_server
+from tests.support.command import call
 from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
@@ -86,6 +87,32 @@ def test_leftovers_of_killed_processes_are_removed_but_not_of_live_ones(engine: 
     assert runs() == [other]
     with run.start(engine):
         assert engine.list_leftovers() == []
+    assert runs() == []
+
+
+def test_the_empty_lock_file_of_a_killed_run_is_removed(engine: FakeEngine) -> None:
+    with run.start(engine) as identity:
+        lock = paths.runs_folder() / f"{run.get_owner_id()}-000000000000"
+        lock.touch()
+        assert run.find_ended() == [lock]
+        with run.start(engine) as other:
+            assert runs() == sorted([identity, other])
+
+
+@pytest.mark.parametrize("command", [("images", "--help"), ("bundle", "check", "none"), ("data-versions",)])
+def test_a_command_of_any_kind_removes_what_a_killed_one_left(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("builder.engine.docker_engine.connect", lambda: engine)
+    monkeypatch.setenv("NUMERAI_API_URL", "https://127.0.0.1:9")
+    with fork_server.Popen(
+        [sys.executable, "-c", HOLDING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        build(engine, process.stdout.readline().strip())
+        process.kill()
+    call(*command)
+    assert engine.list_leftovers() == []
     assert runs() == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +101,26 @@ def test_a_failing_storage_is_retried(fetch: Callable[..., Path]) -> None:
 
 def test_a_redirect_is_followed(fetch: Callable[..., Path]) -> None:
     assert fetch(respond_status(307, Location="/y")).read_bytes() == b"all"
+
+
+def test_a_server_that_drips_a_file_is_left(
+    fetch: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_GRACE_SECONDS", 0.1)
+    is_over = threading.Event()
+
+    def drip(request: http.server.BaseHTTPRequestHandler) -> None:
+        with contextlib.suppress(OSError):
+            request.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not is_over.wait(0.05):
+                request.wfile.write(b"x")
+
+    try:
+        with pytest.raises(errors.NetworkError, match="slower than 10,000 bytes per second; run it again"):
+            fetch(drip)
+    finally:
+        is_over.set()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
