@@ -427,6 +427,9 @@ def _start_installation(python: str, folder: Path) -> Iterator[Callable[[], None
     log = paths.cache_folder() / f"stand-in-{python}.log"
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--no-compile", "--implementation=cp"]
+    # pip's resolver compares Requires-Python with the Python that runs it, not with --python-version; the lock file was
+    # resolved for that version.
+    command.append("--ignore-requires-python")
     command += [f"--python-version={EDITIONS.get(python, python)}", f"--target={folder}", "-r", str(requirements)]
     command += [f"--platform={name}" for name in _WHEEL_PLATFORMS]
     # pip cannot remove its temporary files when it is stopped: they are removed with the folder.

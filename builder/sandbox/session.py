@@ -45,7 +45,8 @@ def start(
         errors.UsageError: The port is in use.
     """
     state = sandbox_state.create_default_state(words)
-    state.set_default_image(get_image_name(next(iter(tags))))
+    if tags:
+        state.set_default_image(get_image_name(next(iter(tags))))
     address = undo.enter_context(registry.start(progress=progress))
     undo.callback(registry.remove_images_of, address)
     name = f"{address}/numerai"

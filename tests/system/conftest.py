@@ -54,6 +54,8 @@ def nothing_left(engine: docker_engine.DockerEngine) -> Iterator[None]:
 def tournament_environment(engine: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
     """The environment of a user of the sandbox, whose registry has the default image, without the stand-in label."""
     with registry.start() as address, server.start() as sandbox:
+        # Not the image of configs/mlp.yaml: a page builds that by hand, and `docker build` knows no NUMERAI_REGISTRY.
+        sandbox.state.set_default_image("numerai_predict_py_3_11")
         default = next(image for image in sandbox.state.images if image.default)
         name = f"{address}/numerai/{default.image}:{default.tag}"
         by_digest = registry.publish(engine, name, release=1)

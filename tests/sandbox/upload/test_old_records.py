@@ -22,7 +22,7 @@ from builder.sandbox import faults, runs
 from tests.support import bundles
 
 if TYPE_CHECKING:
-    from builder.sandbox.state import Pickle
+    from builder.sandbox.state import Image, Pickle
     from tests.support.uploads import Project
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "uploads_0_1"
@@ -34,15 +34,17 @@ def place_files(project: Project, case: str, **ids: str) -> None:
     recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
     state = project.sandbox.state
     (version,) = [version for version in state.data_versions if version.default]
+    default = find_default_image(project)
     slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
     bundle = project.read_manifest()["bundle"]["hash"]
-    now = {"sha256": project.sha256, "bundle": bundle, "data_version": version.id, "image": find_default_image(project)}
+    now = {"sha256": project.sha256, "bundle": bundle, "data_version": version.id, "image": default.id}
     now |= {**slots, **ids}
     for path in (DATA / case).glob("*/**/*"):
         if path.is_dir():
             continue
         text, name = re.sub(r"127\.0\.0\.1:\d+", project.registry, path.read_text()), path.name
-        text = text.replace("v5.2", version.name)  # was the default then
+        # These were the defaults then.
+        text = text.replace("v5.2", version.name).replace("numerai_predict_py_3_11", default.image)
         for key, value in now.items():
             text, name = text.replace(recorded[key], value), name.replace(recorded[key], value)
         name = name.replace(recorded["sha256"][:12], project.sha256[:12])
@@ -53,8 +55,8 @@ def place_files(project: Project, case: str, **ids: str) -> None:
         target.write_text(text)
 
 
-def find_default_image(project: Project) -> str:
-    return next(image.id for image in project.sandbox.state.images if image.default)
+def find_default_image(project: Project) -> Image:
+    return next(image for image in project.sandbox.state.images if image.default)
 
 
 def add_registered_pickle(project: Project, slot: str = "running", *, assign: bool = False) -> Pickle:

@@ -500,7 +500,7 @@ def test_a_slot_that_somebody_changes_in_the_meantime_is_left_alone(project: Pro
     project.sandbox.faults.add("createComputePickleUpload", change_it)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 5
-    assert "someone else changed it" in err
+    assert "somebody else changed it" in err
     assert project.get_slot("running").pickle_id == theirs.id
 
 
