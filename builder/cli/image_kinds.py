@@ -30,15 +30,15 @@ _STAND_IN = """\
 ********************************************************************************"""
 
 
-def format_warning(kind: image.Kind, folder: Path | None = None) -> str:
-    """Return the warning about an image that is not exact.
+def format_warning(kind: image.Kind, folder: Path | None = None) -> list[str]:
+    """Return the lines of the warning about an image that is not exact.
 
     Args:
         kind: ``local`` or ``stand_in``.
         folder: The ``dist/NAME`` of the pickle that was built in the image, for the command to build it again.
     """
     again = commands.suggest("pickle", folder, "--pull")
-    return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
+    return [_LOCAL] if kind == "local" else _STAND_IN.format(again=again).split("\n")
 
 
 def describe_kind(resolved: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:

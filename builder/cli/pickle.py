@@ -69,4 +69,4 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     )
     findings.print_findings(result)
     if manifest.image.kind != "exact":
-        terminal.print_lines(image_kinds.format_warning(manifest.image.kind, result.folder))
+        terminal.print_lines(*image_kinds.format_warning(manifest.image.kind, result.folder))

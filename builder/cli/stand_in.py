@@ -28,5 +28,5 @@ def run(
         terminal.print_json({"format": 1, "tag": image.tag, "spec": image.spec, "python": image.python})
     else:
         terminal.print_lines(f"{image.tag}  (spec {image.spec}, {filesize.decimal(image.image.size)})")
-        terminal.print_lines(image_kinds.format_warning("stand_in"))
+        terminal.print_lines(*image_kinds.format_warning("stand_in"))
     return 0

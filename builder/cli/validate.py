@@ -94,4 +94,4 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
         terminal.print_lines("last output of the entry point:")
         terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
-        terminal.print_lines(image_kinds.format_warning("stand_in", task.artifact.folder))
+        terminal.print_lines(*image_kinds.format_warning("stand_in", task.artifact.folder))
