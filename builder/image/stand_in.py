@@ -196,7 +196,8 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress, *, f
     """
     if stand_in := find(engine, python):
         return stand_in
-    lock = paths.cache_folder() / f"stand-in-{python}.lock"
+    # Not in the cache folder: two builds for one engine, also from two caches, would remove each other's images.
+    lock = Path(tempfile.gettempdir()) / f"numerai-builder-{os.getuid()}-stand-in-{python}.lock"
     try:
         with locks.acquire(
             lock,
