@@ -67,7 +67,7 @@ def as_data(activation: Activation) -> dict[str, object]:
 
 
 def is_bounded(activation: Activation) -> bool:
-    """Tell whether the activation's results are in [0, 1] for any input."""
+    """Return whether the activation's results are in [0, 1] for any input."""
     range_ = ACTIVATIONS[activation.name].bounds
     if range_ is None:
         return False
@@ -99,12 +99,12 @@ def find_constant_problems(name: str, constants: Mapping[str, object]) -> list[s
 
 
 def is_in_range(value: object, number: Number) -> TypeGuard[float]:
-    """Tell whether a value is a finite number in the range that a definition allows."""
+    """Return whether a value is a finite number in the range that a definition allows."""
     return is_number(value) and number.minimum <= value <= number.maximum
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a finite number; booleans are not, although Python's ``bool`` is an ``int``."""
+    """Return whether a value is a finite number; booleans are not, although Python's ``bool`` is an ``int``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):  # Real: numpy's floats as well
         return False
     try:

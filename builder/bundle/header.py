@@ -122,11 +122,11 @@ class BundleHeader(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def is_bounded(cls, model: Any) -> bool:
-        """Tell whether a model's predictions are in [0, 1] for any input."""
+        """Return whether a model's predictions are in [0, 1] for any input."""
 
     @classmethod
     def needs_era(cls, model: Any) -> bool:  # noqa: ARG003 - most do not
-        """Tell whether a model reads the ``era`` column."""
+        """Return whether a model reads the ``era`` column."""
         return False
 
     @abc.abstractmethod
@@ -293,7 +293,7 @@ def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
 
 
 def looks_like_path(text: str) -> bool:
-    """Tell whether a text looks like an absolute local path: POSIX, Windows, UNC, a home folder or a file URL."""
+    """Return whether a text looks like an absolute local path: POSIX, Windows, UNC, a home folder or a file URL."""
     # In any position only for home folders: a `/` occurs in many harmless facts, such as "train/validate".
     drive = len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/"
     return drive or text.startswith(("/", "~/", "\\\\", "file:")) or "/home/" in text or "/Users/" in text

@@ -51,7 +51,7 @@ def count_parameters(nodes: Sequence[bundle_model.Node]) -> int:
 
 
 def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> bool:
-    """Tell whether the last node's values are in [0, 1] for any input.
+    """Return whether the last node's values are in [0, 1] for any input.
 
     Args:
         nodes: The nodes; an empty list returns its input.

@@ -23,12 +23,12 @@ KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
 
 
 def is_bounded(model_: model.Model) -> bool:
-    """Tell whether a model's own predictions are in [0, 1] for any input."""
+    """Return whether a model's own predictions are in [0, 1] for any input."""
     return get_kind(model_).is_bounded(model_)
 
 
 def needs_era(model_: model.Model) -> bool:
-    """Tell whether a model itself reads the ``era`` column, without its post-processing."""
+    """Return whether a model itself reads the ``era`` column, without its post-processing."""
     return get_kind(model_).needs_era(model_)
 
 

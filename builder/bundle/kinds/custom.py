@@ -214,7 +214,7 @@ def _find_load_problems(tree: ast.Module) -> list[str]:
 
 
 def _binds_load(node: ast.stmt) -> bool:
-    """Tell whether an import or an assignment defines the name ``load``."""
+    """Return whether an import or an assignment defines the name ``load``."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return any((alias.asname or alias.name) == "load" for alias in node.names)
     if isinstance(node, ast.Assign):

@@ -98,7 +98,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Ensemble) -> bool:
-        """Tell whether it is a mean with positive weights of ranks and of predictions that are in [0, 1]."""
+        """Return whether it is a mean with positive weights of ranks and of predictions that are in [0, 1]."""
         return all(
             member.weight > 0
             and (
@@ -113,7 +113,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def needs_era(cls, model: bundle_model.Ensemble) -> bool:
-        """Tell whether a member is ranked or gaussianised within eras."""
+        """Return whether a member is ranked or gaussianised within eras."""
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
     def find_kind_problems(self) -> list[schema.Problem]:

@@ -102,7 +102,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.LightGbm) -> bool:
-        """Tell whether the objective returns probabilities, or the head limits its results to [0, 1]."""
+        """Return whether the objective returns probabilities, or the head limits its results to [0, 1]."""
         return nodes.is_bounded(model.head, inputs=model.objective.partition(" ")[0] in _SHARES)
 
     def find_kind_problems(self) -> list[schema.Problem]:

@@ -49,7 +49,7 @@ class LinearHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Linear) -> bool:
-        """Tell whether the activation keeps the sum in [0, 1]."""
+        """Return whether the activation keeps the sum in [0, 1]."""
         return activations.is_bounded(model.activation)
 
     def find_kind_problems(self) -> list[schema.Problem]:

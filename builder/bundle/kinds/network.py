@@ -48,7 +48,7 @@ class NetworkHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Network) -> bool:
-        """Tell whether the last node limits its results to [0, 1]: a sigmoid, or a clip."""
+        """Return whether the last node limits its results to [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
     def find_kind_problems(self) -> list[schema.Problem]:

@@ -85,7 +85,7 @@ class TreesHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
-        """Tell whether the sums of the smallest and of the largest leaves are in [0, 1], or the head limits them."""
+        """Return whether the sums of the smallest and of the largest leaves are in [0, 1], or the head limits them."""
         low, high = _compute_output_ranges(model)
         return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 

@@ -69,7 +69,7 @@ class CheckedArchive:
 
 
 def is_archive_name(path: Path) -> bool:
-    """Tell whether a path is that of a bundle in one file, by its name alone."""
+    """Return whether a path is that of a bundle in one file, by its name alone."""
     return path.name.endswith(SUFFIX)
 
 
@@ -195,7 +195,7 @@ def _find_undeclared_files(packed: CheckedArchive, text: bytes) -> list[str]:
 
 
 def is_unpacked(packed: CheckedArchive, folder: Path) -> bool:
-    """Tell whether a folder contains exactly the files of a zip, compared byte by byte.
+    """Return whether a folder contains exactly the files of a zip, compared byte by byte.
 
     Comparing sizes alone would miss an edited file, which would then be used under the hash of the zip.
     """
@@ -287,7 +287,7 @@ def _read_at(file: IO[bytes], position: int, count: int) -> bytes:
 
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is a folder of a bundle: some programs list folders too."""
+    """Return whether a member is a folder of a bundle: some programs list folders too."""
     name = member.orig_filename
     return name.endswith("/") and not member.file_size and files.is_name(f"{name}x")
 

@@ -87,8 +87,8 @@ def _rewrite(source: Path, new_folder: Path) -> None:
     extra_files = files.check(source, files.NAMES_1)
     path = source / files.JSON
     with path.open("rb") as file:
-        raw = file.read(read.MAX_TEXT_BYTES + 1)
-    data = schema.read_json(raw[: read.MAX_TEXT_BYTES])
+        raw = file.read(files.MAX_BYTES[files.JSON] + 1)
+    data = schema.read_json(raw[: files.MAX_BYTES[files.JSON]])
     problems = check.format_problems(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
         problems.append(
@@ -96,7 +96,7 @@ def _rewrite(source: Path, new_folder: Path) -> None:
         )
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
-        contents[name], npz_problems = _read_npz(source / old_name, tensors.LIMITS[name])
+        contents[name], npz_problems = _read_npz(source / old_name, files.MAX_BYTES[name])
         problems += npz_problems
     if problems or not isinstance(data, dict):
         raise errors.BundleError(problems)
@@ -122,7 +122,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
     try:
         with zipfile.ZipFile(path) as stored:
             size = sum(member.file_size for member in stored.infolist())
-        if size > limit + read.MAX_TEXT_BYTES:
+        if size > limit + files.MAX_HEADER_BYTES:
             return {}, [f"{path}: declares {size:,} bytes; expected at most {limit:,}: make the model smaller"]
         with np.load(path, allow_pickle=False) as stored, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns about damaged headers

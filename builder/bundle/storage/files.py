@@ -31,13 +31,14 @@ MOST_BYTES = 1 << 32
 MOST_FILE = 1 << 32
 """Limit of an additional file, in bytes."""
 MOST_FILES = 10_000
-_MAX_BYTES = {
-    JSON: 1 << 24,  # a hundred times the size of one with 2,748 features
+MAX_BYTES = {
+    JSON: 1 << 24,  # a hundred times the size of one with 3,555 features
     **dict.fromkeys((ARRAYS, NAMES_1[1]), 1 << 30),
     **dict.fromkeys((GOLDEN, NAMES_1[2]), 1 << 28),
 }
-_HEADER_BYTES = 1 << 24
-"""Room for the names of the arrays, beside their numbers."""
+"""Limits of the required files, in bytes; of the arrays without their header."""
+MAX_HEADER_BYTES = 1 << 24
+"""Limit of a header (names and shapes of the arrays), in bytes; the library accepts 100 MB."""
 
 NAMING = (
     "a path in code/ or files/ of up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, beginning with a "
@@ -48,8 +49,8 @@ NAMING = (
 _FOLDERS = ("code", "files")
 _MAX_DEPTH = 8
 _EXTRA = re.compile(
-    r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}"
-)  # 8: _MAX_DEPTH
+    rf"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{{0,100}}){{1,{_MAX_DEPTH}}}"
+)
 
 _CHUNK = 1 << 20
 
@@ -115,12 +116,12 @@ def list_foreign(folder: Path) -> list[str]:
 
 
 def is_name(name: str, names: tuple[str, ...] = NAMES) -> bool:
-    """Tell whether a file of a bundle can have this name, a path with ``/`` between its parts."""
+    """Return whether a file of a bundle can have this name, a path with ``/`` between its parts."""
     return name in names or is_extra_name(name)
 
 
 def is_format_1(foreign: Iterable[str]) -> bool:
-    """Tell whether a bundle is of format 1, by the names of those files that format 2 does not have."""
+    """Return whether a bundle is of format 1, by the names of those files that format 2 does not have."""
     return set(foreign) >= {*NAMES_1} - {JSON}
 
 
@@ -131,15 +132,17 @@ def describe_format_1(path: Path) -> str:
 
 
 def is_extra_name(name: str) -> bool:
-    """Tell whether an additional file can have this name."""
+    """Return whether an additional file can have this name."""
     return bool(_EXTRA.fullmatch(name))
 
 
 def find_size_problem(name: str, size: int) -> str:
     """Return what is wrong with the size of a bundle's file; empty if nothing is."""
-    most = _MAX_BYTES.get(name, MOST_FILE)
+    most = MAX_BYTES.get(name, MOST_FILE)
     return (
-        f"has {size:,} bytes; expected at most {most:,}: make the model smaller" if size > most + _HEADER_BYTES else ""
+        f"has {size:,} bytes; expected at most {most:,}: make the model smaller"
+        if size > most + MAX_HEADER_BYTES
+        else ""
     )
 
 

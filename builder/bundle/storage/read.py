@@ -15,10 +15,6 @@ from builder.bundle.storage import files, tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_TEXT_BYTES = 1 << 24
-"""Limit of ``bundle.json``: a hundred times the size of one with 3,555 features."""
-
-
 _MAX_TRIAL_BYTES = 1 << 28
 """Limit of arrays that are checked even though the header is wrong: no model may need that much memory."""
 
@@ -72,12 +68,10 @@ def read(folder: Path) -> bundle_model.Bundle:
 def _read_header(path: Path) -> bundle_header.BundleHeader | list[str]:
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_TEXT_BYTES + 1)
+            raw = file.read(files.MAX_BYTES[files.JSON] + 1)
     except OSError as error:
         return [files.describe_read_error(path, error)]
-    if len(raw) > MAX_TEXT_BYTES:
-        return [
-            f"{path}: has over {MAX_TEXT_BYTES:,} bytes; expected names and shapes only, numbers are in {files.ARRAYS}"
-        ]
+    if len(raw) > (limit := files.MAX_BYTES[files.JSON]):
+        return [f"{path}: has over {limit:,} bytes; expected names and shapes only, numbers are in {files.ARRAYS}"]
     data = schema.read_json(raw)
     return check.format_problems(path, data) if isinstance(data, list) else check.parse_header(path, data)

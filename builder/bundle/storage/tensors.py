@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
     from builder.bundle import model as bundle_model
 
-LIMITS = {files.ARRAYS: 1 << 30, files.GOLDEN: 1 << 28}
-"""Limits of the arrays in each file, in bytes: the tournament runs a model in 4 GB of memory."""
-MAX_HEADER_BYTES = 1 << 24
-"""Limit of a header (names and shapes of the arrays), in bytes; the library accepts 100 MB."""
-
 Dtype = Literal["float32", "float64", "int32", "uint8"]
 TYPES = get_args(Dtype)
 _TYPES = dict(zip(("F32", "F64", "I32", "U8"), TYPES, strict=True))
@@ -69,10 +64,10 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
     Returns:
         Arrays of the declared dtype and shape, C-contiguous, in native byte order, writeable; and the problems.
     """
-    limit = LIMITS[path.name]
+    limit = files.MAX_BYTES[path.name]
     try:
         size = path.stat().st_size
-        if size > limit + MAX_HEADER_BYTES:
+        if size > limit + files.MAX_HEADER_BYTES:
             text = f"has {size:,} bytes; expected at most {limit:,} bytes of arrays: make the model smaller"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         # Opening checks the whole header; arrays are read one by one, so that undeclared ones never are.
@@ -94,7 +89,7 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
 
 def find_size_problems(path: Path, declared: Mapping[str, ArraySpec]) -> list[str]:
     """Find arrays that are too large together."""
-    size, limit = sum(array.size for array in declared.values()), LIMITS[path.name]
+    size, limit = sum(array.size for array in declared.values()), files.MAX_BYTES[path.name]
     return (
         [f"{path}: has {size:,} bytes of arrays; expected at most {limit:,}: make the model smaller"]
         if size > limit
@@ -118,8 +113,8 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | No
     with path.open("rb") as raw:
         # 8 bytes of length, then the header as JSON: https://github.com/huggingface/safetensors#format
         length = int.from_bytes(raw.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            text = f"has a header of {length:,} bytes; expected at most {MAX_HEADER_BYTES:,}; {_GOOD}"
+        if length > files.MAX_HEADER_BYTES:
+            text = f"has a header of {length:,} bytes; expected at most {files.MAX_HEADER_BYTES:,}; {_GOOD}"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         if declared is None:
             return ArrayContents(arrays={}, problems=())
