@@ -16,16 +16,19 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from builder import errors, interrupts, locks, paths
 from builder.engine import protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
 
 _REMOVE_TIMEOUT = 60  # seconds; a busy engine needs a while to stop the steps of an interrupted build
-_QUIET_SECONDS = 0.8  # an interrupted build may still start its next step, so look again for this long
+QUIET_SECONDS = 0.8
+"""How long to look again after an interrupt: the build that it ended may still start its next step."""
 
 
 @contextlib.contextmanager
@@ -51,7 +54,7 @@ def start(engine: protocol.Engine) -> Iterator[str]:
                 locks.remove_if_free(ended)
             yield run_id
         except KeyboardInterrupt:
-            quiet = _QUIET_SECONDS
+            quiet = QUIET_SECONDS
             raise
         finally:
             with interrupts.defer():  # a second Ctrl-C must not end the removal half-way
@@ -65,8 +68,26 @@ def remove_leftovers(engine: protocol.Engine, matches: Callable[[str], bool], *,
 
     Args:
         engine: The engine.
-        matches: Tells whether to remove what a run created, by the run's id.
-        quiet: Seconds without a further leftover before this returns.
+        matches: Returns whether to remove what a run created, by the run's id.
+        quiet: As :func:`remove_all` takes it.
+
+    Raises:
+        errors.EngineError: The engine does not answer, or refuses to remove something for too long.
+    """
+
+    def find() -> list[protocol.Leftover]:
+        return [item for item in engine.list_leftovers() if matches(item.labels.get(protocol.RUN_LABEL, ""))]
+
+    remove_all(find, engine.remove, quiet=quiet)
+
+
+def remove_all(find: Callable[[], Sequence[T]], remove: Callable[[T], object], *, quiet: float = 0.0) -> None:
+    """Remove what ``find`` returns until it returns nothing; retry while the engine is busy.
+
+    Args:
+        find: Returns what is still there.
+        remove: Removes one of these.
+        quiet: Seconds without a further one before this returns; an interrupted build may still start its next step.
 
     Raises:
         errors.EngineError: The engine does not answer, or refuses to remove something for too long.
@@ -75,14 +96,14 @@ def remove_leftovers(engine: protocol.Engine, matches: Callable[[str], bool], *,
     deadline = last_found + _REMOVE_TIMEOUT  # not forever: somebody else may use a volume or an image of this run
     while True:
         failure: errors.EngineError | None = None
-        leftovers = [item for item in engine.list_leftovers() if matches(item.labels.get(protocol.RUN_LABEL, ""))]
-        for leftover in leftovers:
+        items = find()
+        for item in items:
             try:
-                engine.remove(leftover)
+                remove(item)
             except errors.EngineError as error:  # a step that is still being stopped: the next round tries again
                 failure = error
         now = time.monotonic()
-        last_found = now if leftovers else last_found
+        last_found = now if items else last_found
         if failure is None and (now - last_found >= quiet or now > deadline):
             return
         if failure is not None and now > deadline:

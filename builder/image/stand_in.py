@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,6 @@ _HOST_PYTHON_HOOKS = (
     'chroot "$1" ldconfig',
     f'chroot "$1" /usr/local/bin/{{0}} -c "import {host_pythons.MODULES}"',
 )
-_REMOVE_TIMEOUT, _QUIET_SECONDS, _POLL_SECONDS = 60.0, 0.8, 0.2  # as in builder.engine.run
 _READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
@@ -232,7 +230,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
             spec = compute_spec_hash(inputs, release, tree_hash)
             wait_for_packages()
             progress.step(f"building the Python {python} stand-in image")
-            quiet = _QUIET_SECONDS
+            quiet = run.QUIET_SECONDS
             try:
                 engine.build(
                     tar_stream.pack(_list_context(python, release, packages)),
@@ -462,25 +460,27 @@ def _list_sources(python: str) -> dict[str, Path]:
 
 
 def _remove_untagged_images(engine: protocol.Engine, python: str, inputs: str, *, quiet: float) -> None:
-    """Remove images of an interrupted build: those with our labels that have no tag and belong to no run.
+    """Remove images of an interrupted build: those with our labels that have no tag and belong to no run."""
 
-    Until there has been none for ``quiet`` seconds, because the engine may still be busy with the interrupted step.
-    """
-    last, deadline = time.monotonic(), time.monotonic() + _REMOVE_TIMEOUT
-    with contextlib.suppress(errors.EngineError):  # the engine does not answer
-        while True:
-            labels = ((INPUTS_LABEL, inputs), (BASE_LABEL, python))
-            images = [image for label in labels for image in engine.find_images_by_label(*label)]
-            for image in images:
-                # With other inputs it is a step of a pickle's build from an earlier stand-in image.
-                is_ours = image.labels.get(INPUTS_LABEL, inputs) == inputs and protocol.RUN_LABEL not in image.labels
-                if is_ours and not image.tags and not image.digests:
-                    last = time.monotonic()
-                    with contextlib.suppress(errors.EngineError):  # a container of the step may still use it
-                        engine.remove_image(image.id)
-            if time.monotonic() >= min(last + quiet, deadline):
-                return
-            time.sleep(_POLL_SECONDS)
+    def find() -> list[protocol.ImageFacts]:
+        labels = ((INPUTS_LABEL, inputs), (BASE_LABEL, python))
+        return [
+            image
+            for label in labels
+            for image in engine.find_images_by_label(*label)
+            # With other inputs it is a step of a pickle's build from an earlier stand-in image.
+            if image.labels.get(INPUTS_LABEL, inputs) == inputs
+            and protocol.RUN_LABEL not in image.labels
+            and not image.tags
+            and not image.digests
+        ]
+
+    def remove(image: protocol.ImageFacts) -> None:
+        with contextlib.suppress(errors.EngineError):  # a container of the interrupted step may still use it
+            engine.remove_image(image.id)
+
+    with contextlib.suppress(errors.EngineError):  # it would hide the error that ended the build
+        run.remove_all(find, remove, quiet=quiet)
 
 
 def _has_mmdebstrap() -> bool:
