@@ -185,7 +185,7 @@ def write_fingerprint(folder: Path) -> None:
 
 
 def is_unmodified(folder: Path) -> bool:
-    """Tell whether the manifest, the Dockerfile and ``context/`` are exactly what the last build wrote.
+    """Return whether the manifest, the Dockerfile and ``context/`` are exactly what the last build wrote.
 
     ``verify`` renders them again for the same purpose; a hash needs no numpy, whose import takes longer than this.
     """

@@ -104,7 +104,7 @@ def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -
 
 
 def _was_converted(bundle: Path, old_hash: str) -> bool:
-    """Tell whether a bundle was converted to the present format from the one with this hash: the same model."""
+    """Return whether a bundle was converted to the current format from the one with this hash: the same model."""
     from builder.bundle.storage import convert, read  # noqa: PLC0415 - numpy, for a rare case
 
     return read.read(bundle).trained.get(convert.CONVERTED_FROM) == old_hash
@@ -135,7 +135,7 @@ def find_image(
 
 
 def _is_allowed(recorded: runner_image.RunnerImage, registry: str, root: Path) -> bool:
-    """Tell whether an image that no config names may be run: only exact images are ever pulled."""
+    """Return whether an image that no config names may be run: only exact images are ever pulled."""
     # Local images and stand-ins have to be on this engine already, so that somebody here has built or loaded them.
     if recorded.kind != "exact" or settings.is_tournament_image(recorded.base, registry):
         return True

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 _LEAST_CELL, _LEFT_OUT, _WHOLE = 8, ("data", "image", "uploaded"), ("id", "reference")
-_PLAIN_WIDTH = 100_000  # of a line that no terminal cuts
+_PLAIN_WIDTH = 100_000  # if no terminal limits it
 _STYLES = {
     **dict.fromkeys(("ok", "validated"), "green"),
     **dict.fromkeys(("FAILED", "DIFFERS", "GONE", "MOVED", "NOT PINNED", "failed"), "bold red"),
     "FIX": "bold yellow",
 }
-"""How a cell that says this and no more is shown where there is colour."""
+"""Styles of table cells with exactly these texts, on terminals with colour."""
 _moving: list[_TerminalProgress] = []
-"""The line that moves, while one does."""
+"""The progress lines that are shown: none or one."""
 
 
 class _TerminalProgress:
-    """One line on a terminal: the present step, how far it is, and the seconds it has taken."""
+    """One line on a terminal: the current step, its progress, and the seconds it has taken."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.live import Live  # noqa: PLC0415 - a person watches
@@ -56,7 +56,7 @@ class _TerminalProgress:
 
     def step(self, text: str, /) -> None:
         if not text:
-            self._live.stop()  # draws the line once more, before it is taken away
+            self._live.stop()  # draws the line once more before removing it
             return
         self._text, self._amount, self._since = text, "", time.monotonic()
         self._live.start()
@@ -78,7 +78,7 @@ class _TerminalProgress:
 
 
 class _QuietProgress(Silent):
-    """For logs: no steps, notes alone."""
+    """For logs: prints notes, but no steps."""
 
     def note(self, text: str, /) -> None:
         put(sys.stderr, f"{escape_lines(text)}\n")
@@ -106,7 +106,7 @@ def progress() -> Iterator[Progress]:
 
 
 class _Stream:
-    """A stream that writes in another way."""
+    """A stream with another ``write``."""
 
     def __init__(self, stream: TextIO, write: Callable[[str], object]) -> None:
         self._stream, self.write = stream, write
@@ -116,13 +116,13 @@ class _Stream:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Tell whether colour may be written: to a terminal alone, and not where NO_COLOR or CI is set."""
+    """Return whether colour may be written: only to a terminal, and not if NO_COLOR or CI is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
 
 
 def _console(stream: TextIO, *, width: int | None = None) -> Console:
-    """Return a console that takes text as it is, with colour if the stream is a terminal that has it."""
-    from rich.console import Console  # noqa: PLC0415 - what prints neither a table nor progress has no use for it
+    """Return a console that interprets no markup in a text, with colour if the stream supports it."""
+    from rich.console import Console  # noqa: PLC0415 - only tables and progress use it
 
     return Console(
         file=stream,
@@ -171,7 +171,7 @@ def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     widths = {name: max(map(len, cells)) for name, *cells in zip(head, head, *rows, strict=True)}
-    for name in _LEFT_OUT:  # those that tell little, until the others have room to be read
+    for name in _LEFT_OUT:  # the least important columns, if the others have no room
         if 2 + _least(widths) > _width():
             widths.pop(name, None)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
@@ -208,7 +208,7 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
 
 
 def fits(rows: Sequence[Sequence[str]], *, indent: int = 2) -> bool:
-    """Tell whether each row of a table takes one line of the terminal."""
+    """Return whether each row of a table fits on one line of the terminal."""
     return indent + sum(2 + max(map(len, cells)) for cells in zip(*rows, strict=True)) - 2 <= _width()
 
 
@@ -225,7 +225,7 @@ def _width() -> int:
 
 
 def show(text: str) -> None:
-    """Write a line that belongs to a question."""
+    """Write lines for the person at the terminal, such as the facts before a question."""
     _prompt(f"{text}\n")
 
 
@@ -256,17 +256,17 @@ def confirm(question: str) -> bool:
 
 
 def confirm_in_full(question: str) -> bool:
-    """Ask for what nothing takes back: only the whole word means yes."""
+    """Ask about a change that cannot be undone: only the whole word means yes."""
     return ask(f"{question} [type yes]").lower() == "yes"
 
 
 def is_interactive() -> bool:
-    """Tell whether a person is at the terminal."""
+    """Return whether a person can answer at a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _prompt(text: str) -> None:
-    """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
+    """Write a question; the progress line is hidden before, so that it cannot overwrite the question."""
     _hide_progress()
     put(sys.stderr, escape_lines(text))
 

@@ -142,7 +142,7 @@ def _match_features(
 
 
 def _can_be_named(bundle: Path, root: Path, configs: Path) -> bool:
-    """Tell whether a config can name a bundle at its own path: below the root, printable, and not like a secret."""
+    """Return whether a config can name a bundle at its own path: below the root, printable, and not like a secret."""
     if not bundle.is_relative_to(root) or configs.is_relative_to(bundle):
         return False
     if not bundle.is_dir() and bundle.suffix != ".zip":
@@ -225,7 +225,7 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _is_same(path: Path, folder: Path, cache: Path) -> bool:
-    """Tell whether a zip contains the same bundle as a folder."""
+    """Return whether a zip contains the same bundle as a folder."""
     try:
         return files.hash_bundle(store.resolve_folder(path, cache)) == files.hash_bundle(folder)
     except errors.BundleError:

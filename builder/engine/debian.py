@@ -59,7 +59,7 @@ def read_release(path: Path = Path("/etc/os-release")) -> Release:
 
 
 def is_root() -> bool:
-    """Tell whether this process may install packages."""
+    """Return whether this process may install packages."""
     return os.geteuid() == 0
 
 
@@ -192,7 +192,7 @@ def _run(command: Sequence[str], log: Path) -> bool:
 
 
 def _is_fresh(lists: Path) -> bool:
-    """Tell whether the package lists were updated within the last day."""
+    """Return whether the package lists were updated within the last day."""
     partial = lists / "partial"  # apt-get changes the time of this folder at each update, even if no list changed
     if not partial.is_dir() or not any(lists.glob("*_Packages*")):
         return False

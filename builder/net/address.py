@@ -67,7 +67,7 @@ def path_from_address(address: str) -> Path | None:
 
 
 def is_safe(url: str) -> bool:
-    """Tell whether no third party can read or change what is sent to a URL: it is https, or this computer itself."""
+    """Return whether no third party can read or change what is sent to a URL: it is https, or this computer itself."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -89,7 +89,7 @@ def get_origin(url: str) -> tuple[str, str | None, int | None] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this computer itself."""
+    """Return whether a host is this computer itself."""
     import ipaddress  # noqa: PLC0415 - most configs contain no URL
 
     try:

@@ -327,7 +327,7 @@ def _is_certificate_error(error: BaseException) -> bool:
 
 
 def _has_cause(error: BaseException, kind: type[BaseException], text: str | None = None) -> bool:
-    """Tell whether an error or one of its causes is of a kind, or contains a text."""
+    """Return whether an error or one of its causes is of a kind, or contains a text."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, kind) or (text and text in str(cause)):
@@ -355,7 +355,7 @@ def parse_date(text: str) -> dt.datetime | None:
 
 
 def is_local(url: str) -> bool:
-    """Tell whether a URL is of this computer itself."""
+    """Return whether a URL is of this computer itself."""
     return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
 
 

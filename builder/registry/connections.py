@@ -25,7 +25,7 @@ class Registries(Protocol):
         """Return the image that a reference resolves to now; see :meth:`builder.registry.resolve.Registry.resolve`."""
 
     def has_digest(self, ref: str, digest: str, /) -> bool:
-        """Tell whether the reference's repository contains a digest."""
+        """Return whether the reference's repository contains a digest."""
 
 
 class _Connections:

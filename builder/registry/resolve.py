@@ -94,7 +94,7 @@ class Registry:
         )
 
     def has_digest(self, ref: reference.ImageRef, digest: str) -> bool:
-        """Tell whether the repository contains a digest, with or without a tag.
+        """Return whether the repository contains a digest, with or without a tag.
 
         Raises:
             errors.NetworkError: The registry does not answer, requires a login, or sends an invalid response.

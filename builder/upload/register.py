@@ -229,7 +229,7 @@ def _get_ids(task: UploadTask) -> tuple[str, str]:
 
 
 def _has_same_ids(task: UploadTask, pickle: UploadedPickle) -> bool:
-    """Tell whether a pickle is registered for the planned image and data version."""
+    """Return whether a pickle is registered for the planned image and data version."""
     return (pickle.image_id, pickle.data_version_id) == _get_ids(task)
 
 

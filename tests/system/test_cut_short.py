@@ -56,7 +56,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_building(engine: protocol.Engine) -> bool:
-    """Tell whether the step that builds the pickle is running: its container has the label of a run."""
+    """Return whether the step that builds the pickle is running: its container has the label of a run."""
     labels = [
         leftover.labels.get(protocol.RUN_LABEL, "")
         for leftover in engine.list_leftovers()

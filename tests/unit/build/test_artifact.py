@@ -26,7 +26,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def is_whole(folder: Path, pickle: bytes) -> bool:
-    """Tell whether all files in a folder belong to one pickle."""
+    """Return whether all files in a folder belong to one pickle."""
     bundle = folder / artifact.CONTEXT / "bundle" / "bundle.json"
     return (
         (folder / artifact.PICKLE).read_bytes() == pickle

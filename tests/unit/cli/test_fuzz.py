@@ -95,12 +95,18 @@ def test_any_value_in_a_config(project: Path, changes: dict[str, Any]) -> None:
     run_quietly("render", str(path))
 
 
-@by_hand
-@given(data=st.data())
-def test_any_value_in_a_header(tmp_path: Path, data: st.DataObject) -> None:
+def write_bundle(tmp_path: Path) -> Path:
+    """Write a valid bundle in place of what the last example left; return its folder."""
     folder = tmp_path / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     bundles.write_bundle(folder)
+    return folder
+
+
+@by_hand
+@given(data=st.data())
+def test_any_value_in_a_header(tmp_path: Path, data: st.DataObject) -> None:
+    folder = write_bundle(tmp_path)
     header = json.loads((folder / "bundle.json").read_bytes())
     node = header
     for _ in range(data.draw(st.integers(0, 3))):
@@ -127,9 +133,7 @@ names = st.lists(
 @by_hand
 @given(names=st.lists(names, max_size=3), kind=st.sampled_from(["file", "folder", "link", "fifo"]))
 def test_any_tree_of_a_bundle(tmp_path: Path, names: list[bytes], kind: str) -> None:
-    folder = tmp_path / "bundle"
-    shutil.rmtree(folder, ignore_errors=True)
-    bundles.write_bundle(folder)
+    folder = write_bundle(tmp_path)
     for name in names:
         path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118 - bytes
         with contextlib.suppress(FileExistsError, NotADirectoryError):
@@ -149,9 +153,7 @@ def test_any_tree_of_a_bundle(tmp_path: Path, names: list[bytes], kind: str) -> 
 @by_hand
 @given(data=st.data())
 def test_any_damage_of_a_file(tmp_path: Path, data: st.DataObject) -> None:
-    folder = tmp_path / "bundle"
-    shutil.rmtree(folder, ignore_errors=True)
-    bundles.write_bundle(folder)
+    folder = write_bundle(tmp_path)
     zipped = tmp_path / "one.bundle.zip"
     with zipped.open("wb") as file:
         archive.pack(folder, file)
