@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
 import json
 import os
 import re
@@ -296,15 +297,36 @@ class DockerEngine:
         return protocol.BuildOutcome(image=image, log="".join(log))
 
     @contextlib.contextmanager
-    def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: protocol.ContainerLimits, network: bool
-    ) -> Iterator[DockerContainer]:
+    def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> Iterator[str]:
         labels = {protocol.RUN_LABEL: run}
-        with _translate_errors(f"create a container of {image}"), contextlib.ExitStack() as undo:
+        with _translate_errors("fill a volume"):
             with _translate_answer_errors("create a volume"):
                 volume = str(self._api.create_volume(labels=labels)["Name"])
-            undo.callback(self.remove, protocol.Leftover(kind="volume", id=volume, labels=labels))
-            with _translate_answer_errors(f"create a container of {image}"):
+            try:
+                # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
+                host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
+                with self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle:
+                    self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
+                yield volume
+            finally:
+                self.remove(protocol.Leftover(kind="volume", id=volume, labels=labels))
+
+    @contextlib.contextmanager
+    def create_container(
+        self,
+        image: str,
+        command: tuple[str, ...],
+        /,
+        *,
+        run: str,
+        limits: protocol.ContainerLimits,
+        network: bool,
+        volume: str | None = None,
+    ) -> Iterator[DockerContainer]:
+        labels = {protocol.RUN_LABEL: run}
+        action = f"create a container of {image}"
+        with _translate_errors(action):
+            with _translate_answer_errors(action):
                 answer = self._api.create_container(
                     image,
                     entrypoint=list(command),
@@ -316,25 +338,34 @@ class DockerEngine:
                     host_config=self._create_host_config(volume, limits, network=network),
                 )
                 created = str(answer["Id"])
-            undo.callback(self.remove, protocol.Leftover(kind="container", id=created, labels=labels))
-            yield DockerContainer(self._api, created)
+            try:
+                yield DockerContainer(self._api, created)
+            finally:
+                self.remove(protocol.Leftover(kind="container", id=created, labels=labels))
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
         labels = {protocol.RUN_LABEL: run}
         action = f"copy {path} out of {image}"
-        with _translate_errors(action):
+        with _translate_errors(action), self._create_idle_container(image, labels, action) as idle:
             with _translate_answer_errors(action):
-                answer = self._api.create_container(
-                    image, command=["never-started"], labels=labels, use_config_proxy=False
-                )
-                created = str(answer["Id"])
-            try:
-                with _translate_answer_errors(action):
-                    content = self._api.get_archive(created, path)[0]
-                yield content
-            finally:
-                self.remove(protocol.Leftover(kind="container", id=created, labels=labels))
+                content = self._api.get_archive(idle, path)[0]
+            yield content
+
+    @contextlib.contextmanager
+    def _create_idle_container(
+        self, image: str, labels: dict[str, str], action: str, host_config: Any = None
+    ) -> Iterator[str]:
+        """Create a container that is never started, only to copy files, and yield its id; remove it at the end."""
+        with _translate_answer_errors(action):
+            answer = self._api.create_container(
+                image, command=["never-started"], labels=labels, use_config_proxy=False, host_config=host_config
+            )
+            created = str(answer["Id"])
+        try:
+            yield created
+        finally:
+            self.remove(protocol.Leftover(kind="container", id=created, labels=labels))
 
     def tag_image(self, image: str, tag: str, /) -> None:
         repository, _, name = tag.rpartition(":")
@@ -376,14 +407,16 @@ class DockerEngine:
         ):
             calls[leftover.kind](leftover.id)
 
-    def _create_host_config(self, volume: str, limits: protocol.ContainerLimits, *, network: bool) -> Any:
+    def _create_host_config(self, volume: str | None, limits: protocol.ContainerLimits, *, network: bool) -> Any:
         """Return the host configuration of a locked container.
 
         A pickle can contain any code, so the container must not be able to harm the host: no network (unless
-        requested), no swap, no capabilities, no new privileges, and a read-only root file system.
+        requested), no swap, no capabilities, no new privileges, and no disk. The size of a volume cannot be limited on
+        most disks (https://docs.docker.com/reference/cli/docker/volume/create/), so the volume is read-only; what the
+        container writes is in its memory, which is limited, and in its log, which is rotated.
         """
         return self._api.create_host_config(
-            binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}},
+            binds={volume: {"bind": protocol.WORKDIR, "mode": "ro"}} if volume else {},
             network_mode="bridge" if network else "none",
             mem_limit=limits.memory,
             memswap_limit=limits.memory,  # memory plus swap; the same value as the memory means no swap
@@ -394,8 +427,15 @@ class DockerEngine:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
-            tmpfs={"/tmp": "rw,nosuid,nodev"},  # noqa: S108 - the container's own
+            tmpfs={
+                "/tmp": "rw,nosuid,nodev",  # noqa: S108 - the container's own
+                protocol.RESULTS: f"rw,nosuid,nodev,size={protocol.RESULTS_BYTES},nr_inodes=1000",
+            },
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            # Two files of this size: the newest half of the log is there, and the results are printed last, in base64.
+            log_config=docker.types.LogConfig(
+                type="json-file", config={"max-size": str(2 * protocol.RESULTS_BYTES), "max-file": "2"}
+            ),
             init=True,
         )
 
@@ -406,10 +446,6 @@ class DockerContainer:
 
     _api: Any
     _id: str = field(repr=False)
-
-    def put(self, tar: Iterable[bytes], /) -> None:
-        with _translate_errors("copy files into a container"):
-            self._api.put_archive(self._id, protocol.WORKDIR, iter(tar))
 
     def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
@@ -423,20 +459,43 @@ class DockerContainer:
                 if time.monotonic() < deadline:
                     raise
                 self._api.kill(self._id)
-                return protocol.Exit(code=None, out_of_memory=False)
+                return protocol.Exit(code=None, out_of_memory=False, seconds=seconds)
             state = self._api.inspect_container(self._id)["State"]
-            return protocol.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
+            started, ended = (dt.datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
+            return protocol.Exit(
+                code=int(state["ExitCode"]),
+                out_of_memory=bool(state["OOMKilled"]),
+                seconds=(ended - started).total_seconds(),
+            )
 
-    def get(self, path: str, /) -> Iterator[bytes]:
-        action = f"copy {path} out of a container"
-        with _translate_answer_errors(action):
-            content = self._api.get_archive(self._id, path)[0]
-        with _translate_errors(action):
-            yield from content
+    def read_output(self, max_bytes: int, /) -> bytes:
+        content = bytearray()
+        with self._open_log(stdout=True, stderr=False) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) >= max_bytes:
+                    break
+        return bytes(content[:max_bytes])
 
-    def read_log(self) -> str:
-        with _translate_answer_errors("read a container's log"):
-            return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
+    def read_log(self, *, output: bool = True) -> str:
+        tail = bytearray()
+        with self._open_log(stdout=output, stderr=True) as chunks:
+            for chunk in chunks:
+                tail += chunk
+                del tail[: -protocol.LOG_BYTES]
+        return tail.decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def _open_log(self, *, stdout: bool, stderr: bool) -> Iterator[Iterator[bytes]]:
+        """Yield the pieces of the log; the SDK's own method cannot close a log that is not read to its end."""
+        parameters = {"stdout": int(stdout), "stderr": int(stderr)}
+        with _translate_errors("read a container's log"):
+            url = self._api._url("/containers/{0}/logs", self._id)  # noqa: SLF001
+            answer = self._api._get(url, params=parameters, stream=True)  # noqa: SLF001
+            with contextlib.closing(answer):
+                self._api._raise_for_status(answer)  # noqa: SLF001
+                with _translate_answer_errors("read a container's log"):
+                    yield self._api._multiplexed_response_stream_helper(answer)  # noqa: SLF001
 
 
 def _count_known_parents(image: str, parents: Mapping[str, str]) -> int:

@@ -66,22 +66,6 @@ def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
     raise errors.EngineError(f"the engine sent an archive without {target.name}; run it again")
 
 
-def unpack_to_memory(chunks: Iterable[bytes]) -> dict[str, bytes]:
-    """Return the contents of the files of a small archive, by their base names.
-
-    Raises:
-        errors.EngineError: The stream ends early.
-    """
-    stream = _Stream(iter(chunks))
-    with _open(stream) as archive:
-        members = ((member.name, archive.extractfile(member)) for member in archive)
-        contents = {Path(name).name: file.read() for name, file in members if file is not None}
-        # tarfile accepts a stream that ends between two files: only a missing end block shows that it is incomplete.
-        if stream.position < archive.offset + _BLOCK:
-            raise tarfile.ReadError("no end of archive")
-        return contents
-
-
 @contextlib.contextmanager
 def _open(stream: _Stream) -> Iterator[tarfile.TarFile]:
     try:

@@ -43,12 +43,6 @@ def split(content: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
     yield content[start:]
 
 
-@given(files=contents, folder=st.sampled_from(["", "out/", "a/deep/folder/"]), sizes=st.lists(st.integers(0, 3000)))
-@settings(max_examples=50)
-def test_files_are_unpacked_from_chunks_of_any_size(files: dict[str, bytes], folder: str, sizes: list[int]) -> None:
-    assert tar_stream.unpack_to_memory(split(pack(files, folder), sizes)) == files
-
-
 @given(name=parts, content=st.binary(max_size=5000), sizes=st.lists(st.integers(0, 3000)))
 @settings(max_examples=50)
 def test_a_single_file_is_unpacked_with_its_hash(
@@ -64,21 +58,6 @@ def test_a_single_file_is_unpacked_with_its_hash(
 @settings(max_examples=25)
 def test_the_order_of_the_files_does_not_matter(files: dict[str, bytes]) -> None:
     assert pack(files) == pack(dict(reversed(files.items())))
-
-
-@given(files=contents, data=st.data())
-@settings(max_examples=50)
-def test_an_incomplete_stream_is_an_error(files: dict[str, bytes], data: st.DataObject) -> None:
-    archive = pack(files)
-    length = data.draw(st.integers(0, len(archive) - 1025))  # the last two blocks mark the end
-    with pytest.raises(errors.EngineError, match="run it again"):
-        tar_stream.unpack_to_memory([archive[:length]])
-
-
-def test_a_stream_that_ends_between_two_files_is_incomplete() -> None:
-    archive = pack({"a": b"1", "b": b"2"})
-    with pytest.raises(errors.EngineError, match="is incomplete"):
-        tar_stream.unpack_to_memory([archive[:1024]])
 
 
 def test_a_single_file_must_exist_and_be_complete(tmp_path: Path) -> None:
