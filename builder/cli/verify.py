@@ -11,6 +11,7 @@ from builder.build import render, target
 from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
+from builder.config.model import LimitsConfig
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.progress import Stopwatch
@@ -36,7 +37,10 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
             runner_image = target.find_image(selected, artifact, engine, progress)
             stage.check_image(artifact, runner_image, image.read_inventory(runner_image, engine, identity))
             rendered = render.use_source(rendered, base=artifact.manifest.image.base, source=runner_image.source)
-            result = stage.verify(artifact, rendered, engine, identity, work=Path(work), progress=progress)
+            limits = selected.config.validate.limits if selected.config else LimitsConfig()
+            result = stage.verify(
+                artifact, rendered, engine, identity, limits=limits, work=Path(work), progress=progress
+            )
     if json_wanted:
         print(json.dumps({"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}))
     else:

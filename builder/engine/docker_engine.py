@@ -39,6 +39,8 @@ _MINIMUM_API_TEXT = ".".join(map(str, MINIMUM_API))
 # Seconds without data from the engine. A build step may print nothing for minutes; other requests are answered at once.
 _ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 
+_MAX_BUILD_LOG = 1 << 20
+_CPU_PERIOD = 100_000  # microseconds
 _BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -95,6 +97,8 @@ class _Client(docker.APIClient):
     or broken helper would prevent a build even from an image that is already on the engine.
     """
 
+    build_cpus: float | None = None
+
     def __init__(self, settings: Mapping[str, Any], **options: Any) -> None:
         self._settings = settings
         super().__init__(**options)
@@ -102,6 +106,14 @@ class _Client(docker.APIClient):
     def negotiate(self) -> None:
         """Use the engine's newest API version."""
         self._version = self.version(api_version=False)["ApiVersion"]
+
+    def _post(self, url: str, **options: Any) -> Any:
+        # The SDK's build has no option for the quota, which the engine's API has:
+        # https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image/operation/ImageBuild
+        if url.endswith("/build") and self.build_cpus:
+            options["params"].update(cpuperiod=_CPU_PERIOD, cpuquota=int(self.build_cpus * _CPU_PERIOD))
+        base: Any = super()  # the SDK has no type annotations
+        return base._post(url, **options)  # noqa: SLF001
 
     @property
     def _general_configs(self) -> dict[str, Any]:
@@ -264,10 +276,13 @@ class DockerEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: protocol.ContainerLimits | None = None,
     ) -> protocol.BuildOutcome:
-        image, log = "", []
+        image, step, log = "", "", _Tail()
         with _translate_errors("build"):
+            self._api.build_cpus = limits.cpus if limits else None
             stream = self._api.build(
+                container_limits={"memory": limits.memory, "memswap": limits.memory} if limits else None,
                 fileobj=iter(context),  # a list would be sent as form fields
                 custom_context=True,
                 buildargs={**arguments, "RUN_ID": run},
@@ -287,14 +302,15 @@ class DockerEngine:
                     with _translate_answer_errors("build"):
                         text, failed = _COLOR_CODES.sub("", event.get("stream", "")), event.get("error")
                         image = event.get("aux", {}).get("ID", image)
-                    log.append(text)
+                    log.add(text)
                     if text.startswith("Step "):
-                        progress.step(text.strip())
+                        step = text.strip()
+                        progress.step(step)
                     if failed is not None:
-                        raise errors.BuildError(_format_build_error(log, str(failed)))
+                        raise errors.BuildError(_format_build_error(step, str(log), str(failed)))
         if not image:
             raise errors.BuildError("the engine ended the build without an image; was it stopped? Run it again")
-        return protocol.BuildOutcome(image=image, log="".join(log))
+        return protocol.BuildOutcome(image=image, log=str(log))
 
     @contextlib.contextmanager
     def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> Iterator[str]:
@@ -521,13 +537,31 @@ def _to_image_facts(answer: Mapping[str, Any]) -> protocol.ImageFacts:
     )
 
 
-def _format_build_error(log: list[str], error: str) -> str:
+class _Tail:
+    """The end of a text that comes in pieces: at most :data:`_MAX_BUILD_LOG` characters."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+
+    def add(self, text: str) -> None:
+        """Append a piece."""
+        self._pieces.append(text)
+        self._length += len(text)
+        if self._length > 2 * _MAX_BUILD_LOG:
+            self._pieces = [str(self)]
+            self._length = len(self._pieces[0])
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)[-_MAX_BUILD_LOG:]
+
+
+def _format_build_error(step: str, log: str, error: str) -> str:
     """Return a message with the step that failed and the last lines that it printed."""
-    lines = "".join(log).splitlines()
-    step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
-    since = lines[lines.index(step) + 1 :] if step in lines else []
-    printed = [line for line in since if line.strip() and not line.startswith(_BUILDER_LINES)][-20:]
-    return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
+    since = log.rpartition(step)[2] if step else ""
+    printed = [line for line in since.splitlines() if line.strip() and not line.startswith(_BUILDER_LINES)][-20:]
+    where = step or "before the first step"
+    return "\n".join([f"the build failed at {where}: {error.strip()}", *(f"    {line}" for line in printed)])
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOutcome:
-    """A finished build: the image's id, and the output of its steps."""
+    """A finished build: the image's id, and the end of the output of its steps."""
 
     image: str
     log: str
@@ -139,8 +139,11 @@ class Engine(Protocol):
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: ContainerLimits | None = None,
     ) -> BuildOutcome:
         """Build the context's ``Dockerfile`` without network; ``run`` becomes the build argument ``RUN_ID``.
+
+        ``limits`` are those of each step. The builder has no limit for the number of processes or for the disk.
 
         Raises:
             errors.BuildError: A step failed.

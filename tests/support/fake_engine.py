@@ -142,6 +142,7 @@ class FakeEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: protocol.ContainerLimits | None = None,
     ) -> protocol.BuildOutcome:
         self._check()
         folder = self._new_folder()

@@ -49,7 +49,7 @@ def test_a_single_file_is_unpacked_with_its_hash(
     tmp_path_factory: pytest.TempPathFactory, name: str, content: bytes, sizes: list[int]
 ) -> None:
     target = tmp_path_factory.mktemp("one") / "file"
-    digest = tar_stream.unpack_file(split(pack({name: content}, "in/"), sizes), target)
+    digest = tar_stream.unpack_file(split(pack({name: content}), sizes), target, size=len(content))
     assert target.read_bytes() == content
     assert digest == hashlib.sha256(content).hexdigest()
 
@@ -63,12 +63,21 @@ def test_the_order_of_the_files_does_not_matter(files: dict[str, bytes]) -> None
 def test_a_single_file_must_exist_and_be_complete(tmp_path: Path) -> None:
     archive = pack({"model.pkl": bytes(range(256)) * 8})
     with pytest.raises(errors.EngineError, match="is incomplete"):
-        tar_stream.unpack_file([archive[:1500]], tmp_path / "model.pkl")
+        tar_stream.unpack_file([archive[:1500]], tmp_path / "model.pkl", size=2048)
     with pytest.raises(errors.EngineError, match=r"archive without model\.pkl"):
-        tar_stream.unpack_file([pack({})], tmp_path / "model.pkl")
+        tar_stream.unpack_file([pack({})], tmp_path / "model.pkl", size=1)
     for chunks in ([], [b""], [b"not a tar archive"]):
         with pytest.raises(errors.EngineError, match="is incomplete"):
-            tar_stream.unpack_file(chunks, tmp_path / "model.pkl")
+            tar_stream.unpack_file(chunks, tmp_path / "model.pkl", size=1)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_anything_but_a_file_of_the_expected_size_is_an_error(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("model.pkl")
+    info.type, info.linkname, info.size = kind, "other", 5 << 30 if kind == tarfile.REGTYPE else 0
+    with pytest.raises(errors.EngineError, match="something else than a file of 7 bytes as model"):
+        tar_stream.unpack_file([info.tobuf(), bytes(1024)], tmp_path / "model.pkl", size=7)
+    assert not (tmp_path / "model.pkl").exists()
 
 
 def test_entries_are_sorted_and_independent_of_this_machine(tmp_path: Path) -> None:
