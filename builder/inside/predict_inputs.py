@@ -1,7 +1,7 @@
 """Predict several inputs with a pickle: ``python predict_inputs.py PLAN``, in the image.
 
-``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers]}``. Each input is two parquet files in
-``folder``, ``NUMBER.live.parquet`` and ``NUMBER.benchmarks.parquet``, with a column ``id``. ``results`` gets a file per
+``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers]}``. Each input is two feather files in
+``folder``, ``NUMBER.live.feather`` and ``NUMBER.benchmarks.feather``, with a column ``id``. ``results`` gets a file per
 input: ``NUMBER.f64``, the predictions in the order of the live rows as little-endian float64; or ``NUMBER.txt``, the
 error that was raised. The numbers in ``before_post`` are predicted before post-processing if the pickle has a function
 for that, as the pickles of this tool have.
@@ -81,10 +81,10 @@ def main(plan_path: str) -> None:
     plan = json.loads(Path(plan_path).read_bytes())
     predict = pd.read_pickle(plan["model"])  # noqa: S301 - in the locked container, as the runner does
     folder, results = Path(plan["folder"]), Path(plan["results"])
-    numbers = sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.live.parquet"))
+    numbers = sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.live.feather"))
     for number in numbers:
         live, benchmarks = (
-            pd.read_parquet(folder / f"{number}.{name}.parquet").set_index("id") for name in ("live", "benchmarks")
+            pd.read_feather(folder / f"{number}.{name}.feather").set_index("id") for name in ("live", "benchmarks")
         )
         try:
             predictions = predict_input(predict, live, benchmarks, before_post=number in plan["before_post"])

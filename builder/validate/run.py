@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import commands
+from builder.bundle import model as bundle_model
 from builder.bundle import prediction
 from builder.validate import checks, container_run, diagnose, scenarios
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build import artifact
-    from builder.bundle import model as bundle_model
     from builder.config import model as config
     from builder.engine import protocol
     from builder.image import resolve
@@ -81,12 +81,15 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     """
     progress.step("running the pickle in its image")
     golden = scenarios.make_golden_input(task.bundle)
+    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
+    live = scenarios.read_live(task.files, may_rank=may_rank)
+    relations = scenarios.make_relations(live, task.bundle)
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
         # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
-        **scenarios.make_files([golden]),
+        **scenarios.make_files([golden, live, *(relation.input for relation in relations)]),
     }
     conditions = _get_conditions(task)
     ids = checks.read_ids(task.files.live)
@@ -94,10 +97,12 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
         if results[0].good and entry.csv is not None:
-            progress.step("predicting the golden rows")
+            progress.step("predicting other inputs")
             command = scenarios.COMMAND
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
             results.append(_judge_golden(task, other, conditions))
+            if results[-1].good:
+                results += _judge_relations(other, live, relations)
     if results[0].good:
         results += note_seconds(task.image)
     named = (
@@ -167,6 +172,21 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         python=task.python,
         built_on=task.artifact.manifest.image.python,
     )
+
+
+def _judge_relations(
+    result: container_run.ContainerRun, live: scenarios.Input, relations: Sequence[scenarios.Relation]
+) -> list[checks.Check]:
+    """Return a check for each relation; one only, if there are no predictions to compare with."""
+    expected = scenarios.read_predictions(result.files, 1, len(live.live))
+    if isinstance(expected, str):
+        return [checks.Check(name="live rows", good=False, detail=expected)]
+    return [
+        scenarios.judge_relation(
+            relation, scenarios.read_predictions(result.files, number, len(live.live)), live, expected
+        )
+        for number, relation in enumerate(relations, 2)
+    ]
 
 
 def _judge_golden(

@@ -261,8 +261,28 @@ def test_malformed_predictions_of_the_golden_rows_are_a_finding(
     assert detail in failed[GOLDEN]
 
 
+COLUMNS = "same values: columns in another order, and columns that the model does not know"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["live.columns[live.columns.str.startswith('feature_')]", "live.columns[2:5]"],
+    ids=["prefix", "position"],
+)
+def test_columns_that_are_not_read_by_name_are_refused(
+    judge: Callable[[str], validate.Validation], columns: str
+) -> None:
+    """The entry point and the golden rows have the columns in the model's order, so only this relation shows it."""
+    source = (
+        f"def predict(live): return good(live[{columns}].set_axis(['feature_0', 'feature_1', 'feature_2'], axis=1))"
+    )
+    failed = get_failed_checks(judge(source))
+    assert failed.keys() == {COLUMNS}
+    assert "read each column by its name, not by its position or a prefix" in failed[COLUMNS]
+
+
 def test_a_log_without_end_is_cut(judge: Callable[[str], validate.Validation]) -> None:
-    result = judge("def predict(live): os.write(2, b'x' * (64 << 20)); return good(live)")
+    result = judge("def predict(live): os.write(2, b'x' * (8 << 20)); return good(live)")
     assert result.good
     assert len(result.log) <= 1 << 16
 

@@ -315,7 +315,7 @@ def set_validation_output(engine: FakeEngine, values: Any = None) -> None:
         checks.read_ids(files.live), np.linspace(0.5, 1, 6000) if values is None else values
     )
     engine.programs = {
-        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions)),
+        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, 6000)),
         "predict.py": Program(output=container_output.make_entry(csv), log="L\n"),
     }
 

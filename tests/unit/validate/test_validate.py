@@ -57,7 +57,7 @@ def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.V
     pickle = manifests.commit(folder, b"pickle")
     live = tmp_path / "live.parquet"
     ids = pd.Index(IDS, name="id")
-    pd.DataFrame({"era": "X", "feature_0": 1.0}, index=ids).to_parquet(live)
+    pd.DataFrame({"era": "X", **dict.fromkeys(bundle.features, np.int8(1))}, index=ids).to_parquet(live)
     engine.add_image("runner:1")
     return validate.ValidationTask(
         data_version="v5.2",
@@ -78,7 +78,7 @@ def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Progra
 
 def make_predicting(golden: Any, **options: Any) -> Program:
     """Return a run that predicts the golden rows."""
-    return Program(output=container_output.make_predictions(golden), **options)
+    return Program(output=container_output.make_predictions(golden, ROWS), **options)
 
 
 def validate_task(task: validate.ValidationTask, engine: FakeEngine) -> validate.Validation:
@@ -105,6 +105,10 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "in [0, 1]",
         "not constant",
         "golden rows: framework",
+        "same values: columns in another order, and columns that the model does not know",
+        "same values: rows in another order",
+        "same values: features as float32",
+        "same values: features as float64",
     ]
     assert all(check.good and check.detail for check in result.checks)
     assert result.usage == container_run.Usage(peak_bytes=150_000_000, seconds=1.5, cpu_seconds=1.25)
@@ -235,6 +239,20 @@ def test_without_predictions_of_the_golden_rows_it_is_not_valid(
     failed = get_failed_checks(validate_task(task, engine))
     assert failed.keys() == {"golden rows: framework"}
     assert text in failed["golden rows: framework"]
+
+
+def test_a_relation_that_does_not_hold_is_a_finding(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    others = [np.arange(ROWS), np.arange(ROWS)[::-1], *[np.arange(ROWS)] * 6]
+    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, *others)))
+    failed = get_failed_checks(validate_task(task, engine))
+    name = "same values: columns in another order, and columns that the model does not know"
+    assert failed[name].startswith("8 of 8 rows differ, the first at id n000000000000000; read each column by its name")
+    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, np.zeros(1))))
+    assert get_failed_checks(validate_task(task, engine)) == {
+        "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
+    }
 
 
 # ---- how it ended
