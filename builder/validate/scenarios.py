@@ -34,7 +34,7 @@ _SCRIPT, _PLAN, _FOLDER = "predict_inputs.py", "plan.json", "inputs"
 COMMAND = ("python", f"{protocol.WORKDIR}/{_SCRIPT}", f"{protocol.WORKDIR}/{_PLAN}")
 
 
-_MAX_ROWS = 1_000
+_MAX_ROWS, _MAX_VALUES = 1_000, 500_000  # the full width, 2,748 features, has 181 rows
 _TOLERANCE = 1e-5  # of the range: memory layout and block sizes change float32 products
 _RANK_STEPS = 3
 
@@ -86,9 +86,10 @@ class Relation:
 
 
 def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
-    """Return the first rows of live data, at most 1,000, and their benchmark rows."""
+    """Return the first rows of live data, at most 1,000 and fewer of wide data, and their benchmark rows."""
     with pq.ParquetFile(files.live) as file:
-        batch = next(file.iter_batches(batch_size=_MAX_ROWS))
+        rows = min(_MAX_ROWS, max(1, _MAX_VALUES // file.metadata.num_columns))
+        batch = next(file.iter_batches(batch_size=rows))
         # Without the metadata of pandas, `id` is read as a column.
         live = pa.Table.from_batches([batch]).replace_schema_metadata(None)
     benchmarks = live.select(["id"])
