@@ -54,7 +54,8 @@ def _write_bundle(root: Path, name: str, count: int) -> None:
 
 
 def _create_rows(name: str, manifest: dict[str, Any], report: dict[str, Any]) -> list[table.Row]:
-    usage, limits = report["usage"], report["limits"]
+    limits = report["limits"]
+    usage = {**report["usage"], **report["usage"]["reported_from_inside"]}
     size = manifest["pickle"]["size"] / 1e6
     return [
         table.Row(

@@ -1,4 +1,4 @@
-"""Run a benchmark script in the 3.11 stand-in image with one CPU and 4 GB."""
+"""Run a benchmark script in the 3.12 stand-in image with one CPU and 4 GB."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
         "plan.json": json.dumps(plan).encode(),
     }
     connection = docker_engine.connect()
-    stand_in_image = stand_in.find_or_build(connection, "3.11", progress.Silent())
+    stand_in_image = stand_in.find_or_build(connection, "3.12", progress.Silent())
     limits = engine.ContainerLimits(cpus=1, memory=4 << 30)
     command = ("python", f"{WORKDIR}/{script}", f"{WORKDIR}/plan.json")
+    tar = tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in contents.items())
+    image = stand_in_image.image.id
     with (
         run.start(connection) as identity,
+        connection.create_volume(image, tar, run=identity) as volume,
         connection.create_container(
-            stand_in_image.image.id, command, run=identity, limits=limits, network=False
+            image, command, run=identity, limits=limits, network=False, volume=volume
         ) as container,
     ):
-        container.put(
-            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in contents.items())
-        )
         outcome = container.run(seconds)
         log = container.read_log()
     if outcome.code != 0:

@@ -138,7 +138,7 @@ def _download_onnxruntime() -> dict[str, bytes | Path]:
             "--require-hashes",
             "--no-deps",
         ]
-        command += ["--python-version=3.11", "--implementation=cp", "--platform=manylinux2014_x86_64"]
+        command += ["--python-version=3.12", "--implementation=cp", "--platform=manylinux2014_x86_64"]
         command += ["--platform=manylinux_2_27_x86_64", "--platform=manylinux_2_28_x86_64"]
         subprocess.run([*command, "-d", str(partial / "wheels"), "-r", str(requirements)], check=True)
         for wheel in sorted((partial / "wheels").iterdir()):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from builder import errors, schema
 from builder.build import manifest, render
-from builder.engine import tar_stream
+from builder.engine import protocol, tar_stream
 from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.engine import protocol
+    from builder.config import model as config
     from builder.progress import Progress
 
 _PREFIX = "numerai-builder: "  # of the line that builder/inside/build_pickle.py prints
@@ -21,7 +21,13 @@ _PICKLE = "/model.pkl"
 
 
 def build(
-    context: render.BuildContext, target: Path, engine: protocol.Engine, run: str, *, progress: Progress
+    context: render.BuildContext,
+    target: Path,
+    engine: protocol.Engine,
+    run: str,
+    *,
+    progress: Progress,
+    limits: protocol.ContainerLimits | None = None,
 ) -> manifest.PickleRecord:
     """Build without network and without cache, and write the pickle to ``target``.
 
@@ -31,6 +37,7 @@ def build(
         engine: The engine.
         run: The run that images and containers are labelled with.
         progress: Receives each step.
+        limits: The limits of the build; only a custom model runs code that is not this tool's.
 
     Raises:
         errors.BuildError: A step failed, or the copied pickle is not the one that the build reported.
@@ -38,18 +45,26 @@ def build(
         OSError: ``target`` cannot be written.
     """
     outcome = engine.build(
-        render.pack_context(context), run=run, arguments={}, tag=None, cache=False, progress=progress
+        render.pack_context(context), run=run, arguments={}, tag=None, cache=False, progress=progress, limits=limits
     )
     record = _read_report(outcome.log)
     progress.step("copying the pickle out")
     with engine.copy_out(outcome.image, _PICKLE, run=run) as chunks:
-        sha256 = tar_stream.unpack_file(chunks, target)
+        sha256 = tar_stream.unpack_file(chunks, target, size=record.size)
     if sha256 != record.sha256:
         raise errors.BuildError(
             f"the build reported a pickle with sha256 {record.sha256}, but the copied file has {sha256}: run it again; "
             "if the error persists, check the engine's disk"
         )
     return record
+
+
+def find_limits(bundle: manifest.ModelBundle, limits: config.LimitsConfig) -> protocol.ContainerLimits | None:
+    """Return the limits of a build, those of the validation; None unless it runs custom code.
+
+    Folding the numbers of the largest built-in models takes more memory than running them.
+    """
+    return protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory) if bundle.kind == "custom" else None
 
 
 def _read_report(log: str) -> manifest.PickleRecord:

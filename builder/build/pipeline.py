@@ -222,12 +222,20 @@ def _build(
             raise errors.BundleError([f"{source.bundle.display_name}: changed while it was read; run it again"])
         # The Dockerfile in dist/NAME has the image's public name, also if the image came from another registry.
         local_context = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
-        pickle = engine_build.build(local_context, staging / artifact.PICKLE, engine, run_id, progress=progress)
+        described = manifest.describe_bundle(bundle, inputs.bundle)
+        pickle = engine_build.build(
+            local_context,
+            staging / artifact.PICKLE,
+            engine,
+            run_id,
+            progress=progress,
+            limits=engine_build.find_limits(described, config.validate.limits),
+        )
         new_manifest = manifest.Manifest(
             name=config.name,
             tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
             image=recorded_image,
-            bundle=manifest.describe_bundle(bundle, inputs.bundle),
+            bundle=described,
             config=manifest.ConfigPart(hash=inputs.config),
             pickle=pickle,
         )

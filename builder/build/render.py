@@ -15,7 +15,7 @@ from builder.engine import tar_stream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-TEMPLATE, PLAN = "pickle.Dockerfile.j2", "plan.json"
+TEMPLATE, PLAN, GOLDEN = "pickle.Dockerfile.j2", "plan.json", "bundle/golden.safetensors"
 # Only characters that may follow FROM in a Dockerfile, so that no value can end the line and add an instruction.
 _REFERENCE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.\-/:\[\]]*(@sha256:[0-9a-f]{64})?")
 
@@ -100,9 +100,12 @@ def hash_entries(entries: Sequence[tar_stream.TarEntry]) -> str:
 
 
 def pack_context(context: BuildContext) -> Iterator[bytes]:
-    """Stream the context as the engine's API expects it: a tar that includes the Dockerfile."""
+    """Stream the context as the engine's API expects it: a tar that includes the Dockerfile.
+
+    The golden rows stay here: the code of a custom model runs in the build, and could put them into its pickle.
+    """
     dockerfile = tar_stream.TarEntry(name="Dockerfile", content=context.dockerfile.encode())
-    return tar_stream.pack([dockerfile, *context.files])
+    return tar_stream.pack([dockerfile, *(entry for entry in context.files if entry.name != GOLDEN)])
 
 
 def write(context: BuildContext, folder: Path) -> BuildContext:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build import render
+    from builder.config import model as config
     from builder.engine import protocol
     from builder.image import resolve
     from builder.progress import Progress
@@ -51,6 +52,7 @@ def verify(
     engine: protocol.Engine,
     run: str,
     *,
+    limits: config.LimitsConfig,
     work: Path,
     progress: Progress,
 ) -> Comparison:
@@ -61,6 +63,7 @@ def verify(
         context: The result of :func:`builder.build.recorded_inputs.read_inputs`.
         engine: The engine.
         run: The run that images and containers are labelled with.
+        limits: The limits of the build of a custom model.
         work: A folder for the rebuilt pickle.
         progress: Receives each step.
 
@@ -71,7 +74,8 @@ def verify(
     recorded = built.manifest.pickle
     progress.step("building the pickle again")
     rebuilt_path = work / artifact.PICKLE
-    rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress)
+    build_limits = engine_build.find_limits(built.manifest.bundle, limits)
+    rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress, limits=build_limits)
     differs = rebuilt.sha256 != recorded.sha256
     if not differs:
         # The hash is not all that the manifest says about the pickle.

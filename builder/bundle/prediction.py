@@ -185,9 +185,9 @@ def find_worst_difference(actual: Array, expected: Array, tolerances: Array) -> 
 def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
     """Run the predict source on rows of inputs; what it prints for the tournament's log is discarded."""
     try:
-        from builder.inside import collect_results  # noqa: PLC0415 - pandas
+        from builder.inside import predict_inputs  # noqa: PLC0415 - pandas
 
-        live, benchmarks = collect_results.to_frames(inputs, folded["features"], folded.get("benchmarks", []))
+        live, benchmarks = predict_inputs.to_frames(inputs, folded["features"], folded.get("benchmarks", []))
         module = _load_source(folded)
         if eras is not None:
             live = live.assign(era=eras)

@@ -81,14 +81,17 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )
     terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
-    if result.usage:
-        used, limits = result.usage, task.limits
+    used, limits = result.usage, task.limits
+    inside = ""
+    if used.peak_bytes is not None:
         part = used.peak_bytes / limits.memory
-        terminal.print_lines(
-            f"  used  {filesize.decimal(used.peak_bytes)} of memory ({part:.0%} of {filesize.decimal(limits.memory)}), "
-            f"{used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s), "
-            f"{used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
+        inside = (
+            f"; reported from inside: {filesize.decimal(used.peak_bytes)} of memory "
+            f"({part:.0%} of {filesize.decimal(limits.memory)}), {used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
         )
+    terminal.print_lines(
+        f"  used  {used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s){inside}"
+    )
     terminal.print_lines(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
         terminal.print_lines("last output of the entry point:")

@@ -10,6 +10,7 @@ from builder.build import render, target
 from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
+from builder.config.model import LimitsConfig
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.progress import Stopwatch
@@ -37,7 +38,8 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
             runner_image = target.find_image(selected, artifact, engine, progress)
             stage.check_image(artifact, runner_image, image.read_inventory(runner_image, engine, run_id))
             rendered = render.use_source(rendered, base=artifact.manifest.image.base, source=runner_image.source)
-            result = stage.verify(artifact, rendered, engine, run_id, work=Path(work), progress=progress)
+            limits = selected.config.validate.limits if selected.config else LimitsConfig()
+            result = stage.verify(artifact, rendered, engine, run_id, limits=limits, work=Path(work), progress=progress)
     if json_wanted:
         terminal.print_json(
             {"format": 1, "equal": result.equal, "image": artifact.manifest.image.base, **asdict(result)}

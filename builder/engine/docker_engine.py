@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
 import json
 import os
 import re
@@ -43,6 +44,8 @@ _MINIMUM_API_TEXT = ".".join(map(str, MINIMUM_API))
 _ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 
 _CONTAINERD_FOLDER = "/var/lib/containerd"
+_MAX_BUILD_LOG = 1 << 20
+_CPU_PERIOD = 100_000  # microseconds
 _BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -99,6 +102,8 @@ class _Client(docker.APIClient):
     or broken helper would prevent a build even from an image that is already on the engine.
     """
 
+    build_cpus: float | None = None
+
     def __init__(self, settings: Mapping[str, Any], **options: Any) -> None:
         self._settings = settings
         super().__init__(**options)
@@ -106,6 +111,14 @@ class _Client(docker.APIClient):
     def negotiate(self) -> None:
         """Use the engine's newest API version."""
         self._version = self.version(api_version=False)["ApiVersion"]
+
+    def _post(self, url: str, **options: Any) -> Any:
+        # The SDK's build has no option for the quota, which the engine's API has:
+        # https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image/operation/ImageBuild
+        if url.endswith("/build") and self.build_cpus:
+            options["params"].update(cpuperiod=_CPU_PERIOD, cpuquota=int(self.build_cpus * _CPU_PERIOD))
+        base: Any = super()  # the SDK has no type annotations
+        return base._post(url, **options)  # noqa: SLF001
 
     @property
     def _general_configs(self) -> dict[str, Any]:
@@ -273,10 +286,13 @@ class DockerEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: protocol.ContainerLimits | None = None,
     ) -> protocol.BuildOutcome:
-        image, log = "", []
+        image, step, log = "", "", _Tail()
         with _translate_errors("build"):
+            self._api.build_cpus = limits.cpus if limits else None
             stream = self._api.build(
+                container_limits={"memory": limits.memory, "memswap": limits.memory} if limits else None,
                 fileobj=iter(context),  # a list would be sent as form fields
                 custom_context=True,
                 buildargs={**arguments, "RUN_ID": run},
@@ -296,25 +312,47 @@ class DockerEngine:
                     with _translate_answer_errors("build"):
                         text, failed = _COLOR_CODES.sub("", event.get("stream", "")), event.get("error")
                         image = event.get("aux", {}).get("ID", image)
-                    log.append(text)
+                    log.add(text)
                     if text.startswith("Step "):
-                        progress.step(text.strip())
+                        step = text.strip()
+                        progress.step(step)
                     if failed is not None:
-                        raise errors.BuildError(_format_build_error(log, str(failed)))
+                        raise errors.BuildError(_format_build_error(step, str(log), str(failed)))
         if not image:
             raise errors.BuildError("the engine ended the build without an image; was it stopped? Run it again")
-        return protocol.BuildOutcome(image=image, log="".join(log))
+        return protocol.BuildOutcome(image=image, log=str(log))
+
+    @contextlib.contextmanager
+    def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> Iterator[str]:
+        labels = {protocol.RUN_LABEL: run}
+        with _translate_errors("fill a volume"):
+            with _translate_answer_errors("create a volume"):
+                volume = str(self._api.create_volume(labels=labels)["Name"])
+            try:
+                # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
+                host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
+                with self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle:
+                    self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
+                yield volume
+            finally:
+                self.remove(protocol.Leftover(kind="volume", id=volume, labels=labels))
 
     @contextlib.contextmanager
     def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: protocol.ContainerLimits, network: bool
+        self,
+        image: str,
+        command: tuple[str, ...],
+        /,
+        *,
+        run: str,
+        limits: protocol.ContainerLimits,
+        network: bool,
+        volume: str | None = None,
     ) -> Iterator[DockerContainer]:
         labels = {protocol.RUN_LABEL: run}
-        with _translate_errors(f"create a container of {image}"), contextlib.ExitStack() as undo:
-            with _translate_answer_errors("create a volume"):
-                volume = str(self._api.create_volume(labels=labels)["Name"])
-            undo.callback(self.remove, protocol.Leftover(kind="volume", id=volume, labels=labels))
-            with _translate_answer_errors(f"create a container of {image}"):
+        action = f"create a container of {image}"
+        with _translate_errors(action):
+            with _translate_answer_errors(action):
                 answer = self._api.create_container(
                     image,
                     entrypoint=list(command),
@@ -330,27 +368,38 @@ class DockerEngine:
                     host_config=self._create_host_config(volume, limits, network=network),
                 )
                 container_id = str(answer["Id"])
-            undo.callback(self.remove, protocol.Leftover(kind="container", id=container_id, labels=labels))
-            yield DockerContainer(self._api, container_id)
+            try:
+                yield DockerContainer(self._api, container_id)
+            finally:
+                self.remove(protocol.Leftover(kind="container", id=container_id, labels=labels))
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
         labels = {protocol.RUN_LABEL: run}
         action = f"copy {path} out of {image}"
-        with _translate_errors(action):
+        with _translate_errors(action), self._create_idle_container(image, labels, action) as idle:
             with _translate_answer_errors(action):
-                # The API reads files from containers, not from images (https://github.com/moby/moby/issues/34592). The
-                # container is never started, but an engine creates none without a command.
-                answer = self._api.create_container(
-                    image, command=["never-started"], labels=labels, use_config_proxy=False
-                )
-                container_id = str(answer["Id"])
-            try:
-                with _translate_answer_errors(action):
-                    content = self._api.get_archive(container_id, path)[0]
-                yield content
-            finally:
-                self.remove(protocol.Leftover(kind="container", id=container_id, labels=labels))
+                content = self._api.get_archive(idle, path)[0]
+            yield content
+
+    @contextlib.contextmanager
+    def _create_idle_container(
+        self, image: str, labels: dict[str, str], action: str, host_config: Any = None
+    ) -> Iterator[str]:
+        """Create a container that is never started, only to copy files, and yield its id; remove it at the end.
+
+        The API copies files from and to containers, not images or volumes (https://github.com/moby/moby/issues/34592).
+        """
+        with _translate_answer_errors(action):
+            # An engine creates no container without a command.
+            answer = self._api.create_container(
+                image, command=["never-started"], labels=labels, use_config_proxy=False, host_config=host_config
+            )
+            container_id = str(answer["Id"])
+        try:
+            yield container_id
+        finally:
+            self.remove(protocol.Leftover(kind="container", id=container_id, labels=labels))
 
     def tag_image(self, image: str, tag: str, /) -> None:
         repository, _, name = tag.rpartition(":")
@@ -396,14 +445,16 @@ class DockerEngine:
         ):
             calls[leftover.kind](leftover.id)
 
-    def _create_host_config(self, volume: str, limits: protocol.ContainerLimits, *, network: bool) -> Any:
+    def _create_host_config(self, volume: str | None, limits: protocol.ContainerLimits, *, network: bool) -> Any:
         """Return the host configuration of a locked container.
 
         A pickle can contain any code, so the container must not be able to harm the host: no network (unless
-        requested), no swap, no capabilities, no new privileges, and a read-only root file system.
+        requested), no swap, no capabilities, no new privileges, and no disk. The size of a volume cannot be limited on
+        most disks (https://docs.docker.com/reference/cli/docker/volume/create/), so the volume is read-only; what the
+        container writes is in its memory, which is limited, and in its log, which is rotated.
         """
         return self._api.create_host_config(
-            binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}},
+            binds={volume: {"bind": protocol.WORKDIR, "mode": "ro"}} if volume else {},
             network_mode="bridge" if network else "none",
             mem_limit=limits.memory,
             # Memory plus swap: the same value as the memory means no swap
@@ -416,8 +467,15 @@ class DockerEngine:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
-            tmpfs={"/tmp": "rw,nosuid,nodev"},  # noqa: S108 - the container's own
+            tmpfs={
+                "/tmp": "rw,nosuid,nodev",  # noqa: S108 - the container's own
+                protocol.RESULTS: f"rw,nosuid,nodev,size={protocol.RESULTS_BYTES},nr_inodes=1000",
+            },
             ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            # Two files of this size: the newest half of the log is there, and the results are printed last, in base64.
+            log_config=docker.types.LogConfig(
+                type="json-file", config={"max-size": str(2 * protocol.RESULTS_BYTES), "max-file": "2"}
+            ),
             init=True,  # Python as process 1 would not reap orphans, which count towards pids_limit
         )
 
@@ -428,10 +486,6 @@ class DockerContainer:
 
     _api: Any
     _id: str = field(repr=False)
-
-    def put(self, tar: Iterable[bytes], /) -> None:
-        with _translate_errors("copy files into a container"):
-            self._api.put_archive(self._id, protocol.WORKDIR, iter(tar))
 
     def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
@@ -445,20 +499,43 @@ class DockerContainer:
                 if time.monotonic() < deadline:
                     raise
                 self._api.kill(self._id)
-                return protocol.Exit(code=None, out_of_memory=False)
+                return protocol.Exit(code=None, out_of_memory=False, seconds=seconds)
             state = self._api.inspect_container(self._id)["State"]
-            return protocol.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
+            started, ended = (dt.datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
+            return protocol.Exit(
+                code=int(state["ExitCode"]),
+                out_of_memory=bool(state["OOMKilled"]),
+                seconds=(ended - started).total_seconds(),
+            )
 
-    def get(self, path: str, /) -> Iterator[bytes]:
-        action = f"copy {path} out of a container"
-        with _translate_answer_errors(action):
-            content = self._api.get_archive(self._id, path)[0]
-        with _translate_errors(action):
-            yield from content
+    def read_output(self, max_bytes: int, /) -> bytes:
+        content = bytearray()
+        with self._open_log(stdout=True, stderr=False) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) >= max_bytes:
+                    break
+        return bytes(content[:max_bytes])
 
-    def read_log(self) -> str:
-        with _translate_answer_errors("read a container's log"):
-            return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
+    def read_log(self, *, output: bool = True) -> str:
+        tail = bytearray()
+        with self._open_log(stdout=output, stderr=True) as chunks:
+            for chunk in chunks:
+                tail += chunk
+                del tail[: -protocol.LOG_BYTES]
+        return tail.decode("utf-8", "replace")
+
+    @contextlib.contextmanager
+    def _open_log(self, *, stdout: bool, stderr: bool) -> Iterator[Iterator[bytes]]:
+        """Yield the pieces of the log; the SDK's own method cannot close a log that is not read to its end."""
+        parameters = {"stdout": int(stdout), "stderr": int(stderr)}
+        with _translate_errors("read a container's log"):
+            url = self._api._url("/containers/{0}/logs", self._id)  # noqa: SLF001
+            answer = self._api._get(url, params=parameters, stream=True)  # noqa: SLF001
+            with contextlib.closing(answer):
+                self._api._raise_for_status(answer)  # noqa: SLF001
+                with _translate_answer_errors("read a container's log"):
+                    yield self._api._multiplexed_response_stream_helper(answer)  # noqa: SLF001
 
 
 def _count_known_parents(image: str, parents: Mapping[str, str]) -> int:
@@ -484,13 +561,31 @@ def _to_image_facts(answer: Mapping[str, Any]) -> protocol.ImageFacts:
     )
 
 
-def _format_build_error(log: list[str], error: str) -> str:
+class _Tail:
+    """The end of a text that comes in pieces: at most :data:`_MAX_BUILD_LOG` characters."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+
+    def add(self, text: str) -> None:
+        """Append a piece."""
+        self._pieces.append(text)
+        self._length += len(text)
+        if self._length > 2 * _MAX_BUILD_LOG:
+            self._pieces = [str(self)]
+            self._length = len(self._pieces[0])
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)[-_MAX_BUILD_LOG:]
+
+
+def _format_build_error(step: str, log: str, error: str) -> str:
     """Return a message with the step that failed and the last lines that it printed."""
-    lines = "".join(log).splitlines()
-    step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
-    since = lines[lines.index(step) + 1 :] if step in lines else []
-    printed = [line for line in since if line.strip() and not line.startswith(_BUILDER_LINES)][-20:]
-    return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
+    since = log.rpartition(step)[2] if step else ""
+    printed = [line for line in since.splitlines() if line.strip() and not line.startswith(_BUILDER_LINES)][-20:]
+    where = step or "before the first step"
+    return "\n".join([f"the build failed at {where}: {error.strip()}", *(f"    {line}" for line in printed)])
 
 
 @contextlib.contextmanager

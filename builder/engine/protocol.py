@@ -5,7 +5,7 @@ All values are frozen. Files are exchanged as tar streams, because the engine ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 PLATFORM = "linux/amd64"
 WORKDIR = "/box"
-"""The only writable volume of a locked container, and the directory that its command starts in."""
+"""Where a locked container starts, and finds the files of its volume, which is read-only there."""
+RESULTS = "/results"
+"""The folder of a locked container for its results: in memory, and of :data:`RESULTS_BYTES` bytes at most."""
+RESULTS_BYTES = 128 << 20  # as in inside/supervise.py; a CSV of a million rows has 40 MB
+LOG_BYTES = 1 << 16
+"""How much of a log is read, from its end."""
 RUN_LABEL = "numerai-builder.run"
 
 
@@ -49,7 +54,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOutcome:
-    """A finished build: the image's id, and the output of its steps."""
+    """A finished build: the image's id, and the end of the output of its steps."""
 
     image: str
     log: str
@@ -65,10 +70,17 @@ class ContainerLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """How a container ended; ``code`` is None if it was killed because it exceeded its time."""
+    """How a container ended, as the engine reports it.
+
+    Attributes:
+        code: Its exit code; None if it was killed because it exceeded its time.
+        out_of_memory: Whether the kernel killed a process of the container because memory ran out.
+        seconds: How long it ran.
+    """
 
     code: int | None
     out_of_memory: bool
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +95,14 @@ class Leftover:
 class Container(Protocol):
     """A locked container, from its creation to its removal."""
 
-    def put(self, tar: Iterable[bytes], /) -> None:
-        """Unpack a tar stream into :data:`WORKDIR`."""
-
     def run(self, seconds: float, /) -> Exit:
         """Start it and wait until it ends; kill it after ``seconds``."""
 
-    def get(self, path: str, /) -> Iterator[bytes]:
-        """Stream a file or folder as a tar."""
+    def read_output(self, max_bytes: int, /) -> bytes:
+        """Return its standard output, and no more than the first ``max_bytes`` bytes of it."""
 
-    def read_log(self) -> str:
-        """Return the last lines of its output."""
+    def read_log(self, *, output: bool = True) -> str:
+        """Return the last :data:`LOG_BYTES` that it printed; only to standard error if ``output`` is false."""
 
 
 class Engine(Protocol):
@@ -130,17 +139,46 @@ class Engine(Protocol):
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: ContainerLimits | None = None,
     ) -> BuildOutcome:
         """Build the context's ``Dockerfile`` without network; ``run`` becomes the build argument ``RUN_ID``.
+
+        ``limits`` are those of each step. The builder has no limit for the number of processes or for the disk.
 
         Raises:
             errors.BuildError: A step failed.
         """
 
+    def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> contextlib.AbstractContextManager[str]:
+        """Create a volume with the files of a tar stream, and yield its name; remove it when the context ends.
+
+        An engine fills a volume through a container, so ``image`` is any image; it is not run.
+        """
+
     def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: ContainerLimits, network: bool
+        self,
+        image: str,
+        command: tuple[str, ...],
+        /,
+        *,
+        run: str,
+        limits: ContainerLimits,
+        network: bool,
+        volume: str | None = None,
     ) -> contextlib.AbstractContextManager[Container]:
-        """Create a locked container; remove it and its volume when the context ends."""
+        """Create a locked container; remove it when the context ends.
+
+        It cannot write to the disk of the engine: only to the folders for results and temporary files, which are in its
+        memory, and to its log, which is bounded.
+
+        Args:
+            image: The image.
+            command: The command, instead of the entry point of the image.
+            run: The run that the container is labelled with.
+            limits: Its limits.
+            network: Whether it has a network.
+            volume: The volume whose files it finds in :data:`WORKDIR`.
+        """
 
     def copy_out(self, image: str, path: str, /, *, run: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
         """Stream ``path`` of an image as a tar; the image is not run, so it need not contain a program."""

@@ -11,7 +11,7 @@ import io
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from builder import errors
 
@@ -46,40 +46,28 @@ def pack(entries: Iterable[TarEntry]) -> Iterator[bytes]:
     yield bytes(2 * _BLOCK)
 
 
-def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
+def unpack_file(chunks: Iterable[bytes], target: Path, *, size: int) -> str:
     """Write the only file of an archive to ``target`` as it arrives; return its sha256.
 
     Raises:
-        errors.EngineError: The stream contains no file, or ends early.
+        errors.EngineError: The stream does not begin with a regular file of ``size`` bytes, or ends early.
         OSError: The file cannot be written.
     """
     digest = hashlib.sha256()
     with _open(_Stream(iter(chunks))) as archive:
         for member in archive:
-            source = archive.extractfile(member)
-            if source is not None:
-                with target.open("wb") as file:
-                    while chunk := source.read(_CHUNK):
-                        digest.update(chunk)
-                        file.write(chunk)
-                return digest.hexdigest()
+            # Before anything is written: code of a custom model may have left something else there.
+            if not member.isreg() or member.issparse() or member.size != size:
+                raise errors.EngineError(
+                    f"the image contains something else than a file of {size:,} bytes as {target.name}; run it again"
+                )
+            source = cast("IO[bytes]", archive.extractfile(member))
+            with target.open("wb") as file:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            return digest.hexdigest()
     raise errors.EngineError(f"the engine sent an archive without {target.name}; run it again")
-
-
-def unpack_to_memory(chunks: Iterable[bytes]) -> dict[str, bytes]:
-    """Return the contents of the files of a small archive, by their base names.
-
-    Raises:
-        errors.EngineError: The stream ends early.
-    """
-    stream = _Stream(iter(chunks))
-    with _open(stream) as archive:
-        members = ((member.name, archive.extractfile(member)) for member in archive)
-        contents = {Path(name).name: file.read() for name, file in members if file is not None}
-        # tarfile accepts a stream that ends between two files: only a missing end block shows that it is incomplete.
-        if stream.position < archive.offset + _BLOCK:
-            raise tarfile.ReadError("no end of archive")
-        return contents
 
 
 @contextlib.contextmanager

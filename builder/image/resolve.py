@@ -337,10 +337,13 @@ def _use_stand_in(request: ImageRequest, reason: str, engine: protocol.Engine, p
 
 def _run_inventory(image: ResolvedImage, engine: protocol.Engine, run: str) -> dict[str, Any]:
     script = tar_stream.TarEntry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
-    with engine.create_container(
-        image.handle, ("python", f"{protocol.WORKDIR}/inventory.py"), run=run, limits=_INVENTORY_LIMITS, network=False
-    ) as container:
-        container.put(tar_stream.pack([script]))
+    command = ("python", f"{protocol.WORKDIR}/inventory.py")
+    with (
+        engine.create_volume(image.handle, tar_stream.pack([script]), run=run) as volume,
+        engine.create_container(
+            image.handle, command, run=run, limits=_INVENTORY_LIMITS, network=False, volume=volume
+        ) as container,
+    ):
         ending = container.run(120)
         output = container.read_log()
     if ending.code != 0:

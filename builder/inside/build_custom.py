@@ -16,12 +16,14 @@ the message.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import filecmp
 import hashlib
 import importlib
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 import uuid
@@ -31,6 +33,15 @@ from typing import Any
 from . import custom, pickle_diff, serialize
 
 REFUSED = 3
+_LIBC = ctypes.CDLL(None)
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _MAX_CAPABILITIES = 24, 38, 64  # linux/prctl.h, linux/capability.h
+# Neither the memory (the engine limits it, and libraries reserve more than they use) nor the number of processes (which
+# has no effect on root).
+_LIMITS = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_CPU: 3600,  # seconds
+    resource.RLIMIT_FSIZE: 4 << 30,
+}
 _FIXED_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the order of sets of strings
     "PYTHONOPTIMIZE": "",  # with -OO functions would have no docstrings
@@ -83,6 +94,20 @@ def get_old_cpu_environment() -> dict[str, str]:
     return {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": " ".join(features)}
 
 
+def restrict_process() -> None:
+    """Take from a new process what custom code has no use for, before it starts: capabilities and large files.
+
+    The engine's builder has no option for any of this. The process keeps the user of the build, root, but the program
+    that it starts gets no capability; without the permission to drop them, there are none that matter.
+    """
+    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for capability in range(_MAX_CAPABILITIES):
+        _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    for limit, value in _LIMITS.items():
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard), hard))
+
+
 def build_once(folder: Path, target: Path) -> None:
     """Build the pickle in this process and write it to ``target``.
 
@@ -108,7 +133,9 @@ def _build_in_process(folder: Path, target: Path, environment: dict[str, str]) -
     """Build the pickle in a new process; return the content of its ``OUT.pkl.json``."""
     command = [sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)]
     environment = {**os.environ, **_FIXED_ENVIRONMENT, **environment}
-    result = subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE, check=False)
+    result = subprocess.run(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, check=False, preexec_fn=restrict_process
+    )
     stderr = result.stderr.decode(errors="replace")
     if result.returncode == REFUSED:
         raise custom.CustomCodeError(stderr.strip())
@@ -133,6 +160,7 @@ def _check_loads(path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        preexec_fn=restrict_process,
     )
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]

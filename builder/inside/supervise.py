@@ -1,97 +1,85 @@
-"""Run commands one after another and report what each used: ``python supervise.py PLAN``. Standard library only.
+"""Run one command and return what it left: ``python -I -S supervise.py FOLDER RESULTS COMMAND...``.
 
-``PLAN`` is a JSON file ``{"out": folder, "children": [{"name", "arguments", "folder", "seconds", "needs"}]}``. The
-output of each child is captured, and ``OUT/NAME.json`` is written when it ends::
+The command starts in ``FOLDER``, and its output is the standard error of this script. When it ends, this script prints
+to standard output one line of JSON, and a line of base64 with the content of each regular file in ``RESULTS``, in the
+order of the JSON::
 
-    {"format": 1, "name": ..., "code": exit status, or minus the signal's number, "timed_out": bool,
-     "seconds": wall, "cpu_seconds": user + system, "peak_bytes": largest resident size, "log": the last 64 kB}
+    {"format": 1, "peak_bytes": largest resident size, "cpu_seconds": user + system,
+     "count": how many files, "files": [{"name", "kind": "file", "folder", "link" or "other", "size": bytes of a file}]}
 
-``seconds`` in the plan is a child's time limit. A child is skipped if one of its ``needs`` did not end with 0.
-Processes that a child started and left running are killed when it ends.
+Of more than 100 files, the first are listed; of files that are larger than 128 MB together (which in a folder of that
+size are sparse), none is printed.
 
-When memory runs out, the kernel kills the largest process. That is the child, so this script survives to report it.
+It ends with the exit code of the command, or 128 and the signal's number, as a shell does. Standard library only.
+
+The command can print this too, or kill this script: the host (``builder.validate.container_run``) takes the JSON and
+the files as untrusted data, and learns from the engine how the run ended. When memory runs out, the kernel kills the
+largest process; that is the command, so that this script survives to report it.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-import signal
+import stat
 import subprocess
 import sys
-import threading
-import time
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-LOG_BYTES = 65536
-
-
-def keep_tail(stream: IO[bytes], tail: bytearray) -> None:
-    """Read a stream to its end and keep the last :data:`LOG_BYTES` in ``tail``.
-
-    A child that prints a lot must neither block on a full pipe nor fill the disk.
-    """
-    with stream:
-        while chunk := stream.read1(LOG_BYTES):  # type: ignore[attr-defined]
-            tail += chunk
-            del tail[:-LOG_BYTES]
+COMMAND_NOT_FOUND = 127
+MAX_FILES = 100
+MAX_BYTES = 128 << 20
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+_CHUNK = 3 << 16  # a multiple of 3, so that the pieces of base64 join to one
 
 
-def run(child: dict[str, Any]) -> dict[str, Any]:
-    """Run one child until it ends or reaches its time limit, and return its report."""
-    started, tail = time.monotonic(), bytearray()
-    process = subprocess.Popen(
-        child["arguments"],
-        cwd=child["folder"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a process group of its own, which can be killed as a whole
-    )
-    timed_out = threading.Event()
+def list_files(folder: str, names: list[str]) -> list[dict[str, Any]]:
+    """Return the name, kind and size of files of a folder."""
+    files = []
+    for name in names:
+        status = os.lstat(f"{folder}/{name}")
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+        printable = os.fsencode(name).decode("utf-8", "backslashreplace")
+        files.append({"name": printable, "kind": kind, "size": status.st_size if kind == "file" else 0})
+    return files
 
-    def stop() -> None:
-        timed_out.set()
-        os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(child["seconds"], stop)
-    timer.start()
-    reader = threading.Thread(target=keep_tail, args=(process.stdout, tail), daemon=True)
-    reader.start()
-    # WNOWAIT leaves the child a zombie until its process group has been killed: until then no other process can get
-    # its process id, so the kill cannot hit a stranger.
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    timer.cancel()
-    seconds = time.monotonic() - started
-    os.killpg(process.pid, signal.SIGKILL)
+def print_file(path: str, size: int) -> None:
+    """Print the first ``size`` bytes of a file as a line of base64."""
+    with open(path, "rb") as file:
+        while size > 0 and (chunk := file.read(min(_CHUNK, size))):
+            sys.stdout.buffer.write(base64.b64encode(chunk))
+            size -= len(chunk)
+    sys.stdout.buffer.write(b"\n")
+
+
+def main(folder: str, results: str, command: list[str]) -> int:
+    """Run the command, print what it left, and return its exit code."""
+    try:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    except OSError as error:
+        print(f"cannot run {command[0]}: {error}", file=sys.stderr)
+        return COMMAND_NOT_FOUND
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    reader.join(timeout=5)
-    return {
+    names = sorted(os.listdir(results))  # noqa: PTH208 - as pathlib would be slower to import
+    files = list_files(results, names[:MAX_FILES])
+    report = {
         "format": 1,
-        "name": child["name"],
-        "code": process.returncode,
-        "timed_out": timed_out.is_set(),
-        "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_bytes": usage.ru_maxrss * 1024,  # Linux counts in kilobytes
-        "log": tail.decode("utf-8", "replace"),
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "count": len(names),
+        "files": files,
     }
-
-
-def main(plan_path: str) -> None:
-    """Run the children of the plan and write their reports."""
-    plan = json.loads(Path(plan_path).read_bytes())
-    out, succeeded = Path(plan["out"]), []
-    out.mkdir(exist_ok=True)
-    for child in plan["children"]:
-        if all(name in succeeded for name in child["needs"]):
-            report = run(child)
-            (out / f"{child['name']}.json").write_text(json.dumps(report))
-            if report["code"] == 0:
-                succeeded.append(child["name"])
+    print(json.dumps(report), flush=True)
+    if sum(item["size"] for item in files) <= MAX_BYTES:
+        for name, item in zip(names, files, strict=False):
+            if item["kind"] == "file":
+                print_file(f"{results}/{name}", item["size"])
+    sys.stdout.flush()
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

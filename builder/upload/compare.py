@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder import errors
-from builder.engine import tar_stream
-from builder.validate import diagnose, rerun
-from builder.validate import run as validate
+from builder.validate import container_run, diagnose, rerun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,21 +63,26 @@ def predict(
         errors.EngineError: The engine failed.
         errors.ImageError: The image has no entry point.
     """
-    plan = validate.plan_children(image, limits)
-    plan["children"] = plan["children"][
-        :1
-    ]  # only the entry point, which writes the CSV; the second child collects results
-    entries = [
-        tar_stream.TarEntry(name="model.pkl", content=pickle),
-        tar_stream.TarEntry(name="live.parquet", content=live),
-        tar_stream.TarEntry(name="benchmarks.parquet", content=benchmarks or live),
-    ]
     rows = rerun.count_rows(live)
-    result = validate.run_children(plan, entries, image, limits, engine, run=run, rows=rows)
-    if result.entry is None or result.entry["code"] != 0:
-        raise errors.DataError([f"the pickle fails on this data: {_describe_failure(result)}"])
+    files = {
+        container_run.MODEL: pickle,
+        container_run.LIVE: live,
+        container_run.BENCHMARKS: benchmarks or live,
+    }
+    with container_run.create_volume(image, files, engine, run) as volume:
+        result = container_run.run_entry(volume, image, limits, engine, run=run, rows=rows)
+    failure = None
+    if result.get_end(limits).timed_out:
+        failure = f"it exceeded the limit of {limits.seconds:g} seconds"
+    elif result.exit.code != 0:
+        message = diagnose.find_last_message(result.log)
+        failure = f"exit {result.exit.code}{f', {message}' if message else ''}"
+    if failure:
+        raise errors.DataError([f"the pickle fails on this data: {failure}"])
+    if result.problem:
+        raise errors.DataError([result.problem])
     if result.csv is None:
-        raise errors.DataError([str(diagnose.explain_no_csv(str(result.entry["log"])))])
+        raise errors.DataError([str(diagnose.explain_no_csv(result.log))])
     return read_csv(result.csv)
 
 
@@ -112,12 +115,6 @@ def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Similarity:
         pearson=_correlate(first, second),
         spearman=_correlate(_compute_ranks(first), _compute_ranks(second)),
     )
-
-
-def _describe_failure(result: validate.ContainerResult) -> str:
-    entry = result.entry or {"code": result.exit.code, "timed_out": result.exit.code is None, "log": ""}
-    message = diagnose.find_last_message(str(entry["log"]))
-    return f"exit {entry['code']}{f', {message}' if message else ''}"
 
 
 def _to_float(text: str) -> float:

@@ -70,8 +70,16 @@ def _find_validation_problems(artifact: Artifact, validation: dict[str, Any] | N
     validate = _suggest(artifact, "validate")
     if validation is None:
         return [f"was not validated after it was built; run {validate}"]
+    if validation.get("format") != report.FORMAT:
+        return [f"{VALIDATION} was written by another version of this tool; run {validate} again"]
     if validation.get("pickle") != artifact.manifest.pickle.sha256:
         return [f"{VALIDATION} belongs to another pickle ({_format(validation, 'pickle')[:12]}...); run {validate}"]
+    return _find_condition_problems(artifact, validation, wanted, validate)
+
+
+def _find_condition_problems(
+    artifact: Artifact, validation: dict[str, Any], wanted: str | None, validate: str
+) -> list[str]:
     built_in, image = artifact.manifest.image, validation.get("image")
     validated_in = image if isinstance(image, dict) else {}
     if (validated_in.get("kind"), validated_in.get("identity")) != (built_in.kind, built_in.identity):

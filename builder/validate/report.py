@@ -14,9 +14,11 @@ from builder.build import artifact, untrusted_files
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.validate.container_run import Usage
     from builder.validate.run import Validation
 
-FORMAT = 1
+FORMAT = 2
+"""Reports of format 1 were judged from figures that the pickle could change."""
 _MAX_BYTES = 1 << 24  # of a report, which contains the log of the run
 
 
@@ -48,7 +50,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def to_bytes(validation: Validation) -> bytes:
-    """Return ``validation.json``, format 1."""
+    """Return ``validation.json``."""
     task = validation.task
     report = {
         "format": FORMAT,
@@ -63,11 +65,17 @@ def to_bytes(validation: Validation) -> bytes:
         },
         "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
         "limits": dataclasses.asdict(task.limits),
-        "usage": dataclasses.asdict(validation.usage) if validation.usage else None,
+        "usage": usage_to_data(validation.usage),
         "checks": [dataclasses.asdict(check) for check in validation.checks],
         "log": validation.log,
     }
     return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
+
+
+def usage_to_data(usage: Usage) -> dict[str, Any]:
+    """Return what a run used; the pickle can change the figures that are reported from inside its container."""
+    inside = {"peak_bytes": usage.peak_bytes, "cpu_seconds": usage.cpu_seconds}
+    return {"seconds": usage.seconds, "reported_from_inside": inside}
 
 
 def mark_local(content: bytes) -> None:

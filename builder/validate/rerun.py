@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from builder import errors
-from builder.validate import diagnose, live_check
+from builder.validate import checks, container_run, diagnose, live_check
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.config import model as config
-    from builder.engine import protocol, tar_stream
+    from builder.engine import protocol
     from builder.image import resolve
     from builder.progress import Progress
     from builder.tournament.status import PickleFailure
@@ -53,8 +53,8 @@ class RerunResult:
     """The result of the run; ``cause`` is None if no check failed."""
 
     task: RerunTask
-    checks: tuple[validate.Check, ...]
-    usage: validate.Usage | None
+    checks: tuple[checks.Check, ...]
+    usage: container_run.Usage
     log: str
     cause: diagnose.Cause | None
 
@@ -67,20 +67,24 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         errors.EngineError: The engine failed.
         errors.ImageError: The image has no entry point.
     """
-    rows = count_rows(task.live)
+    count_rows(task.live)  # reports a file that cannot be read
+    ids = checks.read_ids(task.live)
     progress.step("running the pickle in its image")
-    children = validate.plan_children(task.image, task.limits)
-    outcome = validate.run_children(children, _make_entries(task), task.image, task.limits, engine, run=run, rows=rows)
-    entry = outcome.entry
-    usage = None
-    if entry is not None:
-        usage = validate.Usage(
-            peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"]
-        )
-    checks, cause = _judge(task, outcome, rows)
-    return RerunResult(
-        task=task, checks=tuple(checks), usage=usage, log=str(entry["log"]) if entry is not None else "", cause=cause
+    files = {
+        container_run.MODEL: task.pickle,
+        container_run.LIVE: task.live,
+        # The runner requires a file; a pickle that takes benchmarks then fails with a missing column.
+        container_run.BENCHMARKS: task.benchmarks or task.live,
+    }
+    with container_run.create_volume(task.image, files, engine, run) as volume:
+        result = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
+    conditions = diagnose.RunConditions(
+        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
     )
+    results, cause = validate.judge_entry(result, task.limits, conditions, ids)
+    if results[0].good:
+        results += validate.note_seconds(task.image)
+    return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
 
 
 def conclude(failure: PickleFailure, log: list[str], local: RerunResult | None, *, again: str) -> diagnose.Cause:
@@ -128,25 +132,3 @@ def count_rows(path: Path, option: str = "--live") -> int:
         raise errors.DataError(
             [f"{path}: is not a readable parquet file ({reason}); pass another one with {option}"]
         ) from error
-
-
-def _judge(
-    task: RerunTask, outcome: validate.ContainerResult, rows: int
-) -> tuple[list[validate.Check], diagnose.Cause | None]:
-    conditions = diagnose.RunConditions(
-        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
-    )
-    checks, cause = validate.judge_outcome(outcome, conditions, rows)
-    return [*checks, *(validate.note_seconds(task.image) if checks[0].good else [])], cause
-
-
-def _make_entries(task: RerunTask) -> list[tar_stream.TarEntry]:
-    return validate.make_entries(
-        {
-            **validate.make_collect_files(golden=False, columns=None),
-            "model.pkl": task.pickle,
-            "live.parquet": task.live,
-            # The runner requires a file; a pickle that takes benchmarks then fails with a missing column.
-            "benchmarks.parquet": task.benchmarks or task.live,
-        }
-    )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from builder import progress
+from builder import errors, progress
 from builder.build import engine_build
+from builder.engine import protocol, tar_stream
 from builder.image import stand_in
 from tests.support import custom, in_container, pickles
 
@@ -47,3 +48,50 @@ def test_a_custom_model_is_reproducible_and_runs(
     predictions = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
     expected = 0.5 / (1 + np.exp(-2 * (np.array([[0, 1, 2], [4, 3, 2]]) @ custom.WEIGHTS)))
     np.testing.assert_allclose(predictions, expected, atol=1e-12)
+
+
+GREEDY = """
+import pandas as pd
+
+def load(bundle):
+    bytearray(2 << 30)
+    return lambda live: live[["feature_0"]]
+"""
+
+
+def test_a_build_is_stopped_at_its_memory_limit(
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path
+) -> None:
+    base = stand_in.find_or_build(engine, "3.11", progress.Silent()).tag
+    rendered = pickles.render_bundle(tmp_path, custom.make_bundle(GREEDY), base=base)
+    limits = protocol.ContainerLimits(cpus=0.5, memory=512 << 20)
+    with pytest.raises(errors.BuildError, match="building the pickle ran out of memory"):
+        engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent(), limits=limits)
+
+
+QUOTA = """
+FROM {image}
+ARG RUN_ID
+LABEL numerai-builder.run=$RUN_ID
+RUN ["python", "-c", "import pathlib; print('cpu', *[p.read_text().strip() for p in \
+[pathlib.Path('/sys/fs/cgroup/cpu/cpu.cfs_quota_us'), pathlib.Path('/sys/fs/cgroup/cpu.max')] if p.exists()])"]
+"""
+
+
+def test_the_cpu_limit_reaches_each_step_of_that_build_only(engine: docker_engine.DockerEngine, run_id: str) -> None:
+    image = stand_in.find_or_build(engine, "3.11", progress.Silent()).tag
+    logs = []
+    for limits in (protocol.ContainerLimits(cpus=0.5, memory=512 << 20), None):
+        entry = tar_stream.TarEntry(name="Dockerfile", content=QUOTA.format(image=image).encode())
+        outcome = engine.build(
+            tar_stream.pack([entry]),
+            run=run_id,
+            arguments={},
+            tag=None,
+            cache=False,
+            progress=progress.Silent(),
+            limits=limits,
+        )
+        logs.append(next(line for line in outcome.log.splitlines() if line.startswith("cpu")))
+    assert "50000" in logs[0]
+    assert "50000" not in logs[1]

@@ -51,28 +51,42 @@ def test_exceeding_the_memory_limit_is_reported(
     assert ending == engines.Exit(code=137, out_of_memory=True)
 
 
-def test_a_locked_container_has_no_network_no_rights_and_one_volume(
+def test_a_locked_container_has_no_network_no_rights_and_no_disk(
     engine: docker_engine.DockerEngine, run_id: str, python_image: str
 ) -> None:
     source = """
 import os, pathlib, socket, tempfile
-for path in ("/here", "/etc/here", "/opt/venv/here"):
+for path in ("/here", "/etc/here", "/opt/venv/here", "/box/here"):
     try:
         pathlib.Path(path).write_text("x")
     except OSError as error:
         print(path, error.strerror)
-print("volume", pathlib.Path("here").write_text("x"), "temporary", pathlib.Path("/tmp/here").write_text("x"))
+print("temporary", pathlib.Path("/tmp/here").write_text("x"))
+pathlib.Path("/results/small").write_text("x")
+try:
+    pathlib.Path("/results/large").write_bytes(bytes(200 << 20))
+except OSError as error:
+    print("results", error.strerror)
 print("networks", [name for _, name in socket.if_nameindex()])
 status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
 print("rights", int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"].strip(), os.getuid())
 """
-    ending, log = run_python(engine, python_image, run_id, source)
+    limits = engines.ContainerLimits(cpus=1, memory=512 << 20)
+    with (
+        engine.create_volume(python_image, engine_cases.pack(file="x"), run=run_id) as volume,
+        engine.create_container(
+            python_image, ("python", "-c", source), run=run_id, limits=limits, network=False, volume=volume
+        ) as container,
+    ):
+        ending, log = container.run(60), container.read_log()
     assert ending.code == 0, log
     assert log.splitlines() == [
         "/here Read-only file system",
         "/etc/here Read-only file system",
         "/opt/venv/here Read-only file system",
-        "volume 1 temporary 1",
+        "/box/here Read-only file system",
+        "temporary 1",
+        "results No space left on device",
         "networks ['lo']",
         "rights 0 0 1 0",
     ]
@@ -87,7 +101,10 @@ from builder.engine import docker_engine, protocol, run
 engine = docker_engine.connect()
 with run.start(engine) as identity:
     limits = protocol.ContainerLimits(cpus=1, memory=64 << 20)
-    with engine.create_container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
+    with (
+        engine.create_volume({python_image!r}, iter([bytes(1024)]), run=identity),
+        engine.create_container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False),
+    ):
         print(identity, flush=True)
         sys.stdin.read()
 """

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import pickle
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from builder.image import resolve as resolve_image
 from builder.image import stand_in
 from builder.registry import connections
 from builder.sandbox import registry as sandbox_registry
+from builder.validate import container_run
 from tests.support import registry
 
 if TYPE_CHECKING:
@@ -53,13 +53,14 @@ class Interrupted(progress.Silent):
 def run(
     engine: protocol.Engine, image: str, *command: str, files: Mapping[str, bytes] | None = None
 ) -> tuple[int | None, str, bytes]:
-    """Run a command in an image; return its exit code, its log and a tar of its volume."""
-    with engine.create_container(image, command, run="test-of-stand-in", limits=LIMITS, network=False) as container:
-        container.put(
-            tar_stream.pack(tar_stream.TarEntry(name=name, content=data) for name, data in (files or {}).items())
-        )
-        ending = container.run(120)
-        return ending.code, container.read_log(), b"".join(container.get(protocol.WORKDIR))
+    """Run a command in an image; return its exit code and its two streams."""
+    identity = "test-of-stand-in"
+    tar = tar_stream.pack(tar_stream.TarEntry(name=name, content=data) for name, data in (files or {}).items())
+    with (
+        engine.create_volume(image, tar, run=identity) as volume,
+        engine.create_container(image, command, run=identity, limits=LIMITS, network=False, volume=volume) as container,
+    ):
+        return container.run(120).code, container.read_log(output=False), container.read_output(1 << 20)
 
 
 @pytest.fixture
@@ -77,9 +78,9 @@ def test_a_stand_in_has_the_published_versions(engine: docker_engine.DockerEngin
         "import json, sys, importlib.metadata as m, numpy, pandas, lightgbm, sklearn, pyarrow.parquet, scipy.stats;"
         f"print(json.dumps([sys.version_info[:2], {{name: m.version(name) for name in {NAMES!r}}}]))"
     )
-    code, log, _ = run(engine, built.image.id, "python", "-c", source)
+    code, log, output = run(engine, built.image.id, "python", "-c", source)
     assert code == 0, log
-    version, versions = json.loads(log)
+    version, versions = json.loads(output)
     assert ".".join(map(str, version)) == built.python
     assert versions == {name: published[name] for name in NAMES}
 
@@ -108,18 +109,20 @@ def test_the_entry_point_predicts(engine: docker_engine.DockerEngine, default: s
     live = pd.DataFrame({"feature_a": [0.25, 0.75]}, index=pd.Index(["n1", "n2"], name="id"))
     parquet = io.BytesIO()
     live.to_parquet(parquet)
-    command = [*default.image.entrypoint[:-1], "/predict.py", "--debug", "--model", f"{protocol.WORKDIR}/model.pkl"]
-    command += ["--dataset", f"{protocol.WORKDIR}/live.parquet", "--output_dir", protocol.WORKDIR]
-    files = {"model.pkl": pickle.dumps(pd.DataFrame.abs), "live.parquet": parquet.getvalue()}
-    code, log, volume = run(engine, default.image.id, *command, files=files)
+    command = ["python", f"{protocol.WORKDIR}/supervise.py", "/", protocol.RESULTS, *default.image.entrypoint]
+    command += ["--debug", "--model", f"{protocol.WORKDIR}/model.pkl"]
+    command += ["--dataset", f"{protocol.WORKDIR}/live.parquet", "--output_dir", protocol.RESULTS]
+    files = {
+        "model.pkl": pickle.dumps(pd.DataFrame.abs),
+        "live.parquet": parquet.getvalue(),
+        "supervise.py": (paths.inside_folder() / "supervise.py").read_bytes(),
+    }
+    code, log, output = run(engine, default.image.id, *command, files=files)
     # 134: a thread of pyarrow may abort the process when it ends.
     assert code in {0, 134}, log
     assert log.startswith(f"INFO:root:Running numerai-predict: - Python {default.python}\n")
-    with tarfile.open(fileobj=io.BytesIO(volume)) as archive:
-        (name,) = (name for name in archive.getnames() if "live_predictions-" in name)
-        written = archive.extractfile(name)
-        assert written is not None
-        assert written.read() == b"id,feature_a\nn1,0.25\nn2,0.75\n"
+    result = container_run.read_output(output, log, protocol.Exit(code=code, out_of_memory=False))
+    assert result.csv == b"id,feature_a\nn1,0.25\nn2,0.75\n"
 
 
 def test_an_interrupted_build_leaves_nothing(

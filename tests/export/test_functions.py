@@ -25,8 +25,8 @@ from builder.bundle import post
 from builder.bundle.storage import read
 from builder.export import export, frameworks
 from builder.export.function import closure, source
-from builder.inside import collect_results
 from builder.inside import custom as inside_custom
+from builder.inside import predict_inputs
 from tests.support import pickles
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def test_pickle_predicts_the_same_as_the_function(exported_function: Any) -> Non
     random = np.random.default_rng(8)
     inputs = random.integers(0, 5, size=(50, 5)).astype(float)
     inputs[::7, 1] = np.nan
-    frames = collect_results.to_frames(inputs, FEATURES, ["bench"])
+    frames = predict_inputs.to_frames(inputs, FEATURES, ["bench"])
     pd.testing.assert_frame_equal(raw(bundle)(*frames), combined(*frames))
 
 
 def test_golden_predictions_are_the_functions(exported_function: Any) -> None:
     _, bundle, _ = exported_function
-    frames = collect_results.to_frames(bundle.golden.inputs, FEATURES, ["bench"])
+    frames = predict_inputs.to_frames(bundle.golden.inputs, FEATURES, ["bench"])
     np.testing.assert_array_equal(combined(*frames)["prediction"], bundle.golden.predictions)
     assert np.isnan(bundle.golden.inputs).any(), "the function fills missing inputs, so golden rows have some"
 

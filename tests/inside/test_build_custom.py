@@ -198,3 +198,20 @@ def test_the_report_is_one_line_of_json(context: Path) -> None:
     )
     report = json.loads(result.stdout.removeprefix("numerai-builder: "))
     assert report.keys() == {"format", "sha256", "size", "protocol", "parameters", "findings"}
+
+
+def test_custom_code_runs_without_capabilities_and_with_limits(tmp_path: Path) -> None:
+    code = """
+    import pathlib
+    import resource
+    import pandas as pd
+
+    def load(bundle):
+        status = pathlib.Path("/proc/self/status").read_text().split("\\n")
+        facts = dict(line.split(":\\t") for line in status if line.startswith(("Cap", "NoNewPrivs")))
+        limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)]
+        raise ValueError(f"{facts['CapEff']} {facts['CapPrm']} {facts['CapBnd']} {facts['NoNewPrivs']} {limits}")
+    """
+    message = build_failing(code, tmp_path)
+    none = "0" * 16
+    assert f"{none} {none} {none} 1 [(0, 0), (4294967296, 4294967296)]" in message

@@ -1,157 +1,110 @@
-"""Supervise child processes: what each used and how it ended, including misbehaving ones."""
+"""Run a command as in a container: how it ended, what it used, and what it left."""
 
 from __future__ import annotations
 
-import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
+
+import pytest
 
 from builder import paths
+from builder.engine import protocol
+from builder.validate import container_run
 
 SUPERVISE = paths.inside_folder() / "supervise.py"
 
 
-def child(name: str, source: str, *, seconds: float = 30, needs: tuple[str, ...] = ()) -> dict[str, Any]:
-    arguments = [sys.executable, "-I", "-c", source]
-    return {"name": name, "arguments": arguments, "folder": "/", "seconds": seconds, "needs": list(needs)}
-
-
-def supervise(folder: Path, *children: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Run the script, in a bare interpreter as in the image; return its reports by name."""
-    plan = folder / "plan.json"
-    plan.write_text(json.dumps({"out": str(folder / "out"), "children": children}))
+def supervise(folder: Path, source: str, *, cwd: str = "/") -> container_run.ContainerRun:
+    """Run Python code in ``folder/results``, under the script in a bare interpreter as in the image."""
+    results = folder / "results"
+    results.mkdir(exist_ok=True)
+    source = f"import os; os.chdir({str(results)!r}) if {cwd == '/'} else None\n{source}"
+    command = [sys.executable, "-I", "-S", "-W", "error", str(SUPERVISE), cwd, str(results)]
     result = subprocess.run(
-        [sys.executable, "-I", "-S", "-W", "error", str(SUPERVISE), str(plan)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [*command, sys.executable, "-I", "-c", source], capture_output=True, check=False, stdin=subprocess.PIPE
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    return {path.stem: json.loads(path.read_bytes()) for path in (folder / "out").iterdir()}
+    end = protocol.Exit(code=result.returncode, out_of_memory=False)
+    return container_run.read_output(result.stdout, result.stderr.decode("utf-8", "replace"), end)
 
 
-def is_running(pid: int) -> bool:
-    """Return whether a process runs and is not a zombie."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
+def test_files_and_figures_are_returned(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2000
+    source = "open('b', 'wb').write(bytes(range(256)) * 2000); open('a', 'w').close(); print('printed')"
+    result = supervise(tmp_path, source)
+    assert (result.exit.code, result.problem, result.log) == (0, "", "printed\n")
+    assert result.files == {"a": b"", "b": content}
+    assert result.usage.cpu_seconds is not None
+    assert result.usage.cpu_seconds > 0
 
 
-def ends_soon(pid: int) -> bool:
-    """Return whether a killed process ends within 10 seconds."""
-    deadline = time.monotonic() + 10
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_running(pid)
+def test_no_files_are_no_problem(tmp_path: Path) -> None:
+    result = supervise(tmp_path, "pass")
+    assert (result.problem, result.files) == ("", {})
 
 
-def test_a_report_has_these_keys_and_no_others(tmp_path: Path) -> None:
-    report = supervise(tmp_path, child("one", "print('said')"))["one"]
-    assert report.keys() == {
-        "format",
-        "name",
-        "code",
-        "timed_out",
-        "seconds",
-        "cpu_seconds",
-        "peak_bytes",
-        "log",
-    }
-    assert (report["format"], report["name"], report["code"], report["timed_out"]) == (1, "one", 0, False)
-    assert report["log"] == "said\n"
-    assert report["cpu_seconds"] > 0
-    assert 0 < report["seconds"] < 30
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("import sys; sys.exit(3)", 3),
+        ("raise ValueError('reason')", 1),
+        ("import signal; os.kill(os.getpid(), signal.SIGSEGV)", 128 + signal.SIGSEGV),
+        ("import signal; os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL),
+    ],
+)
+def test_it_ends_as_the_command_does(tmp_path: Path, source: str, code: int) -> None:
+    result = supervise(tmp_path, f"open('a', 'w').write('x')\n{source}")
+    assert result.exit.code == code
+    assert result.files == {"a": b"x"}
 
 
-def test_exit_codes_and_signals(tmp_path: Path) -> None:
-    reports = supervise(
-        tmp_path,
-        child("three", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"),
-        child("raises", "raise ValueError('reason')"),
-        child("segfault", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"),
-        child("killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
-    )
-    codes = {name: report["code"] for name, report in reports.items()}
-    assert codes == {"three": 3, "raises": 1, "segfault": -signal.SIGSEGV, "killed": -signal.SIGKILL}
-    assert sorted(reports["three"]["log"].split()) == ["err", "out"]
-    assert "ValueError: reason" in reports["raises"]["log"]
-    assert not any(report["timed_out"] for report in reports.values())
+def test_a_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(SUPERVISE), "/", str(tmp_path), "absent"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (127, "")
+    assert result.stderr == "cannot run absent: [Errno 2] No such file or directory: 'absent'\n"
 
 
-def test_a_child_is_skipped_if_its_needs_failed(tmp_path: Path) -> None:
-    reports = supervise(
-        tmp_path,
-        child("good", "pass"),
-        child("bad", "raise SystemExit(1)"),
-        child("after good", "pass", needs=("good",)),
-        child("after bad", "pass", needs=("good", "bad")),
-        child("after what was not run", "pass", needs=("after bad",)),
-    )
-    assert reports.keys() == {"good", "bad", "after good"}
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("os.symlink('/etc/hosts', 'a.csv')", "the pickle left a link in the output folder: 'a.csv'"),
+        ("os.mkdir('a')", "the pickle left a folder in the output folder: 'a'"),
+        ("os.mkfifo('a')", "the pickle left something that is not a file in the output folder: 'a'"),
+        ("open('a', 'w').truncate(5 << 30)", "the pickle left files of 5,368,709,120 bytes in the output folder"),
+        ("[open(str(n), 'w').close() for n in range(500)]", "the pickle left 500 files in the output folder"),
+        ("open(b'\\xff\\x1b', 'w').close(); os.mkdir('z')", "a folder in the output folder: 'z'"),
+    ],
+)
+def test_anything_but_files_is_a_problem(tmp_path: Path, source: str, problem: str) -> None:
+    result = supervise(tmp_path, source)
+    assert problem in result.problem
+    assert not result.files
 
 
-def test_a_time_out_kills_the_whole_group(tmp_path: Path) -> None:
-    """A grandchild that ignores SIGTERM keeps the pipe open."""
-    grandchild = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    source = (
-        "import subprocess, sys, time\n"
-        f"print(subprocess.Popen([sys.executable, '-I', '-c', {grandchild!r}]).pid, flush=True)\n"
-        "time.sleep(600)"
-    )
-    report = supervise(tmp_path, child("long", source, seconds=2))["long"]
-    assert report["timed_out"]
-    assert report["code"] == -signal.SIGKILL
-    assert report["seconds"] >= 2
-    assert ends_soon(int(report["log"]))
+def test_a_killed_supervisor_returns_nothing(tmp_path: Path) -> None:
+    result = supervise(tmp_path, "import signal; os.kill(os.getppid(), signal.SIGKILL)")
+    assert result.problem == "the pickle ended the process that returns its predictions"
 
 
-def test_what_a_child_left_running_is_killed_before_the_next(tmp_path: Path) -> None:
-    source = (
-        "import subprocess, sys\n"
-        "print(subprocess.Popen([sys.executable, '-I', '-c', 'import time; time.sleep(600)']).pid, flush=True)"
-    )
-    reports = supervise(tmp_path, child("first", source), child("second", "print('ran')", needs=("first",)))
-    assert reports["first"]["code"] == 0
-    assert not reports["first"]["timed_out"]
-    assert ends_soon(int(reports["first"]["log"]))
-    assert reports["second"]["log"] == "ran\n"
-
-
-def test_the_peak_is_the_childs_own(tmp_path: Path) -> None:
-    """Gone again before its end, and the next child's is not added to it."""
-    reports = supervise(
-        tmp_path,
-        child("large", "held = b'x' * (300 << 20); del held"),
-        child("small", "pass"),
-    )
-    assert 300 << 20 < reports["large"]["peak_bytes"] < 360 << 20
-    assert reports["small"]["peak_bytes"] < 60 << 20
+def test_the_peak_is_that_of_the_command(tmp_path: Path) -> None:
+    """The memory was freed before the command ended."""
+    peak = supervise(tmp_path, "held = b'x' * (300 << 20); del held").usage.peak_bytes
+    assert peak is not None
+    assert 300 << 20 < peak < 360 << 20
 
 
 def test_cpu_time_does_not_include_waiting(tmp_path: Path) -> None:
-    busy = "import time\nwhile time.process_time() < 0.5: pass"
-    reports = supervise(tmp_path, child("busy", busy), child("asleep", "import time; time.sleep(0.5)"))
-    assert reports["busy"]["cpu_seconds"] >= 0.5
-    assert reports["asleep"]["seconds"] >= 0.5
-    assert reports["asleep"]["cpu_seconds"] < reports["busy"]["cpu_seconds"]
+    busy = supervise(tmp_path, "import time\nwhile time.process_time() < 0.5: pass").usage.cpu_seconds
+    asleep = supervise(tmp_path, "import time; time.sleep(0.5)").usage.cpu_seconds
+    assert busy is not None
+    assert asleep is not None
+    assert busy >= 0.5
+    assert asleep < busy
 
 
-def test_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
-    source = "import sys\nfor n in range(300000): print('line', n)\nprint('\\udcff last', end='')"
-    script = f"import sys; sys.stdout.reconfigure(errors='surrogateescape'); exec({source!r})"
-    report = supervise(tmp_path, child("chatty", script))["chatty"]
-    assert report["code"] == 0
-    assert (
-        len(report["log"].encode()) <= 65536 + 2
-    )  # an invalid byte becomes the replacement character, which has three bytes
-    assert report["log"].endswith("line 299999\n\ufffd last")
-
-
-def test_a_child_has_no_input_and_its_own_session(tmp_path: Path) -> None:
-    source = "import os, sys; print(repr(sys.stdin.read()), os.getsid(0) == os.getpid(), os.getcwd())"
-    assert supervise(tmp_path, child("one", source))["one"]["log"] == "'' True /\n"
+def test_a_command_has_no_input_and_its_folder(tmp_path: Path) -> None:
+    result = supervise(tmp_path, "import sys; print(repr(sys.stdin.read()), os.getcwd())", cwd=str(tmp_path))
+    assert result.log == f"'' {os.fspath(tmp_path)}\n"

@@ -90,10 +90,14 @@ def build(
     )
 
 
-def run_python(subject: Subject, identity: str, source: str) -> contextlib.AbstractContextManager[protocol.Container]:
+def run_python(
+    subject: Subject, identity: str, source: str, volume: str | None = None
+) -> contextlib.AbstractContextManager[protocol.Container]:
     """Create a container that runs Python code."""
     command = ("python", "-c", source)
-    return subject.engine.create_container(subject.image, command, run=identity, limits=LIMITS, network=False)
+    return subject.engine.create_container(
+        subject.image, command, run=identity, limits=LIMITS, network=False, volume=volume
+    )
 
 
 def list_kinds(subject: Subject, identity: str) -> list[str]:
@@ -333,21 +337,30 @@ def a_container_of_copy_out_is_removed_after_an_error(subject: Subject) -> None:
 # ---- containers
 
 
-def files_are_copied_in_and_out(subject: Subject) -> None:
-    source = "import os; os.mkdir('out'); open('out/b', 'w').write(open('in/a').read() + '!'); print('printed')"
+def a_volume_has_the_files_and_is_removed(subject: Subject) -> None:
     with run.start(subject.engine) as identity:
-        with run_python(subject, identity, source) as container:
-            container.put(pack(**{"in/a": "text"}))
-            assert container.run(60) == protocol.Exit(code=0, out_of_memory=False)
-            assert container.read_log() == "printed\n"
-            assert read_files(container.get(f"{protocol.WORKDIR}/out")) == {"out/b": b"text!"}
-            assert read_files(container.get(f"{protocol.WORKDIR}/out/b")) == {"b": b"text!"}
-            with pytest.raises(
-                errors.EngineError, match=f"could not copy {protocol.WORKDIR}/absent out of a container"
-            ):
-                read_files(container.get(f"{protocol.WORKDIR}/absent"))
-            assert sorted(list_kinds(subject, identity)) == ["container", "volume"]
+        with subject.engine.create_volume(subject.image, pack(**{"in/a": "text"}), run=identity) as volume:
+            assert list_kinds(subject, identity) == ["volume"]
+            for _ in range(2):
+                with run_python(subject, identity, "print(open('in/a').read() + '!')", volume) as container:
+                    assert container.run(60) == protocol.Exit(code=0, out_of_memory=False)
+                    assert container.read_log() == "text!\n"
+                    assert sorted(list_kinds(subject, identity)) == ["container", "volume"]
         assert list_kinds(subject, identity) == []
+
+
+def the_two_streams_are_read_apart_and_bounded(subject: Subject) -> None:
+    source = """
+import sys
+print("x" * 300000)
+print("y" * 300000 + "end", file=sys.stderr)
+"""
+    with run.start(subject.engine) as identity, run_python(subject, identity, source) as container:
+        assert container.run(60).code == 0
+        assert container.read_output(1 << 20) == b"x" * 300000 + b"\n"
+        assert container.read_output(7) == b"x" * 7
+        log = container.read_log(output=False)
+        assert log == ("y" * 300000 + "end\n")[-protocol.LOG_BYTES :]
 
 
 def create_exit_case(source: str, code: int) -> Callable[[Subject], None]:
@@ -371,12 +384,11 @@ def the_log_of_a_failed_container_has_its_error(subject: Subject) -> None:
 
 
 def a_container_is_killed_after_its_time(subject: Subject) -> None:
-    source = "import time; print('begun', flush=True); open('partly', 'w').write('x'); time.sleep(600)"
+    source = "import time; print('begun', flush=True); time.sleep(600)"
     with run.start(subject.engine) as identity:
         with run_python(subject, identity, source) as container:
             assert container.run(subject.moment) == protocol.Exit(code=None, out_of_memory=False)
             assert container.read_log() == "begun\n"
-            assert read_files(container.get(f"{protocol.WORKDIR}/partly")) == {"partly": b"x"}
         assert list_kinds(subject, identity) == []
 
 
@@ -394,7 +406,7 @@ def a_container_is_removed_after_any_error(subject: Subject) -> None:
     with run.start(subject.engine) as identity:
         for error in (ValueError(), KeyboardInterrupt()):
             kinds = look_while(run_python(subject, identity, "pass"), error, lambda: list_kinds(subject, identity))
-            assert kinds == ["container", "volume"]
+            assert kinds == ["container"]
             assert list_kinds(subject, identity) == []
 
 
@@ -402,7 +414,11 @@ def a_container_is_removed_after_any_error(subject: Subject) -> None:
 
 
 def removing_a_leftover_twice_is_no_error(subject: Subject) -> None:
-    with run.start(subject.engine) as identity, run_python(subject, identity, "pass"):
+    with (
+        run.start(subject.engine) as identity,
+        subject.engine.create_volume(subject.image, pack(file="x"), run=identity) as volume,
+        run_python(subject, identity, "pass", volume),
+    ):
         build(subject, SCRATCH, identity)
         leftovers = [
             leftover
@@ -453,7 +469,8 @@ CASES: tuple[Callable[[Subject], None], ...] = (
     an_interrupted_build_leaves_nothing,
     copying_an_absent_file_is_an_error,
     a_container_of_copy_out_is_removed_after_an_error,
-    files_are_copied_in_and_out,
+    a_volume_has_the_files_and_is_removed,
+    the_two_streams_are_read_apart_and_bounded,
     create_exit_case("pass", 0),
     create_exit_case("raise SystemExit(7)", 7),
     create_exit_case("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 139),

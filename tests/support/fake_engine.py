@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,14 +37,15 @@ _NOT_FOUND_EXIT = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A replacement for a script in a container: the files that it writes, how it ends, and what it prints.
+    """A replacement for a script in a container: how it ends, and what it prints to its two streams.
 
     ``then`` replaces it from the next run on.
     """
 
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    output: bytes = b""
     code: int | None = 0
     out_of_memory: bool = False
+    seconds: float = 1.5
     log: str = ""
     then: Program | None = None
 
@@ -141,6 +142,7 @@ class FakeEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: protocol.ContainerLimits | None = None,
     ) -> protocol.BuildOutcome:
         self._check()
         folder = self._new_folder()
@@ -160,17 +162,34 @@ class FakeEngine:
         return protocol.BuildOutcome(image=identities[-1], log=log.getvalue())
 
     @contextlib.contextmanager
+    def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> Iterator[str]:
+        with self._create(image, run):
+            folder = self._new_folder()
+            _unpack(tar, folder)
+        volume = self._add_leftover("volume", run)
+        try:
+            yield str(folder)
+        finally:
+            self.remove(volume)
+            shutil.rmtree(folder)
+
+    @contextlib.contextmanager
     def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: protocol.ContainerLimits, network: bool
+        self,
+        image: str,
+        command: tuple[str, ...],
+        /,
+        *,
+        run: str,
+        limits: protocol.ContainerLimits,
+        network: bool,
+        volume: str | None = None,
     ) -> Iterator[protocol.Container]:
         with self._create(image, run) as source:
-            workdir = self._new_folder()
-            volume = self._add_leftover("volume", run)
-            try:
-                yield _Container(self, source, command, workdir)
-            finally:
-                self.remove(volume)
-                shutil.rmtree(workdir)
+            folders = {name: self._new_folder() for name in (protocol.WORKDIR, protocol.RESULTS)}
+            yield _Container(self, source, command, folders | ({protocol.WORKDIR: Path(volume)} if volume else {}))
+            for folder in folders.values():
+                shutil.rmtree(folder)
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
@@ -294,58 +313,54 @@ class FakeEngine:
 
 
 class _Container:
-    """See :class:`builder.engine.protocol.Container`; its volume is a folder, in which its command starts."""
+    """See :class:`builder.engine.protocol.Container`; its folders are folders here."""
 
-    def __init__(self, engine: FakeEngine, image: _Image, command: tuple[str, ...], workdir: Path) -> None:
-        self._engine, self._image, self._command, self._workdir = engine, image, command, workdir
-        self._log = ""
-
-    def put(self, tar: Iterable[bytes], /) -> None:
-        self._engine.get_facts()
-        _unpack(tar, self._workdir)
+    def __init__(
+        self, engine: FakeEngine, image: _Image, command: tuple[str, ...], folders: Mapping[str, Path]
+    ) -> None:
+        self._engine, self._image, self._command, self._folders = engine, image, command, folders
+        self._output, self._log = b"", b""
 
     def run(self, seconds: float, /) -> protocol.Exit:
         self._engine.get_facts()
         for name, program in list(self._engine.programs.items()):
             if any(Path(argument).name == name for argument in self._command):
-                for path, content in program.files.items():
-                    (self._workdir / path).parent.mkdir(parents=True, exist_ok=True)
-                    (self._workdir / path).write_bytes(content)
-                self._log = program.log
+                self._output, self._log = program.output, program.log.encode()
                 self._engine.programs[name] = program.then or program
-                return protocol.Exit(code=program.code, out_of_memory=program.out_of_memory)
+                return protocol.Exit(code=program.code, out_of_memory=program.out_of_memory, seconds=program.seconds)
         if NO_PYTHON in self._image.facts.labels:
-            self._log = f"exec {self._command[0]} failed: No such file or directory"
+            self._log = f"exec {self._command[0]} failed: No such file or directory".encode()
             return protocol.Exit(code=_NOT_FOUND_EXIT, out_of_memory=False)
         return self._execute(seconds)
 
-    def get(self, path: str, /) -> Iterator[bytes]:
+    def read_output(self, max_bytes: int, /) -> bytes:
         self._engine.get_facts()
-        yield from _pack(
-            self._workdir / path.removeprefix(protocol.WORKDIR).lstrip("/"), f"copy {path} out of a container"
-        )
+        return self._output[:max_bytes]
 
-    def read_log(self) -> str:
+    def read_log(self, *, output: bool = True) -> str:
         self._engine.get_facts()
-        return self._log
+        content = self._output + self._log if output else self._log
+        return content[-protocol.LOG_BYTES :].decode("utf-8", "replace")
 
     def _execute(self, seconds: float) -> protocol.Exit:
         command = [sys.executable if self._command[0] == "python" else self._command[0]]
-        command += [argument.replace(protocol.WORKDIR, str(self._workdir)) for argument in self._command[1:]]
+        for argument in self._command[1:]:
+            for name, folder in self._folders.items():
+                argument = argument.replace(name, str(folder))  # noqa: PLW2901
+            command.append(argument)
         with fork_server.Popen(
             command,
-            cwd=self._workdir,
+            cwd=self._folders[protocol.WORKDIR],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stderr=subprocess.PIPE,
         ) as process:
             try:
-                self._log, _ = process.communicate(timeout=seconds)
+                self._output, self._log = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-                self._log, _ = process.communicate()
-                return protocol.Exit(code=None, out_of_memory=False)
+                self._output, self._log = process.communicate()
+                return protocol.Exit(code=None, out_of_memory=False, seconds=seconds)
         code = process.returncode
         return protocol.Exit(code=128 - code if code < 0 else code, out_of_memory=False)
 

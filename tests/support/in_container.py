@@ -25,10 +25,11 @@ def run(
 ) -> str:
     """Run a command in a locked container with these files, check that it ends with 0, and return its output."""
     limits = protocol.ContainerLimits(cpus=cpus, memory=2 << 30)
-    with engine.create_container(image, command, run=identity, limits=limits, network=False) as container:
-        container.put(
-            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in files.items())
-        )
+    tar = tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in files.items())
+    with (
+        engine.create_volume(image, tar, run=identity) as volume,
+        engine.create_container(image, command, run=identity, limits=limits, network=False, volume=volume) as container,
+    ):
         container_exit = container.run(300)
         output = container.read_log()
     assert container_exit.code == 0, output

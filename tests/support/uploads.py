@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from builder.build import artifact, manifest, render
 from builder.bundle.storage import files
 from builder.config import model as config
+from builder.validate import report
 from tests.support import bundles, command, fork_server, http_server, manifests, registry_images
 
 if TYPE_CHECKING:
@@ -201,8 +202,8 @@ def _write_artifact(root: Path, pickle: bytes, folder: Path, digest: str) -> Non
 
 def write_validation(folder: Path, data: manifest.Manifest, /, **changes: Any) -> None:
     """Write a good ``validation.json``, with changes."""
-    report = {
-        "format": 1,
+    content = {
+        "format": report.FORMAT,
         "good": True,
         "name": data.name,
         "pickle": data.pickle.sha256,
@@ -212,7 +213,7 @@ def write_validation(folder: Path, data: manifest.Manifest, /, **changes: Any) -
         "checks": [{"name": "entry point", "good": True, "detail": "exit 0"}],
         **changes,
     }
-    (folder / artifact.VALIDATION).write_text(json.dumps(report))
+    (folder / artifact.VALIDATION).write_text(json.dumps(content))
 
 
 def command_line(process: subprocess.Popen[str]) -> bytes:

@@ -25,12 +25,11 @@ import yaml
 from builder import errors
 from builder.bundle.storage import archive
 from builder.config import strict_yaml as config_yaml
-from builder.engine import tar_stream
+from builder.engine import protocol
 from builder.net import http
 from builder.tournament import query_check, settings
-from builder.validate import live_check, rerun
-from builder.validate import run as validate
-from tests.support import library_errors
+from builder.validate import container_run, live_check, rerun
+from tests.support import container_output, library_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,18 +131,20 @@ def test_damaged_parquet_is_a_data_error(parquet: Path, tmp_path: Path) -> None:
         check_read(read_parquet, tmp_path / "live.parquet", errors.DataError)
 
 
-def test_a_damaged_archive_of_a_container_is_an_engine_error() -> None:
-    files = [
-        tar_stream.TarEntry(name="out/a.json", content=b"{}"),
-        tar_stream.TarEntry(name=f"out/{'é' * 120}", content=b"x"),
-    ]
-    for content in damage(b"".join(tar_stream.pack(files)), 500):
-        check_read(tar_stream.unpack_to_memory, [content], errors.EngineError)
+def test_damaged_output_of_a_container_is_a_problem_of_the_pickle() -> None:
+    end = protocol.Exit(code=0, out_of_memory=False)
+    files = {"live_predictions-0.csv": b"id,prediction\nn1,0.5\n", "0.f64": bytes(16)}
+    for content in damage(container_output.make(files), 500):
+        result = container_run.read_output(content, "", end)
+        assert result.problem or result.files.keys() <= {*files} or result.usage.peak_bytes is not None
+        assert not (result.problem and result.files)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000], ids=lambda item: repr(item[:9]))
-def test_invalid_json_from_a_container_is_read_as_none(content: bytes) -> None:
-    assert validate._read_object(content) is None
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000, b"{" * 200_000, b"x" * 1_000_000])
+def test_an_invalid_report_of_a_container_is_a_problem_of_the_pickle(line: bytes) -> None:
+    result = container_run.read_output(line + b"\n", "", protocol.Exit(code=0, out_of_memory=False))
+    assert result.problem.startswith("the pickle changed what its container returns")
+    assert not result.files
 
 
 def test_a_damaged_config_raises_nothing() -> None:

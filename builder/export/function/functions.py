@@ -32,7 +32,7 @@ from builder.bundle.storage import tensors
 from builder.export import arguments, conversion, frameworks, parity
 from builder.export.function import privacy, trial
 from builder.export.function import source as function_source
-from builder.inside import collect_results
+from builder.inside import predict_inputs
 from builder.text import describe, format_list
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ def _wrap_function(function: types.FunctionType, spec: conversion.InputSpec) -> 
 
     def predict(inputs: Array, *, dtype: str = "float64") -> Array:
         try:
-            live, benchmarks = collect_results.to_frames(inputs, list(spec.features), list(spec.benchmarks))
+            live, benchmarks = predict_inputs.to_frames(inputs, list(spec.features), list(spec.benchmarks))
             live = live.astype(dict.fromkeys(spec.features, dtype))
-            predictions: Array = collect_results.call_predict(function, live, benchmarks)
+            predictions: Array = predict_inputs.call_predict(function, live, benchmarks)
         except Exception as error:
             raise errors.ExportError(
                 f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "

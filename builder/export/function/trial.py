@@ -27,12 +27,12 @@ def main(inside: str, folder: Path) -> int:
     # may have too.
     sys.path.append(inside)
     custom: Any = importlib.import_module("inside.custom")
-    collect_results: Any = importlib.import_module("inside.collect_results")
+    predict_inputs: Any = importlib.import_module("inside.predict_inputs")
     tensors: Any = importlib.import_module("inside.tensors")
     sys.path.remove(inside)
     header = json.loads((folder / "bundle.json").read_bytes())
     arrays = tensors.read(folder / "arrays.safetensors")
-    live, benchmarks = collect_results.to_frames(
+    live, benchmarks = predict_inputs.to_frames(
         np.load(folder / "inputs.npy"), header["features"], header["benchmarks"]
     )
     live = live.astype(dict.fromkeys(header["features"], header["dtype"]))
@@ -45,7 +45,7 @@ def main(inside: str, folder: Path) -> int:
     files = folder / "files"
     shutil.rmtree(files, ignore_errors=True)  # the pickle contains what load returns, but no files
     try:
-        predictions = collect_results.call_predict(predict, live, benchmarks)
+        predictions = predict_inputs.call_predict(predict, live, benchmarks)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         hint = "; the bundle's files exist only during load: read them there" if str(files) in str(error) else ""
         sys.stderr.write(f"\n{custom.explain_error(error)}{hint}\n")

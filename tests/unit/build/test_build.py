@@ -150,8 +150,11 @@ class _EngineWithoutPickle(FakeEngine):
         tag: str | None,
         cache: bool,
         progress: Progress,
+        limits: protocol.ContainerLimits | None = None,
     ) -> protocol.BuildOutcome:
-        outcome = super().build(context, run=run, arguments=arguments, tag=tag, cache=cache, progress=progress)
+        outcome = super().build(
+            context, run=run, arguments=arguments, tag=tag, cache=cache, progress=progress, limits=limits
+        )
         image = self._images[outcome.image]
         (image.root / "model.pkl").unlink()
         return outcome

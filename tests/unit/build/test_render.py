@@ -51,7 +51,7 @@ def test_the_same_inputs_give_the_same_bytes(bundle_files: list[Path], tmp_path:
     assert pack(render.read(tmp_path / "one")) == first
 
 
-def test_the_context_contains_only_inside_the_bundle_and_the_plan(bundle_files: list[Path]) -> None:
+def test_the_engine_gets_only_inside_the_bundle_without_its_golden_rows_and_the_plan(bundle_files: list[Path]) -> None:
     with tarfile.open(fileobj=io.BytesIO(pack(render_context(bundle_files)))) as archive:
         files = {member.name for member in archive if member.isfile()}
         file = archive.extractfile("plan.json")
@@ -59,7 +59,8 @@ def test_the_context_contains_only_inside_the_bundle_and_the_plan(bundle_files: 
         plan = json.loads(file.read())
         members = archive.getmembers()
     inside = {name for name in files if name.startswith("inside/")}
-    assert files - inside == {"Dockerfile", "plan.json", *(f"bundle/{path.name}" for path in bundle_files)}
+    sent = {f"bundle/{path.name}" for path in bundle_files} - {"bundle/golden.safetensors"}
+    assert files - inside == {"Dockerfile", "plan.json", *sent}
     assert inside == {
         f"inside/{path.relative_to(paths.inside_folder()).as_posix()}" for path in paths.inside_folder().rglob("*.py")
     }

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import errors, paths
+from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import post
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import files, read, write
-from builder.inside import collect_results
 from builder.inside import custom as inside_custom
 from tests.support import custom, pickles
 
@@ -222,61 +218,6 @@ def test_steps_report_invalid_input(returned: str, message: str) -> None:
     predict = pickles.load_predict(custom.make_bundle(code, post=(post.make_step("rank"),)))
     with pytest.raises(ValueError, match=re.escape(message)):
         predict(live(), None)
-
-
-# ---- its golden rows
-
-
-COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []}
-
-
-@pytest.mark.parametrize("steps", [(), (post.make_step("rank"),)])
-def test_golden_rows_match_the_function(steps: tuple[Any, ...], tmp_path: Path) -> None:
-    built = custom.make_bundle(post=steps)
-    np.save(tmp_path / "golden.npy", built.golden.inputs)
-    actual: Any = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"), COLUMNS)
-    np.testing.assert_allclose(actual, built.golden.predictions)
-
-
-def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
-    def predict(live_features: Any, live_benchmark_models: Any) -> Any:
-        assert list(live_features["era"].unique()) == ["X"]
-        assert list(live_features.columns) == ["era", "data_type", "feature_0", "feature_1", "feature_2"]
-        assert list(live_benchmark_models.columns) == ["era"]
-        assert live_features.index.name == "id"
-        return live_features[["feature_0"]].iloc[::-1]
-
-    np.save(tmp_path / "golden.npy", np.arange(6.0).reshape(2, 3))
-    assert collect_results.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS) == [0, 3]
-
-
-@pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
-def test_a_function_that_returns_something_else_has_none(returned: str, tmp_path: Path) -> None:
-    predict = eval(f"lambda live: {returned}")
-    np.save(tmp_path / "golden.npy", np.ones((2, 3)))
-    with pytest.raises(ValueError, match="predict returned"):
-        collect_results.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS)
-
-
-def test_measuring_one_as_a_script(tmp_path: Path) -> None:
-    built = custom.make_bundle()
-    np.save(tmp_path / "golden.npy", built.golden.inputs)
-    live().to_parquet(tmp_path / "live.parquet")
-    (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(built))
-    plan = {
-        "model": str(tmp_path / "model.pkl"),
-        "features": str(tmp_path / "live.parquet"),
-        "csv_folder": str(tmp_path),
-        "golden": str(tmp_path / "golden.npy"),
-        "columns": COLUMNS,
-        "out": str(tmp_path / "out.json"),
-    }
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    script = paths.inside_folder() / "collect_results.py"
-    subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], cwd=tmp_path, check=True)
-    report = json.loads((tmp_path / "out.json").read_bytes())
-    np.testing.assert_allclose(report["golden"], built.golden.predictions)
-    assert report["parameters"] == ["live_features"]
 
 
 # ---- what load is handed

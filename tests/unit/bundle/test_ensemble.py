@@ -16,7 +16,7 @@ from builder import errors
 from builder.bundle import activations, model, prediction
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import read, write
-from builder.inside import collect_results
+from builder.inside import predict_inputs
 from tests.support import bundles, ensembles, formulas, pickles
 
 if TYPE_CHECKING:
@@ -180,14 +180,14 @@ def test_an_ensemble_that_ranks_over_the_frame_needs_no_era() -> None:
     assert np.abs(got - formulas.predict(built.model, inputs)).max() < 1e-6
 
 
-def test_golden_rows_are_one_era_to_the_pickle(tmp_path: Path) -> None:
+def test_golden_rows_are_one_era_to_the_pickle() -> None:
     built = ensembles.make_bundle(
         [ensembles.make_member("ab", "x", transform="rank"), ensembles.make_member("c", seed=3)]
     )
     assert kinds.needs_era(built.model)
-    np.save(tmp_path / "golden.npy", built.golden.inputs)
-    got = collect_results.predict_golden(pickles.load_predict(built), str(tmp_path / "golden.npy"))
-    np.testing.assert_allclose(np.array(got), built.golden.predictions, atol=1e-6)
+    frames = predict_inputs.to_frames(built.golden.inputs, list(built.features), list(built.benchmarks))
+    got = predict_inputs.predict_input(pickles.load_predict(built), *frames, before_post=True)
+    np.testing.assert_allclose(got, built.golden.predictions, atol=1e-6)
 
 
 def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from builder import progress
+from builder import paths, progress
 from builder.build import artifact, manifest
 from builder.image import stand_in
-from tests.support import bundles, csv_facts, manifests, runner_logs
+from builder.validate import checks, data
+from tests.support import bundles, container_output, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -230,16 +232,16 @@ def test_validate_prints_the_checks_and_the_resources(
     assert err == ""
     for text in (
         f"{built.pickle}  on 6,000 rows (shaped)",
-        "150.0 MB of memory (3% of 4.3 GB)",
+        "reported from inside: 150.0 MB of memory (3% of 4.3 GB), 1.25 s of CPU on 1",
         "1.50 s (0.2% of 600 s)",
     ):
         assert text in out
     assert re.search(r"^  ok +in \[0, 1\] +0\.5 to 1$", out, re.MULTILINE)
     assert "\nvalid  (validation " in out
     report = json.loads((built.folder / artifact.VALIDATION).read_bytes())
-    assert (report["format"], report["good"], report["pickle"]) == (1, True, built.manifest.pickle.sha256)
+    assert (report["format"], report["good"], report["pickle"]) == (2, True, built.manifest.pickle.sha256)
 
-    set_validation_output(engine, distinct=1)
+    set_validation_output(engine, 0.5)
     assert call("validate", "dist/small") == 1
     out, _ = read_output(capsys)
     assert re.search(r"^  FAILED +not constant +1 different values$", out, re.MULTILINE)
@@ -247,7 +249,7 @@ def test_validate_prints_the_checks_and_the_resources(
     assert out.endswith("last output of the entry point:\n    L\n")
     assert call("validate", "dist/small", "--json") == 1
     report = json.loads(read_output(capsys)[0])
-    assert (report["format"], report["good"]) == (1, False)
+    assert (report["format"], report["good"]) == (2, False)
     assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
 
 
@@ -256,7 +258,6 @@ def test_validate_prints_the_reason_without_the_runners_help(
 ) -> None:
     write_artifact(project, engine)
     set_validation_output(engine)
-    entry = json.loads(engine.programs["supervise.py"].files["out/entry.json"])
     raised = runner_logs.make_traceback("KeyError: 'feature_\x1b[2J'")
     for reason, debug, finding in (
         (
@@ -266,8 +267,8 @@ def test_validate_prints_the_reason_without_the_runners_help(
         ),
         ("'feature_a'", raised, "exit 1: KeyError: 'feature_ [2J'; fix the model"),
     ):
-        report = {**entry, "code": 1, "log": runner_logs.make_refusal(reason, debug) + runner_logs.PRINTED}
-        engine.programs["supervise.py"] = Program(files={"out/entry.json": json.dumps(report).encode()})
+        log = runner_logs.make_refusal(reason, debug) + runner_logs.PRINTED
+        engine.programs["predict.py"] = Program(code=1, log=log)
         capsys.readouterr()
         assert call("validate", "configs/small.yaml") == 1
         out = capsys.readouterr().out
@@ -336,13 +337,18 @@ def test_verify_needs_no_lock_and_writes_nothing(
     assert {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")} == before
 
 
-def set_validation_output(engine: FakeEngine, **changes: Any) -> None:
-    entry = {"code": 0, "timed_out": False, "seconds": 1.5, "cpu_seconds": 1.0, "peak_bytes": 150_000_000, "log": "L\n"}
-    golden = [float(value) for value in bundles.make_bundle().golden.predictions]
-    measured = {"csv": csv_facts.make_facts(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
-    engine.programs["supervise.py"] = Program(
-        files={"out/entry.json": json.dumps(entry).encode(), "out/results.json": json.dumps(measured).encode()}
+def set_validation_output(engine: FakeEngine, values: Any = None) -> None:
+    """Set what the containers of a validation print: a CSV with these values, and good predictions."""
+    cache = paths.cache_folder() / "shaped"
+    bundle = bundles.make_bundle()
+    files = data.make_shaped_data(features=bundle.features, benchmarks=bundle.benchmarks, cache=cache)
+    csv = container_output.make_csv(
+        checks.read_ids(files.live), np.linspace(0.5, 1, 6000) if values is None else values
     )
+    engine.programs = {
+        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, 6000)),
+        "predict.py": Program(output=container_output.make_entry(csv), log="L\n"),
+    }
 
 
 def test_an_unchanged_pickle_imports_no_heavy_library(project: Path, engine: FakeEngine) -> None:

@@ -76,7 +76,7 @@ def test_a_pickle_with_every_step_is_built(project: Path, engine: FakeEngine) ->
 
 def test_validation_data_has_the_columns_that_the_steps_read(project: Path, engine: FakeEngine, tmp_path: Path) -> None:
     write_artifact(project, engine)
-    engine.programs["supervise.py"] = Program(files={})
+    engine.programs["supervise.py"] = Program()
     call("validate", "configs/small.yaml")
     live, benchmarks = (
         pd.read_parquet(next((tmp_path / "cache").rglob(f"*-{kind}.parquet"))) for kind in ("live", "benchmarks")

@@ -232,6 +232,7 @@ CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
         [b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()
     ),
     "copy_out": lambda engine: engine.copy_out("a:1", "/x", run="r").__enter__(),
+    "create_volume": lambda engine: engine.create_volume("a:1", [b"x"], run="r").__enter__(),
     "create_container": lambda engine: engine.create_container(
         "a:1", ("x",), run="r", limits=protocol.ContainerLimits(cpus=1, memory=1 << 26), network=False
     ).__enter__(),

@@ -65,6 +65,8 @@ def test_validation_of_a_received_folder_is_rejected_without_a_config(
         ({"good": False, "checks": [{"name": "index", "good": False, "detail": "ids"}]}, "is not valid: index: ids"),
         ({"good": "yes"}, "is not valid"),
         ({"pickle": "cd" * 32}, "belongs to another pickle"),
+        ({"format": 1}, "was written by another version of this tool; run `make validate CONFIG=[^`]*` again"),
+        ({"format": None}, "was written by another version of this tool"),
         ({"image": {"kind": "exact", "identity": f"sha256:{'9' * 64}"}}, "in another image"),
         ({"image": {"kind": "stand_in", "identity": f"sha256:{'2' * 64}"}}, "in another image"),
         ({"image": None}, "in another image"),

@@ -10,7 +10,7 @@ import pytest
 from builder.config import model as config
 from builder.image import resolve as image
 from builder.tournament import status
-from builder.validate import diagnose, rerun
+from builder.validate import container_run, diagnose, rerun
 from tests.support import words
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def make_result(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Reru
         benchmarks=None,
         limits=config.LimitsConfig(cpus=1, memory=1 << 32, seconds=600),
     )
-    return rerun.RerunResult(task=task, checks=(), usage=None, log="", cause=cause)
+    return rerun.RerunResult(task=task, checks=(), usage=container_run.Usage(seconds=1.5), log="", cause=cause)
 
 
 def test_a_failure_here_is_the_cause() -> None:

@@ -1,0 +1,144 @@
+"""Judge predictions that came out of a container: untrusted bytes, read strictly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from builder.text import format_list, sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_COLUMN = "prediction"
+_MAX_ROW_BYTES, _EXTRA_ROWS = 100, 1000  # a row has about 40 bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The result of one check. ``good`` is None for a note, which passes or fails nothing."""
+
+    name: str
+    good: bool | None
+    detail: str
+
+
+def read_ids(live: Path) -> list[str]:
+    """Return the ids of live features, a parquet file that pandas wrote, as they are in a CSV."""
+    with pq.ParquetFile(live) as file:
+        metadata = file.schema_arrow.pandas_metadata or {}
+        names = [name for name in metadata.get("index_columns", ()) if isinstance(name, str)]
+        if len(names) != 1:  # a range of numbers
+            return [str(row) for row in range(file.metadata.num_rows)]
+        return [str(value) for value in file.read(columns=names, use_pandas_metadata=False).column(0).to_pylist()]
+
+
+def judge_csv(content: bytes, ids: Sequence[str]) -> list[Check]:
+    """Return the checks of the CSV that the entry point wrote.
+
+    Args:
+        content: The file.
+        ids: The ids that it should have, in this order.
+    """
+    try:
+        columns, rows = _read_csv(content, max_rows=2 * len(ids) + _EXTRA_ROWS)
+    except (csv.Error, UnicodeDecodeError) as error:
+        reason = f"byte {error.start:,} is not UTF-8" if isinstance(error, UnicodeDecodeError) else sanitize(str(error))
+        return [Check(name="csv", good=False, detail=f"is not a CSV of predictions: {reason}")]
+    names = [name for name, _ in rows]
+    values = np.array([_parse_number(text) for _, text in rows])
+    return [
+        _judge_columns(columns),
+        _judge_index(names, ids),
+        _judge_duplicates(names),
+        *judge_values(values, names),
+    ]
+
+
+def judge_values(values: NDArray[np.float64], ids: Sequence[str]) -> list[Check]:
+    """Return the checks of predictions: finite, from 0 to 1, and not all equal."""
+    is_finite = np.isfinite(values)
+    finite = values[is_finite]
+    outside = is_finite & ((values < 0) | (values > 1))
+    missing = "no NaN, no infinity"
+    if not is_finite.all():
+        first = sanitize(ids[int((~is_finite).argmax())])
+        missing = f"{int((~is_finite).sum())} values are not finite, the first at id {first}"
+    bounds = f"{finite.min():.6g} to {finite.max():.6g}" if len(finite) else "no values"
+    if outside.any():
+        bounds += f", the first outside at id {sanitize(ids[int(outside.argmax())])}"
+    distinct = len(np.unique(finite))
+    return [
+        Check(name="finite", good=bool(is_finite.all()), detail=missing),
+        Check(name="in [0, 1]", good=bool(len(finite)) and not outside.any(), detail=bounds),
+        # A single row is constant.
+        Check(name="not constant", good=distinct > 1 or len(ids) == 1, detail=f"{distinct} different values"),
+    ]
+
+
+def _read_csv(content: bytes, *, max_rows: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the names of the columns after the id, and each id with the text in the first of them.
+
+    Raises:
+        csv.Error: It is not a CSV with a header and as many fields in each row, or has more than ``max_rows`` rows.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if len(content) > _MAX_ROW_BYTES * max_rows:
+        raise csv.Error(f"it has {len(content):,} bytes; expected at most {_MAX_ROW_BYTES * max_rows:,}")
+    if b"\0" in content:
+        raise csv.Error("it contains a NUL byte")
+    reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+    header = next(reader, [])
+    if len(header) < 2:
+        raise csv.Error(f"its first line has {len(header)} columns; expected id and {_COLUMN}")
+    rows = []
+    for row in reader:
+        if len(row) != len(header):
+            raise csv.Error(f"line {reader.line_num:,} has {len(row)} fields; expected {len(header)}")
+        rows.append((row[0], row[1]))
+        if len(rows) > max_rows:
+            raise csv.Error(f"it has more than {max_rows:,} rows")
+    return header[1:], rows
+
+
+def _parse_number(text: str) -> float:
+    try:
+        return float(text) if "_" not in text else math.nan  # Python's own notation, which no CSV reader takes
+    except ValueError:
+        return math.nan
+
+
+def _judge_columns(columns: list[str]) -> Check:
+    good = columns == [_COLUMN]
+    detail = format_list([sanitize(name) for name in columns])
+    return Check(name="column", good=good, detail=detail if good else f"{detail}; expected one column, {_COLUMN}")
+
+
+def _judge_index(names: list[str], ids: Sequence[str]) -> Check:
+    if names == list(ids):
+        return Check(name="index", good=True, detail=f"{len(names)} of {len(ids)} ids, in their order")
+    missing, extra = set(ids) - set(names), set(names) - set(ids)
+    if not missing and not extra and len(names) == len(ids):
+        detail = f"{len(ids)} of {len(ids)} ids, in another order than in live_features"
+    else:
+        lists = (", ".join(sanitize(name) for name in sorted(group)[:3]) or "none" for group in (missing, extra))
+        detail = "{} rows for {} ids; missing: {}; unexpected: {}".format(len(names), len(ids), *lists)
+    return Check(name="index", good=False, detail=detail)
+
+
+def _judge_duplicates(names: list[str]) -> Check:
+    count = len(names) - len(set(names))
+    if not count:
+        return Check(name="ids", good=True, detail="no duplicate ids")
+    known: set[str] = set()
+    first = next(name for name in names if name in known or known.add(name))  # type: ignore[func-returns-value]
+    return Check(name="ids", good=False, detail=f"{count} duplicate ids, the first is {sanitize(first)}")

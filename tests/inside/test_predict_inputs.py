@@ -1,0 +1,122 @@
+"""Predict inputs with a pickle as in the image, and write the predictions of each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from builder.bundle import post, prediction
+from builder.engine import protocol
+from builder.inside import predict_inputs
+from builder.validate import scenarios
+from tests.support import bundles, custom, pickles
+
+if TYPE_CHECKING:
+    from builder.bundle import model
+
+
+def run_script(folder: Path, pickle: bytes, *inputs: scenarios.Input) -> tuple[int, dict[str, bytes]]:
+    """Run the script as the container does, in folders here; return its exit code and what it wrote."""
+    workdir, results = folder / "box", folder / "results"
+    results.mkdir()
+    for name, content in {"model.pkl": pickle, **scenarios.make_files(inputs)}.items():
+        path = workdir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        if name == "plan.json":
+            data = data.replace(protocol.WORKDIR.encode(), str(workdir).encode())
+            data = data.replace(protocol.RESULTS.encode(), str(results).encode())
+        path.write_bytes(data)
+    command = [sys.executable, *(item.replace(protocol.WORKDIR, str(workdir)) for item in scenarios.COMMAND[1:])]
+    code = subprocess.run(command, cwd=folder, check=False).returncode
+    return code, {path.name: path.read_bytes() for path in results.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [bundles.make_bundle(1), custom.make_bundle(), custom.make_bundle(post=(post.make_step("rank"),))],
+    ids=["network", "custom", "custom with a step"],
+)
+def test_golden_rows_are_predicted_before_post_processing(tmp_path: Path, bundle: model.Bundle) -> None:
+    code, files = run_script(tmp_path, pickles.pickle_bundle(bundle), scenarios.make_golden_input(bundle))
+    assert code == 0
+    assert files.keys() == {"0.f64"}
+    expected = bundle.golden.predictions
+    predictions = scenarios.read_predictions(files, 0, len(expected))
+    assert not isinstance(predictions, str)
+    assert np.abs(predictions - expected).max() <= prediction.compute_tolerance(expected)
+
+
+def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
+    def predict(live_features: Any, live_benchmark_models: Any) -> Any:
+        assert list(live_features["era"].unique()) == ["X"]
+        assert list(live_features.columns) == ["era", "data_type", "feature_0", "feature_1", "feature_2"]
+        assert list(live_benchmark_models.columns) == ["era"]
+        assert live_features.index.name == "id"
+        return live_features[["feature_0"]].iloc[::-1]
+
+    bundle = custom.make_bundle()
+    _, files = run_script(tmp_path, cloudpickle.dumps(predict), scenarios.make_golden_input(bundle))
+    assert np.frombuffer(files["0.f64"]).tolist() == bundle.golden.inputs[:, 0].tolist()
+
+
+def test_an_error_in_one_input_does_not_prevent_the_others(tmp_path: Path) -> None:
+    def predict(live: Any) -> Any:
+        return live[["value"]] if live["value"].iloc[0] else live["absent"]
+
+    inputs = [
+        scenarios.Input(live=pa.table({"id": ["a", "b"], "value": [value, 1.0]}), benchmarks=pa.table({"id": ["a"]}))
+        for value in (3.0, 0.0, 2.0)
+    ]
+    code, files = run_script(tmp_path, cloudpickle.dumps(predict), *inputs)
+    assert code == 0
+    assert files.keys() == {"0.f64", "1.txt", "2.f64"}
+    assert np.frombuffer(files["2.f64"]).tolist() == [2, 1]
+    assert scenarios.read_predictions(files, 1, 2) == "the pickle failed: KeyError: 'absent'"
+    assert scenarios.read_predictions(files, 3, 2) == "the pickle returned no predictions"
+
+
+@pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
+def test_a_function_that_returns_something_else_has_no_predictions(returned: str) -> None:
+    predict = eval(f"lambda live: {returned}")
+    frames = predict_inputs.to_frames(np.ones((2, 3)), ["a", "b", "c"], [])
+    with pytest.raises(ValueError, match="predict returned"):
+        predict_inputs.predict_input(predict, *frames, before_post=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({"0.f64": bytes(15)}, "the pickle returned 15 bytes of predictions; expected 16 for 2 rows"),
+        ({"0.f64": bytes(24)}, "expected 16 for 2 rows"),
+        ({"0.txt": b"\xff\x1b[2J" + b"x" * 9000}, "the pickle failed: \ufffd [2Jxxx"),
+    ],
+)
+def test_other_results_are_a_problem_in_one_line(files: dict[str, bytes], text: str) -> None:
+    problem = scenarios.read_predictions(files, 0, 2)
+    assert isinstance(problem, str)
+    assert text in problem
+    assert problem.isprintable()
+    assert len(problem) < 400
+
+
+def test_columns_keep_their_types(tmp_path: Path) -> None:
+    live = pd.DataFrame({"a": np.array([1, 2], np.int8), "b": np.array([0.5, 1], np.float32), "era": ["1", "2"]})
+
+    def predict(frame: Any) -> Any:
+        kinds = [str(frame[name].dtype) for name in ("a", "b", "era")]
+        return frame[["a"]] * (kinds == ["int8", "float32", "category"])
+
+    table = pa.Table.from_pandas(live.astype({"era": "category"}).assign(id=["x", "y"]), preserve_index=False)
+    _, files = run_script(
+        tmp_path, cloudpickle.dumps(predict), scenarios.Input(live=table, benchmarks=pa.table({"id": ["x"]}))
+    )
+    assert np.frombuffer(files["0.f64"]).tolist() == [1, 2]
