@@ -205,8 +205,8 @@ def explain_error(error: BaseException) -> str:
 def describe_missing_module(name: str) -> str:
     """Return the message for a module that the image does not have."""
     return (
-        f"the image has no module {name!r}; if it is yours, list it under `modules` and put its file into code/, so "
-        "that it is pickled by value; if it is a library, the model cannot use it"
+        f"the image has no module {name!r}; if it is yours, list it under `modules` (export: modules=), with its "
+        "file in code/, so that it is pickled by value; if it is a library, the model cannot use it"
     )
 
 

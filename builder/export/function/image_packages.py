@@ -1,0 +1,102 @@
+"""Look up which packages the runner images have, in their published pins, and which modules these packages are here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from builder import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NAMES = {
+    "dateutil": "python-dateutil",
+    "google": "protobuf",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Packages of the images whose modules have other names, for where they, or their lists of files, are not installed."""
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def find_package(module: str) -> str:
+    """Return the name of the package that a top-level module belongs to, or would belong to if it were installed."""
+    packages = _list_packages().get(module, ())
+    return next((name for name in packages if find_pythons(name)), None) or (
+        packages[0] if packages else _NAMES.get(module, _normalize(module))
+    )
+
+
+def find_pythons(package: str) -> tuple[str, ...]:
+    """Return the Python versions of the images that have a package: ``("3.12", "3.13")``."""
+    return tuple(python for python, names in _read_pins().items() if _normalize(package) in names)
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a top-level module belongs to an installed package."""
+    return module in _list_packages()
+
+
+def list_pythons() -> tuple[str, ...]:
+    """Return the Python versions of the images."""
+    return tuple(_read_pins())
+
+
+@functools.cache
+def list_modules() -> tuple[str, ...]:
+    """Return the top-level modules, Python's own too, that code in an image can import.
+
+    Also those of packages that the installed version of an image's package requires, which may be another version than
+    the image's and require others.
+    """
+    names = _find_requirements(frozenset[str]().union(*_read_pins().values()))
+    modules = {module for module, packages in _list_packages().items() if not names.isdisjoint(packages)}
+    modules |= {module for module, package in _NAMES.items() if package in names}
+    modules |= {name.replace("-", "_") for name in names}
+    return tuple(sorted(modules | sys.stdlib_module_names | set(sys.builtin_module_names)))
+
+
+@functools.cache
+def _read_pins() -> Mapping[str, frozenset[str]]:
+    """Return the names of the packages in the images, by Python version, in ascending order."""
+    pins = {}
+    for path in (paths.docker_folder() / "stand_in" / "pins").glob("py*.txt"):
+        python = ".".join(path.name.removeprefix("py").split(".")[:2])
+        lines = path.read_text(encoding="utf-8").split()
+        pins[python] = frozenset(_normalize(line.partition("==")[0]) for line in lines)
+    return dict(sorted(pins.items()))
+
+
+@functools.cache
+def _list_packages() -> Mapping[str, tuple[str, ...]]:
+    """Return the installed packages by their top-level modules."""
+    return {
+        module: tuple(dict.fromkeys(map(_normalize, packages)))
+        for module, packages in importlib.metadata.packages_distributions().items()
+    }
+
+
+def _find_requirements(packages: frozenset[str]) -> frozenset[str]:
+    """Return packages and all that their installed versions require, without extras."""
+    requirements = {
+        _normalize(distribution.name): distribution.requires or []
+        for distribution in importlib.metadata.distributions()
+    }
+    found, remaining = set(packages), list(packages)
+    while remaining:
+        for requirement in requirements.get(remaining.pop(), ()):
+            match = _REQUIREMENT.match(requirement)
+            if match and "extra ==" not in requirement and (name := _normalize(match[0])) not in found:
+                found.add(name)
+                remaining.append(name)
+    return frozenset(found)
+
+
+def _normalize(name: str) -> str:
+    """Return a package's name in the form that is compared: https://packaging.python.org/en/latest/specifications/name-normalization/."""
+    return re.sub(r"[-_.]+", "-", name).lower()
