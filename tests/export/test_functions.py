@@ -22,30 +22,21 @@ from scipy.stats import norm, rankdata
 
 from builder import errors
 from builder.bundle import post
-from builder.bundle.storage import read
-from builder.export import export, frameworks
+from builder.export import frameworks
 from builder.export.function import closure, included
 from builder.inside import custom as inside_custom
 from builder.inside import predict_inputs
 from tests.support import pickles
+from tests.support.functions import FEATURES, export_and_read, get_error, sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FEATURES = [f"feature_{index}" for index in range(4)]
 WEIGHTS = np.random.default_rng(2).normal(size=4)
 SCALE = 2.0
 PARAMETERS: Any = {"w": WEIGHTS.astype("float32"), "k": np.float32(0.25), "deep": [{"names": ("a", "b")}]}
 TABLE = pd.DataFrame({"shift": [0.25, 0.5]}, index=pd.Index(["a", "b"], name="key"))
 LOOKUP = {f"feature_{index}": index / 7 for index in range(300)}
-
-
-def sample(rows: int = 120) -> pd.DataFrame:
-    random = np.random.default_rng(4)
-    frame = pd.DataFrame(
-        random.integers(0, 5, size=(rows, 4)), columns=FEATURES, index=[f"n{row}" for row in range(rows)]
-    )
-    return frame.assign(era="0001", bench=random.random(rows), target=0.5)
 
 
 def squash(values: Any, scale: float = SCALE, *, middle: float = math.pi) -> Any:
@@ -64,19 +55,6 @@ def combined(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -
         return squash(values) * 0.5 + rankdata(near) / len(near) * 0.5
 
     return pd.DataFrame({"prediction": mix(values)}, index=live_features.index)
-
-
-def export_and_read(function: Any, folder: Path, **options: Any) -> Any:
-    options = {"sample": sample(), "features": FEATURES, **options}
-    result = export(function, folder / "bundle", **options)
-    return result, read.read(folder / "bundle")
-
-
-def get_error(function: Any, folder: Path, **options: Any) -> str:
-    with pytest.raises(errors.ExportError) as caught:
-        export_and_read(function, folder, **options)
-    assert not (folder / "bundle").exists()
-    return str(caught.value)
 
 
 def raw(bundle: Any) -> Any:

@@ -87,14 +87,14 @@ def _find_requirements(packages: frozenset[str]) -> frozenset[str]:
         _normalize(distribution.name): distribution.requires or []
         for distribution in importlib.metadata.distributions()
     }
-    found, remaining = set(packages), list(packages)
+    names, remaining = set(packages), list(packages)
     while remaining:
         for requirement in requirements.get(remaining.pop(), ()):
             match = _REQUIREMENT.match(requirement)
-            if match and "extra ==" not in requirement and (name := _normalize(match[0])) not in found:
-                found.add(name)
+            if match and "extra" not in requirement.partition(";")[2] and (name := _normalize(match[0])) not in names:
+                names.add(name)
                 remaining.append(name)
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _normalize(name: str) -> str:
