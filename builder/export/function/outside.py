@@ -54,18 +54,23 @@ class Findings:
             tree = ast.parse(source)
         except (SyntaxError, ValueError, RecursionError):
             return  # reported when the source is read
-        for line, module, is_guarded in _iter_imports(tree):
+        for line, module, is_guarded in sorted(_iter_imports(tree)):
             self._add_import(module, f"line {line} of {name} imports", modules, is_guarded=is_guarded)
         is_seeded = any(_format_name(node).endswith((".seed", ".manual_seed")) for node in ast.walk(tree))
         assigned = {
             node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
-        for node in ast.walk(tree):
+        for node in sorted(
+            ast.walk(tree), key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
+        ):
             if isinstance(node, ast.Name) and node.id == "__file__":
-                raise errors.ExportError(
-                    f"export: line {node.lineno} of {name} uses __file__, which does not exist in a pickle; pass the "
-                    "file with files= and read it in load(bundle), or close over its contents (docs/export/custom.md)"
+                text = (
+                    f"line {node.lineno} of {name} uses __file__, which does not exist in a pickle; pass the file with "
+                    "files= and read it in load(bundle), or close over its contents (docs/export/custom.md)"
                 )
+                if name not in modules:
+                    raise errors.ExportError(f"export: {text}")
+                self._add_cause(text)  # the function may not use this part of the module
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 names = " and ".join(node.names)
                 self.causes.append(f"line {node.lineno} of {name} keeps {names} from one call to the next")
@@ -121,10 +126,16 @@ def _iter_imports(tree: ast.Module) -> Iterator[tuple[int, str, bool]]:
         elif isinstance(node, ast.Try) and any(map(_catches_import_error, node.handlers)):
             stack += [(child, True) for child in node.body]
             stack += [(child, is_guarded) for child in [*node.handlers, *node.orelse, *node.finalbody]]
-        elif isinstance(node, ast.If) and _format_name(node.test).endswith("TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and _is_false_in_image(node.test):
             stack += [(child, is_guarded) for child in node.orelse]
         else:
             stack += [(child, is_guarded) for child in ast.iter_child_nodes(node)]
+
+
+def _is_false_in_image(test: ast.expr) -> bool:
+    """Return whether a condition is ``TYPE_CHECKING`` or ``__name__ == "__main__"``."""
+    left = test.left if isinstance(test, ast.Compare) else test
+    return _format_name(left).rpartition(".")[2] in {"TYPE_CHECKING", "__name__"}
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

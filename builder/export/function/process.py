@@ -39,6 +39,7 @@ _KEPT_VARIABLES = (
     "SYSTEMROOT",
 )
 """What Python and its libraries may need to start here; the images have their own."""
+_FOLDER_VARIABLES = ("HOME", "USERPROFILE", "TMPDIR", "TEMP")
 _CODE_LINE = re.compile(r"code/([^\s:]+)\.py:(\d+)(?:: in ([^\s:]+))?")
 
 
@@ -68,7 +69,7 @@ class TrialProcess:
                 # -P keeps the folder of trial.py off sys.path: its modules have names that the user's may have too.
                 [sys.executable, "-B", "-P", trial.__file__, str(paths.inside_folder().parent), str(self._folder)],
                 cwd=empty,
-                env={**environment, "HOME": str(empty), "TMPDIR": str(empty)},
+                env=environment | dict.fromkeys(_FOLDER_VARIABLES, str(empty)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
