@@ -306,7 +306,7 @@ def test_packages_of_the_images() -> None:
     assert (
         image_packages.find_pythons("Scikit_Learn") == image_packages.list_pythons() == ("3.10", "3.11", "3.12", "3.13")
     )
-    assert image_packages.find_pythons("umap.learn") == ("3.10",)
+    assert image_packages.find_pythons(image_packages.find_package("umap")) == ("3.10",)
     modules = image_packages.list_modules()
     assert {"sklearn", "dateutil", "json", "_csv", "torch", "xgboost", "typing_extensions"} <= set(modules)
     assert not {"builder", "pytest", "numexpr", "hypothesis"} & set(modules)

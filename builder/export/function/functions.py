@@ -113,10 +113,13 @@ def convert(
         parameters=sum(array.size for array in generated.data.arrays.values()),
     )
     with contextlib.ExitStack() as processes:
-        alone = processes.enter_context(TrialProcess(custom_model, spec, generated))
+        alone = TrialProcess(custom_model, spec, generated)
+        processes.callback(alone.close)
         predict: _PredictFunction = _wrap_function(model, spec)
         if is_load:
-            predict = processes.enter_context(TrialProcess(custom_model, spec, generated)).predict
+            another = TrialProcess(custom_model, spec, generated)
+            processes.callback(another.close)
+            predict = another.predict
         parity_result = _compare(predict, alone, spec, findings.causes)
         alone.close()
         _check_int8(predict, spec, model.__name__)

@@ -18,6 +18,7 @@ _NAMES = {
     "google": "protobuf",
     "PIL": "pillow",
     "sklearn": "scikit-learn",
+    "umap": "umap-learn",
     "yaml": "pyyaml",
 }
 """Packages of the images whose modules have other names, for where they, or their lists of files, are not installed."""
@@ -26,10 +27,9 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def find_package(module: str) -> str:
     """Return the name of the package that a top-level module belongs to, or would belong to if it were installed."""
-    packages = _list_packages().get(module, ())
-    return next((name for name in packages if find_pythons(name)), None) or (
-        packages[0] if packages else _NAMES.get(module, _normalize(module))
-    )
+    # The module's own name last: tensorflow-cpu and others are what the images have under the module's name.
+    packages = [*_list_packages().get(module, ()), _NAMES.get(module, _normalize(module))]
+    return next((name for name in packages if find_pythons(name)), packages[0])
 
 
 def find_pythons(package: str) -> tuple[str, ...]:
@@ -54,7 +54,11 @@ def list_modules() -> tuple[str, ...]:
     Also those of packages that the installed version of an image's package requires, which may be another version than
     the image's and require others.
     """
-    names = _find_requirements(frozenset[str]().union(*_read_pins().values()))
+    names = {name for names in _read_pins().values() for name in names}
+    names |= {
+        name for module, names in _list_packages().items() if find_pythons(find_package(module)) for name in names
+    }
+    names = _find_requirements(names)
     modules = {module for module, packages in _list_packages().items() if not names.isdisjoint(packages)}
     modules |= {module for module, package in _NAMES.items() if package in names}
     modules |= {name.replace("-", "_") for name in names}
@@ -81,7 +85,7 @@ def _list_packages() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def _find_requirements(packages: frozenset[str]) -> frozenset[str]:
+def _find_requirements(packages: set[str]) -> set[str]:
     """Return packages and all that their installed versions require, without extras."""
     requirements = {
         _normalize(distribution.name): distribution.requires or []
@@ -94,7 +98,7 @@ def _find_requirements(packages: frozenset[str]) -> frozenset[str]:
             if match and "extra" not in requirement.partition(";")[2] and (name := _normalize(match[0])) not in names:
                 names.add(name)
                 remaining.append(name)
-    return frozenset(names)
+    return names
 
 
 def _normalize(name: str) -> str:

@@ -22,8 +22,6 @@ from builder.export.function import image_packages, outside, trial
 from builder.text import sanitize
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from builder.bundle import model as bundle_model
     from builder.export import conversion
     from builder.export.conversion import Array
@@ -100,14 +98,6 @@ class TrialProcess:
             )
         predictions: Array = np.load(self._folder / f"{number}.predictions.npy")
         return predictions
-
-    def __enter__(self) -> Self:
-        """Return this object, to end the process at the end of a block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self.close()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
