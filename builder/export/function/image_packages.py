@@ -101,6 +101,9 @@ def _find_requirements(packages: set[str]) -> set[str]:
     return names
 
 
-def _normalize(name: str) -> str:
-    """Return a package's name in the form that is compared: https://packaging.python.org/en/latest/specifications/name-normalization/."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _normalize(name: str | None) -> str:
+    """Return a package's name in the form that is compared; empty for an installation that is broken and has none.
+
+    https://packaging.python.org/en/latest/specifications/name-normalization/
+    """
+    return re.sub(r"[-_.]+", "-", name or "").lower()

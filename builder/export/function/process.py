@@ -142,5 +142,7 @@ class TrialProcess:
 
 def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
     process.kill()
-    process.communicate()
+    # A process that the code started may keep the pipes open, so nothing is read here.
+    with contextlib.suppress(BrokenPipeError), process:
+        pass
     shutil.rmtree(folder, ignore_errors=True)

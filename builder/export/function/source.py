@@ -204,6 +204,8 @@ class _SourceCollector:
                 self.bind(name, function.__globals__[name], function.__name__)
             if name in self._constants or hasattr(builtins, name):
                 continue
+            if name in self._refused:
+                raise self._refused[name]
             value = function.__globals__.get(name)
             if not isinstance(value, types.ModuleType) and self._find_import(name, value) is None:
                 raise errors.ExportError(

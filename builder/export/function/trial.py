@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _SYSTEM_FOLDERS = ("/dev", "/etc", "/lib", "/lib64", "/proc", "/sys", "/usr", "/System", "/Library")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+_PACKAGE = "*.dist-info"
 _CODE = "<numerai-builder/"  # the beginning of the file names of the bundle's code, as inside/custom.py compiles it
 _NETWORK_EVENTS = frozenset(
     {"socket.connect", "socket.getaddrinfo", "socket.gethostbyaddr", "socket.gethostbyname", "socket.sendto"}
@@ -49,7 +50,7 @@ class _Watch:
     def __init__(self, folder: Path) -> None:
         self.reads: dict[tuple[str, int, str], None] = {}
         folders = [str(folder), sys.prefix, sys.base_prefix, *_SYSTEM_FOLDERS]
-        folders += [entry for entry in sys.path if os.path.basename(entry) in _PACKAGE_FOLDERS]  # noqa: PTH119
+        folders += [entry for entry in sys.path if entry.endswith(_PACKAGE_FOLDERS) or any(Path(entry).glob(_PACKAGE))]
         self._folders = tuple(os.path.join(name, "") for name in folders)  # noqa: PTH118
         self._suffixes = tuple(importlib.machinery.all_suffixes())
         self._standard_library = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120
