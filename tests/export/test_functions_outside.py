@@ -75,6 +75,12 @@ def imports_missing(live: Any) -> Any:
     return given(live)
 
 
+def imports_uninstalled(live: Any) -> Any:
+    import mlxtend  # type: ignore[import-not-found]
+
+    return mlxtend.apply(live)
+
+
 def imports_own_module(live: Any) -> Any:
     if len(live):
         import my_own_features  # type: ignore[import-not-found]
@@ -123,6 +129,7 @@ def counts_calls(live_features: pd.DataFrame) -> pd.DataFrame:
             imports_own_module,
             "line 3 of imports_own_module imports `my_own_features`, which no runner image has; if it ",
         ),
+        (imports_uninstalled, "`mlxtend`, which images have, but which is not installed here; install it (package mlx"),
         (imports_own_module, 'include it with modules=["my_own_features"]; if it is a library, do without it'),
         (uses_missing_module, "uses_missing_module uses `numexpr`, which no runner image has"),
         (uses_missing_function, "uses_missing_function uses `pytest`, which no runner image has"),
@@ -150,7 +157,7 @@ from . import sibling
 if TYPE_CHECKING:
     import hypothesis
 try:
-    import numexpr, sklearn
+    import numexpr, mlxtend, sklearn
 except (ImportError, OSError):
     numexpr = None
 else:
@@ -165,6 +172,7 @@ if __name__ == "__main__":
     findings = outside.Findings()
     findings.add_source(source, "own.module", ("own.module", "own.other"))
     assert [note.partition(";")[0] for note in findings.notes] == [
+        "line 8 of own.module imports `mlxtend`, which images have, but which is not installed here",
         "line 8 of own.module imports `numexpr` inside try: no image has it, so what follows `except` runs there",
         "line 16 of own.module uses __file__, which does not exist in a pickle",
         "line 16 of own.module draws random numbers without a seed (np.random.default_rng)",

@@ -37,11 +37,6 @@ def find_pythons(package: str) -> tuple[str, ...]:
     return tuple(python for python, names in _read_pins().items() if _normalize(package) in names)
 
 
-def is_installed(module: str) -> bool:
-    """Return whether a top-level module belongs to an installed package."""
-    return module in _list_packages()
-
-
 def list_pythons() -> tuple[str, ...]:
     """Return the Python versions of the images."""
     return tuple(_read_pins())
@@ -80,7 +75,7 @@ def _read_pins() -> Mapping[str, frozenset[str]]:
 def _list_packages() -> Mapping[str, tuple[str, ...]]:
     """Return the installed packages by their top-level modules."""
     return {
-        module: tuple(dict.fromkeys(map(_normalize, packages)))
+        module: tuple(dict.fromkeys(map(_normalize, filter(None, packages))))
         for module, packages in importlib.metadata.packages_distributions().items()
     }
 

@@ -6,6 +6,7 @@ Files and connections are found while the bundle runs in a process of its own (`
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import random
 import sys
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Findings:
             modules: The user's modules that the bundle contains.
 
         Raises:
-            errors.ExportError: It imports a package that no image has, or uses ``__file__``.
+            errors.ExportError: It imports a package that no image has or that is not installed, or uses ``__file__``.
         """
         try:
             tree = ast.parse(source)
@@ -98,10 +99,13 @@ class Findings:
                 f"export: {user} {title}, which no runner image has; if it is your own module, include it with "
                 f'modules=["{module}"]; if it is a library, do without it'
             )
+        elif importlib.machinery.PathFinder.find_spec(top) is None:
+            text = f"{user} `{top}`, which images have, but which is not installed here; install it (package {package})"
+            if not is_guarded:
+                raise errors.ExportError(f"export: {text}")
+            self._add_cause(text)
         elif len(pythons) < len(image_packages.list_pythons()):
             self.notes.append(f"{user} `{top}`, which only the images of Python {format_list(pythons)} have")
-        elif is_guarded and not image_packages.is_installed(top):
-            self._add_cause(f"{user} `{top}` inside try: the images have it, but it is not installed here; install it")
 
     def _add_cause(self, text: str) -> None:
         self.notes.append(text)

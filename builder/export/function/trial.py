@@ -61,7 +61,7 @@ class _Watch:
             self._check_open(arguments[0])
         elif event in _NETWORK_EVENTS:
             address = next((item for item in arguments if isinstance(item, tuple)), arguments[:1])
-            if isinstance(arguments[-1], (str, bytes)) and event == "socket.connect":
+            if isinstance(arguments[-1], (str, bytes)) and event in {"socket.connect", "socket.sendto"}:
                 return  # a Unix socket
             self._add(f"connects to {':'.join(map(str, address[:2]))}, but the tournament has no network: read it here")
             raise OSError(errno.ENETUNREACH, "Network is unreachable, as in the tournament")
