@@ -120,15 +120,18 @@ class ValidateConfig:
     """The data and limits of the validation.
 
     Attributes:
-        data: The word shaped (generated data in the shape of live data, from a fixed seed) or parquet files.
+        data: The word shaped (generated data in the shape of live data, from a fixed seed), the word live (the live
+            data of the last round, from the tournament) or parquet files.
         rows: Number of rows of shaped data.
         limits: The limits of the run.
     """
 
     data: (
         Annotated[
-            Literal["shaped"],
-            schema.ParsedText(parse=config_values.parse_data_word, text='"shaped"', schema={"const": "shaped"}),
+            Literal["shaped", "live"],
+            schema.ParsedText(
+                parse=config_values.parse_data_word, text='"shaped" or "live"', schema={"enum": ["shaped", "live"]}
+            ),
         ]
         | LivePaths
     ) = "shaped"

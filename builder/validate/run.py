@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, scenarios
+from builder.validate import checks, container_run, diagnose, feature_check, scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.build import artifact
@@ -45,6 +45,7 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        feature_sets: The features of every feature set of the data version; None if they are not known.
     """
 
     artifact: artifact.Artifact
@@ -55,6 +56,7 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    feature_sets: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,10 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             results.append(_judge_golden(task, other, conditions))
             if results[-1].good:
                 results += _judge_relations(other, live, relations)
+    if task.feature_sets is not None:
+        is_stand_in = task.image.kind == "stand_in"
+        sets, version = task.feature_sets, task.data_version
+        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
         results += note_seconds(task.image)
     named = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
-from builder import paths
+from builder import errors, paths
 from builder.build import artifact, target
 from builder.bundle import post
 from builder.config import model as config
@@ -12,9 +13,12 @@ from builder.image import resolve
 from builder.validate import data
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.bundle import model as bundle_model
     from builder.engine import protocol
     from builder.progress import Progress
+    from builder.tournament import live_files
     from builder.validate import run as validate
 
 
@@ -43,6 +47,8 @@ def prepare_task(
         errors.ImageError: The image is not available.
     """
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
+    from builder.tournament import session  # noqa: PLC0415
+    from builder.validate import feature_check  # noqa: PLC0415
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     options = build_target.config.validate if build_target.config else config.ValidateConfig()
@@ -51,7 +57,9 @@ def prepare_task(
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
         image = target.find_image(build_target, pickle, engine, progress)
-    files, source = find_live_files(options, model.bundle, build_target, post.find_required_columns(model.steps))
+    required = post.find_required_columns(model.steps)
+    data_version = find_data_version(pickle, build_target)
+    files, source = find_live_files(options, model.bundle, build_target, required, progress)
     return validate.ValidationTask(
         artifact=pickle,
         bundle=model.bundle,
@@ -59,8 +67,11 @@ def prepare_task(
         python=resolve.read_inventory(image, engine, run_id).python,
         files=files,
         source=source,
-        data_version=find_data_version(pickle, build_target),
+        data_version=data_version,
         limits=options.limits,
+        feature_sets=feature_check.find_feature_sets(
+            build_target.root, data_version, session.read_api_url(build_target.root)
+        ),
     )
 
 
@@ -78,22 +89,53 @@ def find_live_files(
     bundle: bundle_model.Bundle,
     build_target: target.Target,
     required: post.RequiredColumns,
+    progress: Progress,
 ) -> tuple[data.LiveFiles, str]:
     """Return the files to predict on, and their description for the report."""
     features = tuple(dict.fromkeys((*bundle.features, *required.features)))
     benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *required.benchmarks)))
-    if isinstance(options.data, config.LivePaths):
-        from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
-        from builder.validate import live_check  # noqa: PLC0415 - pyarrow
+    if options.data == "shaped":
+        cache = paths.cache_folder() / "shaped"
+        return data.make_shaped_data(features=features, benchmarks=benchmarks, rows=options.rows, cache=cache), "shaped"
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
+    from builder.validate import live_check  # noqa: PLC0415 - pyarrow
 
-        files = live_check.check_files(
-            options.data.live,
-            options.data.benchmarks,
-            features=features,
-            benchmark_columns=benchmarks,
-            needs_era=required.era or kinds.needs_era(bundle.model),
-            data_version=build_target.config.data_version if build_target.config else "",
-        )
-        return files, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
-    cache = paths.cache_folder() / "shaped"
-    return data.make_shaped_data(features=features, benchmarks=benchmarks, rows=options.rows, cache=cache), "shaped"
+    version = build_target.config.data_version if build_target.config else config.Config.data_version
+    if options.data == "live":
+        live_data, source = _fetch_live_data(version, build_target.root, progress)
+        files = config.LivePaths(live=live_data.live, benchmarks=live_data.benchmarks)
+    else:
+        files, source = options.data, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
+    checked = live_check.check_files(
+        files.live,
+        files.benchmarks,
+        features=features,
+        benchmark_columns=benchmarks,
+        needs_era=required.era or kinds.needs_era(bundle.model),
+        data_version=version,
+    )
+    return checked, source
+
+
+def _fetch_live_data(version: str, root: Path, progress: Progress) -> tuple[live_files.LiveData, str]:
+    """Return the live data of the last round, from the cache if the API does not answer; and their description.
+
+    Raises:
+        errors.NetworkError: The API does not answer, and the cache has no data of this version.
+    """
+    from builder.tournament import live_files, session, times  # noqa: PLC0415 - httpx
+
+    try:
+        with session.connect(progress, root=root) as api:
+            live_data, now = live_files.fetch(api, version, progress), api.now()
+    except errors.NetworkError as error:
+        cached = live_files.find_cached(version, session.read_api_url(root))
+        if cached is None:
+            raise errors.NetworkError(
+                f"validate.data: live: {error}; the cache has no {version} live data: "
+                "try again later, or write data: shaped"
+            ) from error
+        live_data, now = cached, dt.datetime.now(dt.UTC)
+        progress.note(f"note: {error}; using the live data of round {cached.round} from the cache")
+    age = times.format_relative(live_data.open_time, now)
+    return live_data, f"live data of round {live_data.round} ({version}, opened {age})"
