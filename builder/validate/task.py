@@ -138,4 +138,4 @@ def _fetch_live_data(version: str, root: Path, progress: Progress) -> tuple[live
         live_data, now = cached, dt.datetime.now(dt.UTC)
         progress.note(f"note: {error}; using the live data of round {cached.round} from the cache")
     age = times.format_relative(live_data.open_time, now)
-    return live_data, f"live data of round {live_data.round} ({version}, opened {age})"
+    return live_data, f"live data of round {live_data.round} ({version}; opened {age})"
