@@ -43,6 +43,7 @@ def run(
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
+    from builder.validate.page import compose  # noqa: PLC0415 - matplotlib
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -67,6 +68,7 @@ def run(
             content = report.to_bytes(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
+            artifact.write_report(built.folder, artifact.PAGE, compose.compose(result))
     if json_wanted:
         terminal.print_json(json.loads(content))
     else:

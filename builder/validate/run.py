@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from builder.build import artifact
     from builder.config import model as config
     from builder.engine import protocol
@@ -60,13 +63,30 @@ class ValidationTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was predicted, for the report's plots.
+
+    Attributes:
+        ids: The ids of the live rows.
+        predictions: float64 (rows,), by those ids, as in the CSV; None if the CSV is not valid.
+        golden: The framework's and the pickle's predictions of the golden rows before post-processing, float64 (rows,)
+            each; None if there are none.
+    """
+
+    ids: Sequence[str] = ()
+    predictions: NDArray[np.float64] | None = None
+    golden: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, what the run used, and the end of its log."""
+    """The result of a validation: all checks, what the run used, the end of its log, and what was predicted."""
 
     task: ValidationTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
+    evidence: Evidence
 
     @property
     def good(self) -> bool:
@@ -95,14 +115,20 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     }
     conditions = _get_conditions(task)
     ids = checks.read_ids(task.files.live)
+    evidence = Evidence(ids=ids)
     with container_run.create_volume(task.image, files, engine, run) as volume:
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
+        if entry.csv is not None and all(check.good for check in results):
+            evidence = dataclasses.replace(evidence, predictions=checks.read_predictions(entry.csv))
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
             command = scenarios.COMMAND
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
             results.append(_judge_golden(task, other, conditions))
+            predicted = scenarios.read_predictions(other.files, 0, len(task.bundle.golden.predictions))
+            if not isinstance(predicted, str):
+                evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if results[-1].good:
                 results += _judge_relations(other, live, relations)
     if task.feature_sets is not None:
@@ -115,7 +141,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
     )
-    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log)
+    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log, evidence=evidence)
 
 
 def judge_entry(
