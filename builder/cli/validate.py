@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
@@ -37,6 +38,7 @@ def run(
         str | None,
         Option("--stand-in", metavar="PYTHON", help="run the pickle in this stand-in image instead of its own"),
     ] = None,
+    open_wanted: Annotated[bool, Option("--open", help="open the report in a browser")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
@@ -73,6 +75,8 @@ def run(
         terminal.print_json(json.loads(content))
     else:
         _print_result(result, watch, selected.root)
+    if open_wanted:
+        webbrowser.open((selected.folder / artifact.PAGE).absolute().as_uri())
     return 0 if result.good else 1
 
 
@@ -94,7 +98,9 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
     terminal.print_lines(
         f"  used  {used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s){inside}"
     )
-    terminal.print_lines(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
+    terminal.print_lines(
+        f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
+    )
     if not result.good and result.log.strip():
         terminal.print_lines("last output of the entry point:")
         terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))

@@ -61,9 +61,9 @@ def test_a_new_round_is_fetched_and_old_ones_are_removed(sandbox: server.Sandbox
         sandbox.state.open_round(number)
         fetched.append(fetch())
     assert [item.folder.exists() for item in fetched] == [False, True, True]
-    found = live_files.find_cached("v5.3", sandbox.api_url)
-    assert found is not None
-    assert (found.round, found.folder) == (1003, fetched[2].folder)
+    cached = live_files.find_cached("v5.3", sandbox.api_url)
+    assert cached is not None
+    assert (cached.round, cached.folder) == (1003, fetched[2].folder)
 
 
 def test_what_was_fetched_from_one_api_is_not_used_for_the_tournament(sandbox: server.Sandbox) -> None:
@@ -90,9 +90,9 @@ def test_a_file_that_is_not_parquet_is_refused_and_not_kept(sandbox: server.Sand
 def test_the_features_of_a_cached_version_are_known(sandbox: server.Sandbox, tmp_path: Path) -> None:
     assert feature_check.find_feature_sets(tmp_path, "v5.3", sandbox.api_url) is None
     names = json.loads(fetch().features.read_bytes())["feature_sets"]
-    found = feature_check.find_feature_sets(tmp_path, "v5.3", sandbox.api_url)
-    assert found is not None
-    assert {name: list(features) for name, features in found.items()} == names
+    cached = feature_check.find_feature_sets(tmp_path, "v5.3", sandbox.api_url)
+    assert cached is not None
+    assert {name: list(features) for name, features in cached.items()} == names
 
 
 def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:

@@ -44,6 +44,7 @@ _WIDTH, _HEIGHT = 4.2, 2.6  # inches, at 72 points: legible at the width of a ph
 _BINS = 50
 _MAX_POINTS = 2_000
 _MAX_ERAS = 60
+_MAX_NAME = 22
 
 
 def draw_histogram(predictions: NDArray[np.float64]) -> str:
@@ -116,7 +117,10 @@ def _draw_bars(values: Mapping[str, float], *, label: str, low: float, high: flo
         figure = Figure(figsize=(_WIDTH, 0.8 + 0.3 * len(names)), layout="constrained")
         axes = figure.subplots()
         colors = [_COLORS["bad" if number > 1 else "accent"] for number in numbers]
-        bars = axes.barh(names, numbers, color=colors, height=0.6)
+        bars = axes.barh(range(len(names)), numbers, color=colors, height=0.6)
+        axes.set_yticks(
+            range(len(names)), [name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…" for name in names]
+        )
         axes.bar_label(bars, labels=[form.format(number) for number in numbers], padding=3)
         margin = (high - low) * 0.2  # for the numbers
         axes.set(xlabel=label, xlim=(low - margin if low else 0, high + margin))
