@@ -40,7 +40,7 @@ def test_a_custom_model_is_reproducible_and_runs(
         report = engine_build.build(
             rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent()
         )
-        assert report.findings == ()
+        assert (report.pickle.findings, report.warnings) == ((), ())
         hashes.append(hashlib.sha256((tmp_path / folder / "model.pkl").read_bytes()).hexdigest())
     assert hashes[0] == hashes[1]
     files = {"model.pkl": (tmp_path / "one" / "model.pkl").read_bytes()}
