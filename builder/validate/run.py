@@ -7,16 +7,16 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, scenarios
+from builder.validate import checks, container_run, diagnose, library_versions, scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.build import artifact
@@ -45,6 +45,7 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        packages: The packages of that image, with their versions.
     """
 
     artifact: artifact.Artifact
@@ -55,6 +56,7 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
                 results += _judge_relations(other, live, relations)
     if results[0].good:
         results += note_seconds(task.image)
+    results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results

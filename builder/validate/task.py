@@ -51,16 +51,18 @@ def prepare_task(
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
         image = target.find_image(build_target, pickle, engine, progress)
+    inventory = resolve.read_inventory(image, engine, run_id)
     files, source = find_live_files(options, model.bundle, build_target, post.find_required_columns(model.steps))
     return validate.ValidationTask(
         artifact=pickle,
         bundle=model.bundle,
         image=image,
-        python=resolve.read_inventory(image, engine, run_id).python,
+        python=inventory.python,
         files=files,
         source=source,
         data_version=find_data_version(pickle, build_target),
         limits=options.limits,
+        packages=inventory.packages,
     )
 
 
