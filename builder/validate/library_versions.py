@@ -24,11 +24,13 @@ def note_differences(trained: Mapping[str, model.Fact], packages: Mapping[str, s
         packages: The packages of the image, with their versions.
     """
     recorded = trained.get("packages", ())
+    if "packages" not in trained and trained.get("framework") == "lightgbm":  # exported by an earlier version
+        recorded = (f"lightgbm {trained.get('version')}",)
     pairs = [text.partition(" ") for text in recorded] if isinstance(recorded, tuple) else []
     differences = [
         f"{name} {sanitize(version)[:40]} at training, {packages[name]} in the image"
         for name, version in {name: version for name, _, version in pairs}.items()
-        if packages.get(name, version) != version
+        if version and packages.get(name, version) != version
     ]
     if len(differences) > _SHOWN:
         differences[_SHOWN:] = [f"and {len(differences) - _SHOWN:,} more"]
