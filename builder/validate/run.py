@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
+_FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
 _FIX_PREDICTIONS = (
     "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
     "`post` with a rank, then build it again: `make pickle CONFIG=...`"
@@ -82,7 +83,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = scenarios.make_golden_input(task.bundle)
+    golden = dataclasses.replace(scenarios.make_golden_input(task.bundle), in_float64=_has_float64_run(task))
     may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
     live = scenarios.read_live(task.files, may_rank=may_rank)
     relations = scenarios.make_relations(live, task.bundle)
@@ -102,8 +103,9 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             progress.step("predicting other inputs")
             command = scenarios.COMMAND
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            results.append(_judge_golden(task, other, conditions))
-            if results[-1].good:
+            golden_checks = _judge_golden(task, other, conditions)
+            results += golden_checks
+            if all(check.good for check in golden_checks):
                 results += _judge_relations(other, live, relations)
     if results[0].good:
         results += note_seconds(task.image)
@@ -192,21 +194,44 @@ def _judge_relations(
     ]
 
 
+def _has_float64_run(task: ValidationTask) -> bool:
+    """Return whether the golden rows are also predicted in float64: by models with float32 layers that fit twice."""
+    model = task.bundle.model
+    members = [member.model for member in model.members] if isinstance(model, bundle_model.Ensemble) else [model]
+    is_rounded = any(isinstance(member, bundle_model.Network | bundle_model.Linear) for member in members)
+    return is_rounded and _FLOAT64_SIZE * task.artifact.manifest.pickle.size <= task.limits.memory
+
+
 def _judge_golden(
     task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
-) -> checks.Check:
-    """Return the check of the pickle's predictions of the golden rows before post-processing."""
+) -> list[checks.Check]:
+    """Return the checks of the pickle's predictions of the golden rows before post-processing."""
     name, golden = "golden rows: framework", task.bundle.golden
     end = result.get_end(task.limits)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
-        return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
     if isinstance(predictions, str):
-        return checks.Check(name=name, good=False, detail=str(diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)))
-    difference, bound = prediction.find_worst_difference(
-        predictions, golden.predictions, prediction.compute_golden_tolerances(task.bundle.model, golden)
-    )
+        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
+        return [checks.Check(name=name, good=False, detail=str(cause))]
+    tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
+    difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
-    return checks.Check(name=name, good=difference <= bound, detail=detail)  # fails if the difference is NaN
+    good = difference <= bound  # not good if the difference is NaN
+    framework = checks.Check(name=name, good=good, detail=detail)
+    if not _has_float64_run(task):
+        return [framework]
+    # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
+    name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
+    if isinstance(exact, str):
+        return [framework, checks.Check(name=name, good=False, detail=exact)]
+    differences = [
+        prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
+    ]
+    detail = "largest difference from the framework {:.2g}, bound {:.2g}; from float32 {:.2g}, bound {:.2g}".format(
+        *differences[0], *differences[1]
+    )
+    agrees = all(difference <= bound for difference, bound in differences)
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]
