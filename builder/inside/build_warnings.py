@@ -34,6 +34,6 @@ def find_warnings(lines: Iterable[str]) -> list[str]:
     A line is printable and has at most 500 characters.
     """
     matches = (line.strip()[:MAX_CHARACTERS] for line in lines if _WARNING.search(line))
-    found = list(dict.fromkeys("".join(char if char.isprintable() else " " for char in line) for line in matches))
-    more = len(found) - MAX_LINES
-    return [*found[:MAX_LINES], f"and {more:,} more warnings"] if more > 0 else found
+    warnings = list(dict.fromkeys("".join(char if char.isprintable() else " " for char in line) for line in matches))
+    more = len(warnings) - MAX_LINES
+    return [*warnings[:MAX_LINES], f"and {more:,} more warnings"] if more > 0 else warnings

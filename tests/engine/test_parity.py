@@ -76,7 +76,7 @@ def test_both_differences_are_reported(engine: docker_engine.DockerEngine, run_i
     assert 0 < conversion < rounding < bound / 100
 
 
-def test_rounding_is_told_from_a_wrong_conversion(
+def test_rounding_is_distinguished_from_a_wrong_conversion(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path
 ) -> None:
     bundle = bundles.make_bundle(FEATURES, network=make_cancelling_network())

@@ -23,7 +23,7 @@ IMAGE = {"lightgbm": "4.5.0", "numpy": "2.1.3", "scikit-learn": "1.6.1"}
             "lightgbm 4.6.0 at training, 4.5.0 in the image; scikit-learn 1.7.0 at training, 1.6.1 in the image",
         ),
         ({"framework": "lightgbm", "version": "4.6.0"}, "lightgbm 4.6.0 at training, 4.5.0 in the image"),
-        # Untrusted: the same package many times, and a version that is no version.
+        # Untrusted: the same package many times, and a version with a control character.
         (
             {"packages": ("numpy 1",) * 9 + ("numpy \x1b[2J" + "9" * 99,)},
             f"numpy [2J{'9' * 37} at training, 2.1.3 in the",
