@@ -7,13 +7,13 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, feature_check, scenarios
+from builder.validate import checks, container_run, diagnose, feature_check, library_versions, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
+_FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
 _FIX_PREDICTIONS = (
     "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
     "`post` with a rank, then build it again: `make pickle CONFIG=...`"
@@ -48,6 +49,7 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        packages: The packages of that image, with their versions.
         feature_sets: The features of every feature set of the data version; None if they are not known.
     """
 
@@ -59,6 +61,7 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    packages: Mapping[str, str] = field(default_factory=dict)
     feature_sets: Mapping[str, Sequence[str]] | None = None
 
 
@@ -102,7 +105,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = scenarios.make_golden_input(task.bundle)
+    golden = dataclasses.replace(scenarios.make_golden_input(task.bundle), in_float64=_has_float64_run(task))
     may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
     live = scenarios.read_live(task.files, may_rank=may_rank)
     relations = scenarios.make_relations(live, task.bundle)
@@ -125,11 +128,12 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             progress.step("predicting other inputs")
             command = scenarios.COMMAND
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            results.append(_judge_golden(task, other, conditions))
+            golden_checks = _judge_golden(task, other, conditions)
+            results += golden_checks
             predicted = scenarios.read_predictions(other.files, 0, len(task.bundle.golden.predictions))
             if not isinstance(predicted, str):
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
-            if results[-1].good:
+            if all(check.good for check in golden_checks):
                 results += _judge_relations(other, live, relations)
     if task.feature_sets is not None:
         is_stand_in = task.image.kind == "stand_in"
@@ -137,6 +141,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
         results += note_seconds(task.image)
+    results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
@@ -221,21 +226,44 @@ def _judge_relations(
     ]
 
 
+def _has_float64_run(task: ValidationTask) -> bool:
+    """Return whether the golden rows are also predicted in float64: by models with float32 layers that fit twice."""
+    model = task.bundle.model
+    members = [member.model for member in model.members] if isinstance(model, bundle_model.Ensemble) else [model]
+    is_rounded = any(isinstance(member, bundle_model.Network | bundle_model.Linear) for member in members)
+    return is_rounded and _FLOAT64_SIZE * task.artifact.manifest.pickle.size <= task.limits.memory
+
+
 def _judge_golden(
     task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
-) -> checks.Check:
-    """Return the check of the pickle's predictions of the golden rows before post-processing."""
+) -> list[checks.Check]:
+    """Return the checks of the pickle's predictions of the golden rows before post-processing."""
     name, golden = "golden rows: framework", task.bundle.golden
     end = result.get_end(task.limits)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
-        return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
     if isinstance(predictions, str):
-        return checks.Check(name=name, good=False, detail=str(diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)))
-    difference, bound = prediction.find_worst_difference(
-        predictions, golden.predictions, prediction.compute_golden_tolerances(task.bundle.model, golden)
-    )
+        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
+        return [checks.Check(name=name, good=False, detail=str(cause))]
+    tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
+    difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
-    return checks.Check(name=name, good=difference <= bound, detail=detail)  # fails if the difference is NaN
+    good = difference <= bound  # not good if the difference is NaN
+    framework = checks.Check(name=name, good=good, detail=detail)
+    if not _has_float64_run(task):
+        return [framework]
+    # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
+    name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
+    if isinstance(exact, str):
+        return [framework, checks.Check(name=name, good=False, detail=exact)]
+    differences = [
+        prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
+    ]
+    detail = "largest difference from the framework {:.2g}, bound {:.2g}; from float32 {:.2g}, bound {:.2g}".format(
+        *differences[0], *differences[1]
+    )
+    agrees = all(difference <= bound for difference, bound in differences)
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]

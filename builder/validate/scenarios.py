@@ -48,12 +48,14 @@ class Input:
         benchmarks: A table with a column ``id``.
         before_post: Whether to predict before post-processing.
         may_rank: Whether the predictions may be ranks even then.
+        in_float64: Whether to predict a second time with all numbers of the model in float64.
     """
 
     live: pa.Table
     benchmarks: pa.Table
     before_post: bool = False
     may_rank: bool = False
+    in_float64: bool = False
 
 
 def make_golden_input(bundle: bundle_model.Bundle) -> Input:
@@ -197,6 +199,7 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
         "folder": f"{protocol.WORKDIR}/{_FOLDER}",
         "results": protocol.RESULTS,
         "before_post": [number for number, item in enumerate(inputs) if item.before_post],
+        "float64": [number for number, item in enumerate(inputs) if item.in_float64],
     }
     files: dict[str, bytes | Path] = {
         _SCRIPT: paths.inside_folder() / _SCRIPT,
@@ -212,12 +215,12 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
     return files
 
 
-def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> NDArray[np.float64] | str:
+def read_predictions(files: Mapping[str, bytes], number: int | str, rows: int) -> NDArray[np.float64] | str:
     """Return the predictions of an input: float64 (rows,), finite or not; or why there are none.
 
     Args:
         files: The files that came out of the container.
-        number: The number of the input.
+        number: The number of the input; followed by ``.float64`` for its second predictions.
         rows: How many live rows it has.
     """
     content = files.get(f"{number}.f64")

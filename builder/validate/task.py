@@ -57,6 +57,7 @@ def prepare_task(
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
         image = target.find_image(build_target, pickle, engine, progress)
+    inventory = resolve.read_inventory(image, engine, run_id)
     required = post.find_required_columns(model.steps)
     data_version = find_data_version(pickle, build_target)
     files, source = find_live_files(options, model.bundle, build_target, required, progress)
@@ -64,11 +65,12 @@ def prepare_task(
         artifact=pickle,
         bundle=model.bundle,
         image=image,
-        python=resolve.read_inventory(image, engine, run_id).python,
+        python=inventory.python,
         files=files,
         source=source,
         data_version=data_version,
         limits=options.limits,
+        packages=inventory.packages,
         feature_sets=feature_check.find_feature_sets(
             build_target.root, data_version, session.read_api_url(build_target.root)
         ),

@@ -30,7 +30,7 @@ from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import tensors
 from builder.export import arguments, conversion, frameworks, parity
-from builder.export.function import privacy, trial
+from builder.export.function import packages, privacy, trial
 from builder.export.function import source as function_source
 from builder.inside import predict_inputs
 from builder.text import describe, format_list
@@ -130,6 +130,7 @@ def convert(
         takes_missing=True,
         golden_missing=_accepts_missing(predict, spec),
         facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
+        packages=packages.find_packages([generated.text, *sources.values()]),
         notes=tuple(notes),
         parity=parity_result,
     )

@@ -12,6 +12,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from builder import paths, progress
@@ -251,6 +252,21 @@ def test_validate_prints_the_checks_and_the_resources(
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (2, False)
     assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
+
+
+def test_validate_notes_other_versions_than_at_training(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = dataclasses.replace(bundles.make_bundle(), trained={"packages": ("numpy 1.0", f"pandas {pd.__version__}")})
+    bundles.write_bundle(project / "configs" / "bundles" / "small", bundle)
+    assert build() == 0
+    set_validation_output(engine)
+    read_output(capsys)
+    assert call("validate", "configs/small.yaml") == 0
+    note = rf"^  note +library versions +numpy 1\.0 at training, {re.escape(np.__version__)} in the image$"
+    assert re.search(note, read_output(capsys)[0], re.MULTILINE)
+    report = json.loads((project / "dist" / "small" / artifact.VALIDATION).read_bytes())
+    assert report["checks"][-1]["name"] == "library versions"
 
 
 def test_validate_prints_the_reason_without_the_runners_help(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from builder.bundle import prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import container_run, data, report
+from builder.validate import checks, container_run, data, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, formulas, manifests
+from tests.support import bundles, container_output, custom, formulas, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "in [0, 1]",
         "not constant",
         "golden rows: framework",
+        "golden rows: float64",
         "same values: columns in another order, and columns that the model does not know",
         "same values: rows in another order",
         "same values: features as float32",
@@ -239,6 +241,44 @@ def test_without_predictions_of_the_golden_rows_it_is_not_valid(
     failed = get_failed_checks(validate_task(task, engine))
     assert failed.keys() == {"golden rows: framework"}
     assert text in failed["golden rows: framework"]
+
+
+def judge_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float], files: dict[str, bytes]
+) -> checks.Check:
+    """Return the check of the golden rows in float64."""
+    output = container_output.make({"0.f64": np.array(golden).tobytes(), **files})
+    fake_run(engine, GOOD_ENTRY, Program(output=output))
+    [check] = [check for check in validate_task(task, engine).checks if check.name == "golden rows: float64"]
+    return check
+
+
+def test_the_golden_rows_in_float64_report_what_a_difference_comes_from(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    other = [value + 0.5 for value in golden]
+    files = {"0.float64.f64": np.array(golden).tobytes()}
+    rounding = judge_float64(task, engine, other, files)
+    assert (rounding.good, rounding.detail[:41]) == (None, "largest difference from the framework 0, ")
+    assert "; from float32 0.5, bound" in rounding.detail
+    files = {"0.float64.f64": np.array(other).tobytes()}
+    conversion = judge_float64(task, engine, other, files)
+    assert conversion.good is None, "the check of the framework's predictions has failed"
+    assert re.match(r"largest difference from the framework 0\.5, bound \S+; from float32 0, bound", conversion.detail)
+    assert judge_float64(task, engine, golden, files).good is False
+    missing = judge_float64(task, engine, golden, {"0.float64.txt": b"MemoryError: \x1b[2J"})
+    assert (missing.good, missing.detail) == (False, "the pickle failed: MemoryError: [2J")
+
+
+def test_a_model_that_fits_only_once_or_has_no_float32_layers_is_not_run_in_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden))
+    size = task.artifact.manifest.pickle.size
+    small = dataclasses.replace(task, limits=dataclasses.replace(LIMITS, memory=4 * size - 1))
+    custom_bundle = dataclasses.replace(task.bundle, model=custom.make_bundle().model)
+    for changed in (small, dataclasses.replace(task, bundle=custom_bundle)):
+        assert "golden rows: float64" not in {check.name for check in validate_task(changed, engine).checks}
 
 
 def test_a_relation_that_does_not_hold_is_a_finding(
