@@ -45,6 +45,7 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        reads_all: Whether the features are known to be all that the data version has.
     """
 
     artifact: artifact.Artifact
@@ -55,6 +56,7 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    reads_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     golden = scenarios.make_golden_input(task.bundle)
     may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
     live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
+    relations = scenarios.make_relations(live, task.bundle, tied_to=task.data_version if task.reads_all else "")
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,

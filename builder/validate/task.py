@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import paths
+from builder import errors, paths
 from builder.build import artifact, target
 from builder.bundle import post
+from builder.config import feature_sets
 from builder.config import model as config
 from builder.image import resolve
 from builder.validate import data
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builder.bundle import model as bundle_model
     from builder.engine import protocol
     from builder.progress import Progress
@@ -39,7 +42,7 @@ def prepare_task(
 
     Raises:
         errors.ArtifactError: The bundle recorded in ``dist/NAME`` does not match the manifest.
-        errors.DataError: The live data have problems.
+        errors.DataError: The live data or ``features.json`` have problems.
         errors.ImageError: The image is not available.
     """
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
@@ -51,7 +54,13 @@ def prepare_task(
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
         image = target.find_image(build_target, pickle, engine, progress)
-    files, source = find_live_files(options, model.bundle, build_target, post.find_required_columns(model.steps))
+    data_version = find_data_version(pickle, build_target)
+    try:
+        known = feature_sets.read_all_names(build_target.root, data_version)
+    except ValueError as error:
+        raise errors.DataError([str(error)]) from error
+    required = post.find_required_columns(model.steps)
+    files, source = find_live_files(options, model.bundle, build_target, required, known)
     return validate.ValidationTask(
         artifact=pickle,
         bundle=model.bundle,
@@ -59,7 +68,8 @@ def prepare_task(
         python=resolve.read_inventory(image, engine, run_id).python,
         files=files,
         source=source,
-        data_version=find_data_version(pickle, build_target),
+        data_version=data_version,
+        reads_all=set(known) == set(model.bundle.features),
         limits=options.limits,
     )
 
@@ -78,8 +88,9 @@ def find_live_files(
     bundle: bundle_model.Bundle,
     build_target: target.Target,
     required: post.RequiredColumns,
+    known: Sequence[str],
 ) -> tuple[data.LiveFiles, str]:
-    """Return the files to predict on, and their description for the report."""
+    """Return the files to predict on, and their description for the report; ``known`` are all features, if known."""
     features = tuple(dict.fromkeys((*bundle.features, *required.features)))
     benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *required.benchmarks)))
     if isinstance(options.data, config.LivePaths):
@@ -96,4 +107,5 @@ def find_live_files(
         )
         return files, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
     cache = paths.cache_folder() / "shaped"
-    return data.make_shaped_data(features=features, benchmarks=benchmarks, rows=options.rows, cache=cache), "shaped"
+    files = data.make_shaped_data(features=features, benchmarks=benchmarks, known=known, rows=options.rows, cache=cache)
+    return files, "shaped"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder import paths
 from builder.config import feature_sets
 
 if TYPE_CHECKING:
@@ -90,3 +91,21 @@ def test_any_bytes_raise_only_a_value_error(tmp_path_factory: pytest.TempPathFac
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"features\.json"):
         feature_sets.read(path)
+
+
+def test_all_features_of_a_data_version_are_known_from_its_file_or_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    root = tmp_path / "project"
+    assert feature_sets.read_all_names(root, "v5.3") == ()
+    cached = paths.cache_folder() / "data" / "v5.3" / "features.json"
+    cached.parent.mkdir(parents=True)
+    cached.write_text('{"feature_sets": {"small": ["b"], "all": ["a", "b"], "quantum": ["c"]}}')
+    assert feature_sets.read_all_names(root, "v5.3") == ("b", "a", "c")
+    assert feature_sets.read_all_names(root, "v5.2") == ()
+    # A version that is not one is not part of a path.
+    assert feature_sets.read_all_names(root, "../data/v5.3") == ()
+    (root / "v5.3").mkdir(parents=True)
+    (root / "v5.3" / "features.json").write_text('{"feature_sets": {"all": ["own"]}}')
+    assert feature_sets.read_all_names(root, "v5.3") == ("own",)

@@ -353,6 +353,19 @@ def test_an_image_that_cannot_run_the_script_is_an_image_error(
     assert engine.list_leftovers() == []
 
 
+def test_a_pickle_that_ends_like_a_missing_command_is_a_finding(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Without the pickle the image can run, so the pickle did it."""
+    without_pickle = dataclasses.replace(GOOD_ENTRY, code=1, output=container_output.make())
+    fake_run(engine, Program(code=127, then=without_pickle))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert failed.keys() == {"entry point"}
+    assert failed["entry point"].startswith("exit 127")
+    fake_run(engine, GOOD_ENTRY, Program(code=127, then=Program(code=2, output=container_output.make())))
+    assert get_failed_checks(validate_task(task, engine)).keys() == {"golden rows: framework"}
+
+
 def test_an_image_without_an_entry_point_is_not_a_runner(task: validate.ValidationTask, engine: FakeEngine) -> None:
     bare = dataclasses.replace(task, image=dataclasses.replace(task.image, entrypoint=()))
     with pytest.raises(errors.ImageError, match=r"runner:1 has no entry point"):
