@@ -107,6 +107,8 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
                 results += _judge_relations(other, live, relations)
     if results[0].good:
         results += note_seconds(task.image)
+    elif entry.exit.code == 1:
+        results += _judge_failure(task, live, relations[0], engine, run)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
@@ -189,6 +191,23 @@ def _judge_relations(
         )
         for number, relation in enumerate(relations, 2)
     ]
+
+
+def _judge_failure(
+    task: ValidationTask, live: scenarios.Input, columns: scenarios.Relation, engine: protocol.Engine, run: str
+) -> list[checks.Check]:
+    """Return a finding if the entry point failed because the live rows have columns that the model does not know."""
+    if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
+        return []
+    inputs = [scenarios.select_features(live, task.bundle), live]
+    files = {container_run.MODEL: task.artifact.pickle, **scenarios.make_files(inputs)}
+    with container_run.create_volume(task.image, files, engine, run) as volume:
+        result = container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
+    without, with_others = (scenarios.read_predictions(result.files, number, len(live.live)) for number in range(2))
+    if isinstance(without, str) or not isinstance(with_others, str):
+        return []
+    detail = f"it can only predict rows that have its own columns alone, in its order; {columns.fix}"
+    return [checks.Check(name=f"same values: {columns.name}", good=False, detail=detail)]
 
 
 def _judge_golden(

@@ -99,6 +99,12 @@ def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
 
 
+def select_features(live: Input, bundle: bundle_model.Bundle) -> Input:
+    """Return the live rows with no other features than those of the model, in its order."""
+    names = [name for name in ("id", "era", "data_type") if name in live.live.column_names]
+    return replace(live, live=live.live.select([*names, *bundle.features]))
+
+
 def make_relations(live: Input, bundle: bundle_model.Bundle, *, tied_to: str = "") -> list[Relation]:
     """Return the relations that are demanded of a model: the predictions must be the same by id.
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from builder import errors, progress
-from builder.bundle import prediction
+from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
@@ -26,8 +26,6 @@ from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from builder.bundle import model
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
@@ -253,6 +251,27 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
+
+
+def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_the_relation(
+    task: validate.ValidationTask, engine: FakeEngine
+) -> None:
+    code = model.Custom(files={}, modules=(), arrays={})
+    custom = dataclasses.replace(task, bundle=dataclasses.replace(task.bundle, model=code))
+    failed_entry = Program(code=1, log="ValueError: 35 columns\n")
+    predictions, error = np.zeros(ROWS).tobytes(), b"ValueError: 35 columns"
+    name = "same values: columns in another order, and columns that the model does not know"
+    for files, columns in (
+        ({"0.f64": predictions, "1.txt": error}, {name}),
+        ({"0.txt": error, "1.txt": error}, set()),
+        ({"0.f64": predictions, "1.f64": predictions}, set()),
+        ({}, set()),
+    ):
+        fake_run(engine, failed_entry, Program(output=container_output.make(files)))
+        failed = get_failed_checks(validate_task(custom, engine))
+        assert failed.keys() == {"entry point", *columns}
+        assert get_failed_checks(validate_task(task, engine)).keys() == {"entry point"}
+    assert not validate_task(custom, engine).good
 
 
 # ---- how it ended
