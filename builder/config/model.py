@@ -178,7 +178,7 @@ class ConfigFile:
     image: ImageConfig
     bundle: RelativePath | RemoteBundle
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", f"like {data_versions.DEFAULT}")] = (
+    data_version: Annotated[str, schema.require_pattern(data_versions.PATTERN, f"like {data_versions.DEFAULT}")] = (
         data_versions.DEFAULT
     )
     validate: ValidateConfig = dataclasses.field(default_factory=ValidateConfig)

@@ -50,7 +50,7 @@ class ValidationTask:
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
         packages: The packages of that image, with their versions.
-        feature_sets: The features of every feature set of the data version; None if they are not known.
+        feature_sets: The features of every feature set of the data version; empty if they are not known.
     """
 
     artifact: artifact.Artifact
@@ -62,7 +62,7 @@ class ValidationTask:
     data_version: str
     limits: config.LimitsConfig
     packages: Mapping[str, str] = field(default_factory=dict)
-    feature_sets: Mapping[str, Sequence[str]] | None = None
+    feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     golden = dataclasses.replace(scenarios.make_golden_input(task.bundle), in_float64=_has_float64_run(task))
     may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
     live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
+    relations = scenarios.make_relations(live, task.bundle, tied_to=_find_tie(task))
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
@@ -123,7 +123,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
         if entry.csv is not None and all(check.good for check in results):
-            evidence = dataclasses.replace(evidence, predictions=checks.read_predictions(entry.csv))
+            evidence = dataclasses.replace(evidence, predictions=checks.read_csv(entry.csv, rows=len(ids))[2])
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
             command = scenarios.COMMAND
@@ -135,12 +135,14 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if all(check.good for check in golden_checks):
                 results += _judge_relations(other, live, relations)
-    if task.feature_sets is not None:
+    if task.feature_sets:
         is_stand_in = task.image.kind == "stand_in"
         sets, version = task.feature_sets, task.data_version
         results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
         results += note_seconds(task.image)
+    elif entry.exit.code == 1:
+        results += _judge_failure(task, live, relations[0], engine, run)
     results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
@@ -226,12 +228,35 @@ def _judge_relations(
     ]
 
 
+def _find_tie(task: ValidationTask) -> str:
+    """Return the data version whose features are exactly those of the model, or an empty text."""
+    known = {name for names in task.feature_sets.values() for name in names}
+    return task.data_version if known == set(task.bundle.features) else ""
+
+
 def _has_float64_run(task: ValidationTask) -> bool:
     """Return whether the golden rows are also predicted in float64: by models with float32 layers that fit twice."""
     model = task.bundle.model
     members = [member.model for member in model.members] if isinstance(model, bundle_model.Ensemble) else [model]
     is_rounded = any(isinstance(member, bundle_model.Network | bundle_model.Linear) for member in members)
     return is_rounded and _FLOAT64_SIZE * task.artifact.manifest.pickle.size <= task.limits.memory
+
+
+def _judge_failure(
+    task: ValidationTask, live: scenarios.Input, columns: scenarios.Relation, engine: protocol.Engine, run: str
+) -> list[checks.Check]:
+    """Return a finding if the entry point failed because the live rows have columns that the model does not know."""
+    if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
+        return []
+    inputs = [scenarios.select_features(live, task.bundle), live]
+    files = {container_run.MODEL: task.artifact.pickle, **scenarios.make_files(inputs)}
+    with container_run.create_volume(task.image, files, engine, run) as volume:
+        result = container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
+    without, with_others = (scenarios.read_predictions(result.files, number, len(live.live)) for number in range(2))
+    if isinstance(without, str) or not isinstance(with_others, str):
+        return []
+    detail = f"it can only predict rows that have its own columns alone, in its order; {columns.fix}"
+    return [checks.Check(name=f"same values: {columns.name}", good=False, detail=detail)]
 
 
 def _judge_golden(

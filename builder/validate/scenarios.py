@@ -101,8 +101,20 @@ def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
 
 
-def make_relations(live: Input, bundle: bundle_model.Bundle) -> list[Relation]:
-    """Return the relations that are demanded of a model: the predictions must be the same by id."""
+def select_features(live: Input, bundle: bundle_model.Bundle) -> Input:
+    """Return the live rows with no other features than those of the model, in its order."""
+    names = [name for name in ("id", "era", "data_type") if name in live.live.column_names]
+    return replace(live, live=live.live.select([*names, *bundle.features]))
+
+
+def make_relations(live: Input, bundle: bundle_model.Bundle, *, tied_to: str = "") -> list[Relation]:
+    """Return the relations that are demanded of a model: the predictions must be the same by id.
+
+    Args:
+        live: The live rows.
+        bundle: The model.
+        tied_to: The data version if its features are the model's, which then may read every column; else empty.
+    """
     random = np.random.default_rng(7)
     columns = _permute_columns(live.live, bundle.features, random)
     rows = live.live.take(random.permutation(len(live.live)))
@@ -120,6 +132,18 @@ def make_relations(live: Input, bundle: bundle_model.Bundle) -> list[Relation]:
             is_required=not isinstance(bundle.model, bundle_model.Custom),
         ),
     ]
+    if tied_to:
+        known = set(live.live.column_names)
+        ordered = columns.select([name for name in columns.column_names if name in known])
+        relations[0] = replace(relations[0], name="columns in another order", input=replace(live, live=ordered))
+        relations.append(
+            Relation(
+                name="columns that the model does not know",
+                fix=f"it reads every feature of {tied_to}, so it is tied to this data version",
+                input=replace(live, live=columns),
+                is_required=False,
+            )
+        )
     whole = {name for name in bundle.features if live.live.schema.field(name).type == pa.int8()}
     for kind in (pa.float32(), pa.float64()) if whole else ():
         schema = pa.schema([field.with_type(kind) if field.name in whole else field for field in live.live.schema])

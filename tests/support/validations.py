@@ -23,7 +23,7 @@ ROWS = 200
 
 
 def make_validation(
-    folder: Path, found: Sequence[checks.Check], *, log: str = "", benchmark: str = "v53_lgbm_ender20", eras: int = 3
+    folder: Path, shown: Sequence[checks.Check], *, log: str = "", benchmark: str = "v53_lgbm_ender20", eras: int = 3
 ) -> validate.Validation:
     """Return a result with these checks, and predictions of 200 rows of some eras."""
     random = np.random.default_rng(1)
@@ -55,7 +55,7 @@ def make_validation(
             data_version="v5.3",
             limits=limits,
         ),
-        checks=tuple(found),
+        checks=tuple(shown),
         usage=container_run.Usage(seconds=2.5, peak_bytes=limits.memory // 2, cpu_seconds=1.0),
         log=log,
         evidence=validate.Evidence(ids=ids, predictions=random.random(ROWS), golden=(golden, golden)),

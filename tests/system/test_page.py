@@ -79,9 +79,9 @@ def test_the_report_of_a_validation_fits_every_screen(browser: sync_api.Browser,
 
 
 def test_long_names_and_many_lines_do_not_overflow(browser: sync_api.Browser, tmp_path: Path) -> None:
-    found = [Check(name="n" * 300, good=False, detail="d" * 1_000), Check(name="x", good=None, detail="a b " * 200)]
+    shown = [Check(name="n" * 300, good=False, detail="d" * 1_000), Check(name="x", good=None, detail="a b " * 200)]
     log = "\n".join(f"line {number} " + "l" * 400 for number in range(30))
-    validation = validations.make_validation(tmp_path, found, log=log, benchmark="b" * 300, eras=150)
+    validation = validations.make_validation(tmp_path, shown, log=log, benchmark="b" * 300, eras=150)
     path = tmp_path / "report.html"
     path.write_bytes(compose.compose(validation))
     look_at(browser, path, tmp_path)

@@ -41,8 +41,8 @@ class Elements(html.parser.HTMLParser):
 
 def test_the_verdict_comes_first_and_a_failed_check_next(tmp_path: Path) -> None:
     text = Elements(compose.compose(validations.make_validation(tmp_path, [GOOD, BAD], log="last words"))).text
-    places = [text.index(word) for word in ("not valid", "What to fix", BAD.detail, "All checks", GOOD.detail)]
-    assert places == sorted(places)
+    positions = [text.index(word) for word in ("not valid", "What to fix", BAD.detail, "All checks", GOOD.detail)]
+    assert positions == sorted(positions)
     assert "1 of 2 checks failed" in text
     assert "last words" in text
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from builder import errors, progress
-from builder.bundle import prediction
+from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
@@ -27,8 +27,6 @@ from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from builder.bundle import model
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
@@ -295,6 +293,27 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     }
 
 
+def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_the_relation(
+    task: validate.ValidationTask, engine: FakeEngine
+) -> None:
+    code = model.Custom(files={}, modules=(), arrays={})
+    custom = dataclasses.replace(task, bundle=dataclasses.replace(task.bundle, model=code))
+    failed_entry = Program(code=1, log="ValueError: 35 columns\n")
+    predictions, error = np.zeros(ROWS).tobytes(), b"ValueError: 35 columns"
+    name = "same values: columns in another order, and columns that the model does not know"
+    for files, columns in (
+        ({"0.f64": predictions, "1.txt": error}, {name}),
+        ({"0.txt": error, "1.txt": error}, set()),
+        ({"0.f64": predictions, "1.f64": predictions}, set()),
+        ({}, set()),
+    ):
+        fake_run(engine, failed_entry, Program(output=container_output.make(files)))
+        failed = get_failed_checks(validate_task(custom, engine))
+        assert failed.keys() == {"entry point", *columns}
+        assert get_failed_checks(validate_task(task, engine)).keys() == {"entry point"}
+    assert not validate_task(custom, engine).good
+
+
 # ---- how it ended
 
 
@@ -391,6 +410,19 @@ def test_an_image_that_cannot_run_the_script_is_an_image_error(
     with pytest.raises(errors.ImageError, match=r"runner:1 cannot run the pickle: exec python failed"):
         validate_task(task, engine)
     assert engine.list_leftovers() == []
+
+
+def test_a_pickle_that_ends_like_a_missing_command_is_a_finding(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Without the pickle the image can run, so the pickle did it."""
+    without_pickle = dataclasses.replace(GOOD_ENTRY, code=1, output=container_output.make())
+    fake_run(engine, Program(code=127, then=without_pickle))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert failed.keys() == {"entry point"}
+    assert failed["entry point"].startswith("exit 127")
+    fake_run(engine, GOOD_ENTRY, Program(code=127, then=Program(code=2, output=container_output.make())))
+    assert get_failed_checks(validate_task(task, engine)).keys() == {"golden rows: framework"}
 
 
 def test_an_image_without_an_entry_point_is_not_a_runner(task: validate.ValidationTask, engine: FakeEngine) -> None:
