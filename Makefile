@@ -4,7 +4,7 @@
 # make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
 TAKES.render := CONFIG LOCKED
-TAKES.validate := CONFIG LOCKED YES JSON
+TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
 TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
 TAKES.rollback := MODEL CONFIG TO YES JSON
@@ -13,6 +13,7 @@ TAKES.init := BUNDLE NAME FORCE JSON
 TAKES.engine := YES JSON
 TAKES.stand-in := PYTHON YES JSON
 TAKES.doctor := CONFIG JSON
+TAKES.data := CONFIG JSON
 TAKES.models := JSON
 TAKES.status := SLOT JSON
 TAKES.sandbox := YES
@@ -23,7 +24,7 @@ pickle render validate verify: export CONFIG ?= configs/mlp.yaml
 stand-in: export PYTHON ?= 3.12
 
 VENV := .venv/bin/
-COMMANDS := pickle render validate verify upload rollback pin init engine stand-in sandbox doctor models status
+COMMANDS := pickle render validate verify upload rollback pin init engine stand-in sandbox doctor data models status
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
 # A variable that a target does not accept is an error, not ignored, if it is on the command line. LOCKED and DRY_RUN are
@@ -55,6 +56,7 @@ engine: .venv/.run ## find a container engine; install and start one if possible
 stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, full)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C, to try the tool without an account
 doctor: .venv/.run ## check the engine, the image, the API, the token and the slot, without changes
+data: .venv/.run ## fetch the live data of the last round, for validate.data: live
 models: .venv/.run ## list the slots and the pickle of each
 status: .venv/.run ## show the state of all slots, those that need attention first, or of one slot
 
@@ -86,6 +88,7 @@ type: .venv/.test ## check types
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
 	@sh requirements/run.sh engine YES
+	@sh requirements/browser.sh
 	@$(VENV)pytest $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run

@@ -17,6 +17,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
+from builder import lfs
 from builder.text import describe, find_nearest
 
 if TYPE_CHECKING:
@@ -284,6 +285,8 @@ def read_json(text: bytes) -> dict[str, Any] | list[Problem]:  # noqa: PLR0911 -
     # Before anything is parsed. These characters are counted in texts too, where they are rare.
     if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
         return [Problem(path=(), text=f"has more than {MOST_VALUES:,} values; this file was not written by this tool")]
+    if text.startswith(lfs.START):
+        return [Problem(path=(), text=lfs.PROBLEM)]
     problems: list[Problem] = []
     try:
         decoded = text.decode("utf-8")

@@ -8,6 +8,7 @@ from builder import errors
 from builder.build import target
 from builder.cli import engine_session, remote_files
 from builder.config import model as config
+from builder.tournament import live_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,5 +79,5 @@ def _find_live_data(
     settings = build_target.config.validate if build_target.config else config.ValidateConfig()
     if isinstance(settings.data, config.LivePaths):
         return settings.data.live, settings.data.benchmarks, settings.data.live.name
-    live, benchmarks = remote_files.fetch_live(api, request.data_version, progress)
-    return live, benchmarks, f"today's live data, {request.data_version}"
+    data = live_files.fetch(api, request.data_version, progress)
+    return data.live, data.benchmarks, f"the live data of round {data.round}, {data.version}"

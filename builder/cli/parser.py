@@ -61,6 +61,7 @@ _COMMANDS = {
     },
     "Tournament": {
         "credentials": "show the account and scopes of the API token",
+        "data": "fetch the live data of the last round, for validate.data: live",
         "data-versions": "list the tournament's data versions",
         "query": "send a query to the tournament's API",
     },

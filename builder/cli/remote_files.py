@@ -1,4 +1,4 @@
-"""Fetches files of the tournament into the cache: uploaded pickles and live data; finds the image of a pickle."""
+"""Fetch uploaded pickles into the cache, and find the image of a pickle."""
 
 from __future__ import annotations
 
@@ -70,25 +70,6 @@ def fetch_pickle(
     slot = pickle.owner or next(iter(pickle.slots), "")
     auth = api.get_download_auth(slot, pickle.id)
     return download.download(auth.url, target, description=f"the pickle {pickle.id}", progress=progress)
-
-
-def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> tuple[Path, Path]:
-    """Return today's live data of a data version, features and benchmark predictions, as paths in the cache.
-
-    Raises:
-        errors.NetworkError: A file cannot be fetched.
-    """
-    folder = paths.cache_folder() / "live"
-    folder.mkdir(exist_ok=True)
-    files = []
-    for name in ("live", "live_benchmark_models"):
-        progress.step(f"fetching {sanitize(version)}/{name}.parquet")
-        # Fetched each time: the file of a version is replaced every day under the same name.
-        path = folder / download.to_file_name(f"{version}-{name}.parquet")
-        url = api.get_dataset_url(f"{version}/{name}.parquet")
-        download.download(url, path, description=f"{sanitize(version)}/{name}.parquet", progress=progress)
-        files.append(path)
-    return files[0], files[1]
 
 
 def known_digits(filename: str, root: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
@@ -37,12 +38,14 @@ def run(
         str | None,
         Option("--stand-in", metavar="PYTHON", help="run the pickle in this stand-in image instead of its own"),
     ] = None,
+    open_wanted: Annotated[bool, Option("--open", help="open the report in a browser")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
+    from builder.validate.page import compose  # noqa: PLC0415 - matplotlib
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -67,10 +70,13 @@ def run(
             content = report.to_bytes(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
+            artifact.write_report(built.folder, artifact.PAGE, compose.compose(result))
     if json_wanted:
         terminal.print_json(json.loads(content))
     else:
         _print_result(result, watch, selected.root)
+    if open_wanted:
+        webbrowser.open((selected.folder / artifact.PAGE).absolute().as_uri())
     return 0 if result.good else 1
 
 
@@ -92,7 +98,9 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
     terminal.print_lines(
         f"  used  {used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s){inside}"
     )
-    terminal.print_lines(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
+    terminal.print_lines(
+        f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
+    )
     if not result.good and result.log.strip():
         terminal.print_lines("last output of the entry point:")
         terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))

@@ -22,7 +22,7 @@ from builder.cli import api_session, engine_session, image_kinds, listing, pickl
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.config import model as config
 from builder.text import sanitize
-from builder.tournament import slots, status
+from builder.tournament import live_files, slots, status
 from builder.upload import waiting
 from builder.validate import diagnose, report
 
@@ -195,11 +195,12 @@ def _run_here(
 def _fetch_live(
     api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress
 ) -> tuple[Path, Path | None]:
-    """Return today's live data of the pickle's data version."""
+    """Return the last round's live data of the pickle's data version."""
     try:
-        return remote_files.fetch_live(api, pickle.data_version or data_versions.DEFAULT, progress)
+        data = live_files.fetch(api, pickle.data_version or data_versions.DEFAULT, progress)
     except errors.NetworkError as error:
         raise errors.NetworkError(f"{error}; or pass live data: --live FILE [--benchmarks FILE]") from error
+    return data.live, data.benchmarks
 
 
 def _find_build_python(content: Path) -> str | None:

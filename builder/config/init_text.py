@@ -74,7 +74,7 @@ def render(
         *steps.lines,
         f"data_version: {version}{version_comment}",
         "validate:",
-        "  data: shaped  # generated in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
+        "  data: shaped  # generated; or live, or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {defaults.rows}",
         f"  limits: {strict_yaml.write_flow(limits)}  # the tournament's",
         "# upload:",

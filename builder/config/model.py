@@ -120,15 +120,18 @@ class ValidateConfig:
     """The data and limits of the validation.
 
     Attributes:
-        data: The word shaped (generated data in the shape of live data, from a fixed seed) or parquet files.
+        data: The word shaped (generated data in the shape of live data, from a fixed seed), the word live (the live
+            data of the last round, from the tournament) or parquet files.
         rows: Number of rows of shaped data.
         limits: The limits of the run.
     """
 
     data: (
         Annotated[
-            Literal["shaped"],
-            schema.ParsedText(parse=config_values.parse_data_word, text='"shaped"', schema={"const": "shaped"}),
+            Literal["shaped", "live"],
+            schema.ParsedText(
+                parse=config_values.parse_data_word, text='"shaped" or "live"', schema={"enum": ["shaped", "live"]}
+            ),
         ]
         | LivePaths
     ) = "shaped"
@@ -175,7 +178,7 @@ class ConfigFile:
     image: ImageConfig
     bundle: RelativePath | RemoteBundle
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", f"like {data_versions.DEFAULT}")] = (
+    data_version: Annotated[str, schema.require_pattern(data_versions.PATTERN, f"like {data_versions.DEFAULT}")] = (
         data_versions.DEFAULT
     )
     validate: ValidateConfig = dataclasses.field(default_factory=ValidateConfig)

@@ -27,7 +27,8 @@ _MIN_MEMORY, _MAX_MEMORY = 64 << 20, 1 << 40
 # Wider than what a new slot may be named, because the account is searched ignoring case.
 _SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_DATA_EXPECTED = '"shaped", or a mapping with the keys live, benchmarks'
+_DATA_WORDS = ("shaped", "live")
+_DATA_EXPECTED = '"shaped", "live", or a mapping with the keys live, benchmarks'
 
 
 def parse_reference(text: str) -> str:
@@ -63,14 +64,12 @@ def format_memory(size: int) -> str:
 
 
 def parse_data_word(text: str) -> str:
-    """Return ``shaped``.
+    """Return ``shaped`` or ``live`` unchanged.
 
     Raises:
         ValueError: It is another word.
     """
-    if text == "live":
-        raise ValueError(f'"live" (data fetched from the tournament) is not supported yet; write {_DATA_EXPECTED}')
-    if text != "shaped":
+    if text not in _DATA_WORDS:
         raise ValueError(f"{describe(text)} is invalid; expected {_DATA_EXPECTED}")
     return text
 

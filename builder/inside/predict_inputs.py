@@ -1,10 +1,11 @@
 """Predict several inputs with a pickle: ``python predict_inputs.py PLAN``, in the image.
 
-``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers]}``. Each input is two feather files in
-``folder``, ``NUMBER.live.feather`` and ``NUMBER.benchmarks.feather``, with a column ``id``. ``results`` gets a file per
-input: ``NUMBER.f64``, the predictions in the order of the live rows as little-endian float64; or ``NUMBER.txt``, the
-error that was raised. The numbers in ``before_post`` are predicted before post-processing if the pickle has a function
-for that, as the pickles of this tool have.
+``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers], "float64": [numbers]}``. Each input
+is two feather files in ``folder``, ``NUMBER.live.feather`` and ``NUMBER.benchmarks.feather``, with a column ``id``.
+``results`` gets a file per input: ``NUMBER.f64``, the predictions in the order of the live rows as little-endian
+float64; or ``NUMBER.txt``, the error that was raised. The numbers in ``before_post`` are predicted before
+post-processing if the pickle has a function for that, as the pickles of this tool have. Those in ``float64`` are
+predicted again at the end, with the numbers of the model in float64: ``NUMBER.float64.f64`` or ``.txt``.
 
 What the inputs are for and what is expected of them is not known here: the pickle can read and change everything in
 this process, but influence nothing except its own predictions. Needs numpy, pandas and pyarrow.
@@ -33,6 +34,15 @@ def find_predict_raw(predict: Any) -> Any:
     """
     namespace = getattr(predict, "__globals__", {}) if getattr(predict, "__module__", None) == MODEL_MODULE else {}
     return namespace.get("predict_raw") if namespace.get("MODEL") is not None else None
+
+
+def to_float64(model: Any) -> Any:
+    """Return a folded model with float64 arrays in place of float32; trees compare in float32, and stay as they are."""
+    if isinstance(model, np.ndarray):
+        return model.astype(np.float64) if model.dtype == np.float32 else model
+    if isinstance(model, dict) and model.get("kind") != "trees":
+        return {key: to_float64(value) for key, value in model.items()}
+    return [to_float64(item) for item in model] if isinstance(model, list) else model
 
 
 def to_frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,17 +92,21 @@ def main(plan_path: str) -> None:
     predict = pd.read_pickle(plan["model"])  # noqa: S301 - in the locked container, as the runner does
     folder, results = Path(plan["folder"]), Path(plan["results"])
     numbers = sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.live.feather"))
-    for number in numbers:
+    names = [*map(str, numbers), *(f"{number}.float64" for number in plan["float64"])]
+    for number, name in zip([*numbers, *plan["float64"]], names, strict=True):
         live, benchmarks = (
-            pd.read_feather(folder / f"{number}.{name}.feather").set_index("id") for name in ("live", "benchmarks")
+            pd.read_feather(folder / f"{number}.{frame}.feather").set_index("id") for frame in ("live", "benchmarks")
         )
         try:
+            if name.endswith("float64"):
+                namespace = find_predict_raw(predict).__globals__
+                namespace["MODEL"] = to_float64(namespace["MODEL"])
             predictions = predict_input(predict, live, benchmarks, before_post=number in plan["before_post"])
         except Exception as error:  # noqa: BLE001 - any that a model may raise
             text = f"{type(error).__name__}: {error}"[:_MAX_ERROR]
-            (results / f"{number}.txt").write_text(text, encoding="utf-8", errors="replace")
+            (results / f"{name}.txt").write_text(text, encoding="utf-8", errors="replace")
         else:
-            (results / f"{number}.f64").write_bytes(predictions.astype("<f8").tobytes())
+            (results / f"{name}.f64").write_bytes(predictions.astype("<f8").tobytes())
 
 
 if __name__ == "__main__":

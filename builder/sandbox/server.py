@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import re
 import socket
 import struct
 import sys
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _API_PATHS = ("/", "/graphql")
+_RANGE = re.compile(r"bytes=([0-9]{1,18})-")
 
 
 class Sandbox:
@@ -264,15 +266,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if refusal is not None or path is None:
             self._refuse(refusal or storage.NO_KEY)
             return
+        size, etag = path.stat().st_size, self.sandbox.storage.etags.get(key, "")
+        if self.headers.get("If-Match", etag) != etag:
+            self._send(412)
+            return
+        wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
+        start = int(wanted[1]) if wanted else 0
+        if start and start >= size:
+            self._send(416)
+            return
         with path.open("rb") as file:
-            self.sandbox.requests.update(self.record, status=200)
-            self.send_response(200)
-            self.send_header("Content-Length", str(path.stat().st_size))
+            self.sandbox.requests.update(self.record, status=206 if wanted else 200)
+            self.send_response(206 if wanted else 200)
+            if wanted:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("Content-Length", str(size - start))
             self.send_header("Content-Type", "binary/octet-stream")
-            if etag := self.sandbox.storage.etags.get(key):
+            if etag:
                 self.send_header("ETag", etag)
             self.end_headers()
-            self.connection.sendfile(file)
+            self.connection.sendfile(file, offset=start)
 
     def do_OTHER(self) -> None:
         """Refuse any other method, without reading a body."""

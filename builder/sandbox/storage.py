@@ -90,6 +90,7 @@ class Storage:
     def publish(self, key: str, path: Path) -> None:
         """Serve a file outside the storage under a key, without copying it."""
         self._published[key] = path
+        self.etags[key] = f'"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"'
 
     def get_path(self, key: str) -> Path:
         """Return the path of an object, whether or not it exists."""

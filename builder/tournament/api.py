@@ -143,10 +143,14 @@ class Tournament:
         """Return the API's time, which decides whether a round is open or an upload has expired."""
         return self.client.now()
 
+    def get_last_round(self) -> Round | None:
+        """Return the round that opened last, whose live data the API has; None if there is none."""
+        # Number 0 means the round that is open, or else the last one.
+        return next(iter(self._query_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
+
     def get_round(self) -> tuple[Round | None, dt.datetime]:
         """Return the open round, else the next to open, else the last one; and the API's time."""
-        # Number 0 means the round that is open, or else for the last one.
-        current = next(iter(self._query_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
+        current = self.get_last_round()
         now = self.now()
         if current is not None and current.is_open(now):
             return current, now

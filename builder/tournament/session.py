@@ -27,6 +27,11 @@ def read_registry(root: Path | None = None) -> str:
     return settings.read_registry(os.environ, root or Path.cwd())
 
 
+def read_api_url(root: Path | None = None) -> str:
+    """Read only the API's address, which needs no valid token; see :func:`read_settings`."""
+    return settings.read_api_url(os.environ, root or Path.cwd())
+
+
 @contextlib.contextmanager
 def connect(
     progress: Progress,

@@ -89,10 +89,20 @@ def read(environment: Mapping[str, str], root: Path) -> Settings:
     """
     from_environment, from_file = _read_sources(environment, root)
     return Settings(
-        api_url=_check_api_url(from_environment.get(API) or from_file.get(API) or DEFAULT_API),
+        api_url=read_api_url(environment, root),
         registry=read_registry(environment, root),
         token=_read_token(from_environment, "the environment") or _read_token(from_file, str(root / ".env")),
     )
+
+
+def read_api_url(environment: Mapping[str, str], root: Path) -> str:
+    """Read only the API's address, which needs no valid token.
+
+    Raises:
+        errors.UsageError: The setting is not a safe address.
+    """
+    from_environment, from_file = _read_sources(environment, root)
+    return _check_api_url(from_environment.get(API) or from_file.get(API) or DEFAULT_API)
 
 
 def read_registry(environment: Mapping[str, str], root: Path) -> str:

@@ -186,6 +186,38 @@ def run_command(
         errors.EngineError: The engine failed.
         errors.ImageError: The image cannot run ``python``.
     """
+    result = _start(command, volume, image, limits, engine, run=run, folder=folder)
+    if _is_not_found(result):
+        # The pickle may have ended the script like this: whether the image can run it is shown by a run without it.
+        with create_volume(image, {}, engine, run) as empty:
+            other = _start(command, empty, image, limits, engine, run=run, folder=folder)
+        if _is_not_found(other):
+            raise errors.ImageError(f"{image.ref} cannot run the pickle: {sanitize(other.log[-500:])}")
+    return read_output(result.output, result.log, result.exit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    exit: protocol.Exit
+    output: bytes
+    log: str
+
+
+def _is_not_found(result: _Result) -> bool:
+    """Return whether a run ended as if the image had no such command."""
+    return result.exit.code == supervise.COMMAND_NOT_FOUND and not result.output
+
+
+def _start(
+    command: Sequence[str],
+    volume: str,
+    image: resolve.ResolvedImage,
+    limits: config.LimitsConfig,
+    engine: protocol.Engine,
+    *,
+    run: str,
+    folder: str,
+) -> _Result:
     # -I and -S: nothing of the image or the volume is imported into the script, and it starts faster.
     script = ("python", "-I", "-S", f"{protocol.WORKDIR}/{_SUPERVISE}", folder, protocol.RESULTS)
     container_limits = protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
@@ -193,10 +225,9 @@ def run_command(
         image.handle, (*script, *command), run=run, limits=container_limits, network=False, volume=volume
     ) as container:
         container_exit = container.run(limits.seconds + _EXTRA_SECONDS)
-        output, log = container.read_output(_MAX_OUTPUT), container.read_log(output=False)
-    if container_exit.code == supervise.COMMAND_NOT_FOUND and not output:
-        raise errors.ImageError(f"{image.ref} cannot run the pickle: {sanitize(log[-500:])}")
-    return read_output(output, log, container_exit)
+        return _Result(
+            exit=container_exit, output=container.read_output(_MAX_OUTPUT), log=container.read_log(output=False)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

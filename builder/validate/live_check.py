@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from builder import errors
+from builder import errors, lfs
 from builder.text import format_list
 from builder.validate.data import LiveFiles
 
@@ -77,6 +77,8 @@ def _check_file(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int,
             return rows, problems + _check_values(path, file, columns)
     except READ_ERRORS as error:
         reason = str(error).split("\n", 1)[0][:200]
+        if pointer := lfs.find_pointer_problem(path):
+            return 0, [f"{path}: {pointer}"]
         return 0, [f"{path}: is not a readable parquet file ({reason}); fetch it again, or {_FIX}"]
 
 

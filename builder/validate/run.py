@@ -7,17 +7,20 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, scenarios
+from builder.validate import checks, container_run, diagnose, feature_check, library_versions, scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from builder.build import artifact
     from builder.config import model as config
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
+_FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
 _FIX_PREDICTIONS = (
     "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
     "`post` with a rank, then build it again: `make pickle CONFIG=...`"
@@ -45,6 +49,8 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        packages: The packages of that image, with their versions.
+        feature_sets: The features of every feature set of the data version; empty if they are not known.
     """
 
     artifact: artifact.Artifact
@@ -55,16 +61,35 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    packages: Mapping[str, str] = field(default_factory=dict)
+    feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was predicted, for the report's plots.
+
+    Attributes:
+        ids: The ids of the live rows.
+        predictions: float64 (rows,), by those ids, as in the CSV; None if the CSV is not valid.
+        golden: The framework's and the pickle's predictions of the golden rows before post-processing, float64 (rows,)
+            each; None if there are none.
+    """
+
+    ids: Sequence[str] = ()
+    predictions: NDArray[np.float64] | None = None
+    golden: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, what the run used, and the end of its log."""
+    """The result of a validation: all checks, what the run used, the end of its log, and what was predicted."""
 
     task: ValidationTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
+    evidence: Evidence
 
     @property
     def good(self) -> bool:
@@ -80,10 +105,10 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = scenarios.make_golden_input(task.bundle)
+    golden = dataclasses.replace(scenarios.make_golden_input(task.bundle), in_float64=_has_float64_run(task))
     may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
     live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
+    relations = scenarios.make_relations(live, task.bundle, tied_to=_find_tie(task))
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
@@ -93,23 +118,37 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     }
     conditions = _get_conditions(task)
     ids = checks.read_ids(task.files.live)
+    evidence = Evidence(ids=ids)
     with container_run.create_volume(task.image, files, engine, run) as volume:
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
+        if entry.csv is not None and all(check.good for check in results):
+            evidence = dataclasses.replace(evidence, predictions=checks.read_csv(entry.csv, rows=len(ids))[2])
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
             command = scenarios.COMMAND
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            results.append(_judge_golden(task, other, conditions))
-            if results[-1].good:
+            golden_checks = _judge_golden(task, other, conditions)
+            results += golden_checks
+            predicted = scenarios.read_predictions(other.files, 0, len(task.bundle.golden.predictions))
+            if not isinstance(predicted, str):
+                evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
+            if all(check.good for check in golden_checks):
                 results += _judge_relations(other, live, relations)
+    if task.feature_sets:
+        is_stand_in = task.image.kind == "stand_in"
+        sets, version = task.feature_sets, task.data_version
+        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
         results += note_seconds(task.image)
+    elif entry.exit.code == 1:
+        results += _judge_failure(task, live, relations[0], engine, run)
+    results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
     )
-    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log)
+    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log, evidence=evidence)
 
 
 def judge_entry(
@@ -189,21 +228,67 @@ def _judge_relations(
     ]
 
 
+def _find_tie(task: ValidationTask) -> str:
+    """Return the data version whose features are exactly those of the model, or an empty text."""
+    known = {name for names in task.feature_sets.values() for name in names}
+    return task.data_version if known == set(task.bundle.features) else ""
+
+
+def _has_float64_run(task: ValidationTask) -> bool:
+    """Return whether the golden rows are also predicted in float64: by models with float32 layers that fit twice."""
+    model = task.bundle.model
+    members = [member.model for member in model.members] if isinstance(model, bundle_model.Ensemble) else [model]
+    is_rounded = any(isinstance(member, bundle_model.Network | bundle_model.Linear) for member in members)
+    return is_rounded and _FLOAT64_SIZE * task.artifact.manifest.pickle.size <= task.limits.memory
+
+
+def _judge_failure(
+    task: ValidationTask, live: scenarios.Input, columns: scenarios.Relation, engine: protocol.Engine, run: str
+) -> list[checks.Check]:
+    """Return a finding if the entry point failed because the live rows have columns that the model does not know."""
+    if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
+        return []
+    inputs = [scenarios.select_features(live, task.bundle), live]
+    files = {container_run.MODEL: task.artifact.pickle, **scenarios.make_files(inputs)}
+    with container_run.create_volume(task.image, files, engine, run) as volume:
+        result = container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
+    without, with_others = (scenarios.read_predictions(result.files, number, len(live.live)) for number in range(2))
+    if isinstance(without, str) or not isinstance(with_others, str):
+        return []
+    detail = f"it can only predict rows that have its own columns alone, in its order; {columns.fix}"
+    return [checks.Check(name=f"same values: {columns.name}", good=False, detail=detail)]
+
+
 def _judge_golden(
     task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
-) -> checks.Check:
-    """Return the check of the pickle's predictions of the golden rows before post-processing."""
+) -> list[checks.Check]:
+    """Return the checks of the pickle's predictions of the golden rows before post-processing."""
     name, golden = "golden rows: framework", task.bundle.golden
     end = result.get_end(task.limits)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
-        return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
     if isinstance(predictions, str):
-        return checks.Check(name=name, good=False, detail=str(diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)))
-    difference, bound = prediction.find_worst_difference(
-        predictions, golden.predictions, prediction.compute_golden_tolerances(task.bundle.model, golden)
-    )
+        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
+        return [checks.Check(name=name, good=False, detail=str(cause))]
+    tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
+    difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
-    return checks.Check(name=name, good=difference <= bound, detail=detail)  # fails if the difference is NaN
+    good = difference <= bound  # not good if the difference is NaN
+    framework = checks.Check(name=name, good=good, detail=detail)
+    if not _has_float64_run(task):
+        return [framework]
+    # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
+    name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
+    if isinstance(exact, str):
+        return [framework, checks.Check(name=name, good=False, detail=exact)]
+    differences = [
+        prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
+    ]
+    detail = "largest difference from the framework {:.2g}, bound {:.2g}; from float32 {:.2g}, bound {:.2g}".format(
+        *differences[0], *differences[1]
+    )
+    agrees = all(difference <= bound for difference, bound in differences)
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]

@@ -48,12 +48,14 @@ class Input:
         benchmarks: A table with a column ``id``.
         before_post: Whether to predict before post-processing.
         may_rank: Whether the predictions may be ranks even then.
+        in_float64: Whether to predict a second time with all numbers of the model in float64.
     """
 
     live: pa.Table
     benchmarks: pa.Table
     before_post: bool = False
     may_rank: bool = False
+    in_float64: bool = False
 
 
 def make_golden_input(bundle: bundle_model.Bundle) -> Input:
@@ -99,8 +101,20 @@ def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
 
 
-def make_relations(live: Input, bundle: bundle_model.Bundle) -> list[Relation]:
-    """Return the relations that are demanded of a model: the predictions must be the same by id."""
+def select_features(live: Input, bundle: bundle_model.Bundle) -> Input:
+    """Return the live rows with no other features than those of the model, in its order."""
+    names = [name for name in ("id", "era", "data_type") if name in live.live.column_names]
+    return replace(live, live=live.live.select([*names, *bundle.features]))
+
+
+def make_relations(live: Input, bundle: bundle_model.Bundle, *, tied_to: str = "") -> list[Relation]:
+    """Return the relations that are demanded of a model: the predictions must be the same by id.
+
+    Args:
+        live: The live rows.
+        bundle: The model.
+        tied_to: The data version if its features are the model's, which then may read every column; else empty.
+    """
     random = np.random.default_rng(7)
     columns = _permute_columns(live.live, bundle.features, random)
     rows = live.live.take(random.permutation(len(live.live)))
@@ -118,6 +132,18 @@ def make_relations(live: Input, bundle: bundle_model.Bundle) -> list[Relation]:
             is_required=not isinstance(bundle.model, bundle_model.Custom),
         ),
     ]
+    if tied_to:
+        known = set(live.live.column_names)
+        ordered = columns.select([name for name in columns.column_names if name in known])
+        relations[0] = replace(relations[0], name="columns in another order", input=replace(live, live=ordered))
+        relations.append(
+            Relation(
+                name="columns that the model does not know",
+                fix=f"it reads every feature of {tied_to}, so it is tied to this data version",
+                input=replace(live, live=columns),
+                is_required=False,
+            )
+        )
     whole = {name for name in bundle.features if live.live.schema.field(name).type == pa.int8()}
     for kind in (pa.float32(), pa.float64()) if whole else ():
         schema = pa.schema([field.with_type(kind) if field.name in whole else field for field in live.live.schema])
@@ -197,6 +223,7 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
         "folder": f"{protocol.WORKDIR}/{_FOLDER}",
         "results": protocol.RESULTS,
         "before_post": [number for number, item in enumerate(inputs) if item.before_post],
+        "float64": [number for number, item in enumerate(inputs) if item.in_float64],
     }
     files: dict[str, bytes | Path] = {
         _SCRIPT: paths.inside_folder() / _SCRIPT,
@@ -212,12 +239,12 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
     return files
 
 
-def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> NDArray[np.float64] | str:
+def read_predictions(files: Mapping[str, bytes], number: int | str, rows: int) -> NDArray[np.float64] | str:
     """Return the predictions of an input: float64 (rows,), finite or not; or why there are none.
 
     Args:
         files: The files that came out of the container.
-        number: The number of the input.
+        number: The number of the input; followed by ``.float64`` for its second predictions.
         rows: How many live rows it has.
     """
     content = files.get(f"{number}.f64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import io
 import math
 import re
@@ -78,6 +79,8 @@ def test_pickle_predicts_the_same_as_the_function(exported_function: Any) -> Non
     result, bundle, _ = exported_function
     assert (result.kind, result.features, result.parity.difference) == ("custom", 4, 0)
     assert bundle.post == (), "there is no rank by default"
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "pandas", "scipy"))
+    assert bundle.trained["packages"] == tuple(versions)
     random = np.random.default_rng(8)
     inputs = random.integers(0, 5, size=(50, 5)).astype(float)
     inputs[::7, 1] = np.nan

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -13,14 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from builder.bundle import post, prediction
+from builder.bundle import model, post, prediction
 from builder.engine import protocol
 from builder.inside import predict_inputs
 from builder.validate import scenarios
 from tests.support import bundles, custom, pickles
-
-if TYPE_CHECKING:
-    from builder.bundle import model
 
 
 def run_script(folder: Path, pickle: bytes, *inputs: scenarios.Input) -> tuple[int, dict[str, bytes]]:
@@ -53,6 +51,26 @@ def test_golden_rows_are_predicted_before_post_processing(tmp_path: Path, bundle
     predictions = scenarios.read_predictions(files, 0, len(expected))
     assert not isinstance(predictions, str)
     assert np.abs(predictions - expected).max() <= prediction.compute_tolerance(expected)
+
+
+def test_golden_rows_are_predicted_again_in_float64(tmp_path: Path) -> None:
+    wide, trees = pickles.scenario_bundle("wide"), pickles.scenario_bundle("trees")
+    assert isinstance(wide.model, model.Network)
+    assert isinstance(trees.model, model.Trees)
+    members = [
+        model.Member(model=wide.model, features=wide.features, benchmarks=wide.benchmarks),
+        model.Member(model=trees.model, features=trees.features),  # thresholds in float32, as its inputs
+    ]
+    bundle = bundles.make_bundle(300, wide.benchmarks, network=model.Ensemble(members=tuple(members)))
+    golden = dataclasses.replace(scenarios.make_golden_input(bundle), in_float64=True)
+    code, files = run_script(tmp_path, pickles.pickle_bundle(bundle), golden)
+    assert code == 0
+    assert files.keys() == {"0.f64", "0.float64.f64"}
+    in_float32, in_float64 = (np.frombuffer(files[f"{name}.f64"]) for name in ("0", "0.float64"))
+    tolerances = prediction.compute_golden_tolerances(bundle.model, bundle.golden)
+    for values in (in_float32, bundle.golden.predictions):
+        difference, bound = prediction.find_worst_difference(values, in_float64, tolerances)
+        assert 0 < difference <= bound
 
 
 def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:

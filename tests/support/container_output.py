@@ -40,6 +40,12 @@ def make_entry(csv: bytes | None) -> bytes:
 
 
 def make_predictions(golden: Any, rows: int, *others: Any) -> bytes:
-    """Return the output of ``inside.predict_inputs``: the golden rows, then other inputs, by default 0."""
-    predictions = [golden, *(others or [np.zeros(min(rows, 1000))] * 8)]
-    return make({f"{number}.f64": np.asarray(item, "<f8").tobytes() for number, item in enumerate(predictions)})
+    """Return the output of ``inside.predict_inputs``: the golden rows, then other inputs, by default 0.
+
+    The golden rows are the same in float64.
+    """
+    predictions = {
+        str(number): item for number, item in enumerate([golden, *(others or [np.zeros(min(rows, 1000))] * 8)])
+    }
+    predictions["0.float64"] = golden
+    return make({f"{name}.f64": np.asarray(item, "<f8").tobytes() for name, item in predictions.items()})

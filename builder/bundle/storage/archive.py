@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from builder import errors, schema
+from builder import errors, lfs, schema
 from builder.bundle.storage import files
 from builder.text import describe, escape, format_list
 
@@ -255,7 +255,8 @@ def _find_directory_problem(file: IO[bytes]) -> str:
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         if _read_at(file, 0, 4) == b"PK\x03\x04":
             return f"is a zip that is truncated or has trailing data; {COPY_AGAIN}"
-        return f"is not a zip; expected NAME{SUFFIX}, as written by export"
+        is_pointer = _read_at(file, 0, len(lfs.START)) == lfs.START
+        return lfs.PROBLEM if is_pointer else f"is not a zip; expected NAME{SUFFIX}, as written by export"
     _, _, _, _, count, directory, _, _ = _END.unpack(end)
     position = size - _END.size - _LOCATOR.size
     locator = _read_at(file, position, _LOCATOR.size) if position >= 0 else b""

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from builder import schema
+from builder import lfs, schema
 from builder.bundle.storage import files
 from builder.text import describe, format_list
 
@@ -82,7 +82,8 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
         return ArrayContents(arrays=contents.arrays, problems=(f"{path}: {problem}",))
     except safetensors.SafetensorError as error:
         reason = str(error).split("\n", 1)[0].removeprefix("Error while deserializing header: ")[:120]
-        return ArrayContents(arrays={}, problems=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
+        problem = lfs.find_pointer_problem(path) or f"is not a valid safetensors file ({reason}); {_GOOD}"
+        return ArrayContents(arrays={}, problems=(f"{path}: {problem}",))
     except OSError as error:
         return ArrayContents(arrays={}, problems=(files.describe_read_error(path, error),))
 

@@ -23,7 +23,7 @@ from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
 from builder.export import arguments, conversion, frameworks, parity
-from builder.export.function import included, outside, privacy
+from builder.export.function import included, outside, packages, privacy
 from builder.export.function import source as function_source
 from builder.export.function.process import TrialProcess
 from builder.inside import predict_inputs
@@ -131,6 +131,7 @@ def convert(
         takes_missing=True,
         golden_missing=golden_missing,
         facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
+        packages=packages.find_packages([generated.text, *(source for _, source in modules.values())]),
         notes=tuple(dict.fromkeys([*findings.notes, *alone.reads])),
         parity=parity_result,
     )

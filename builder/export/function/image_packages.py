@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from builder import paths
+from builder.inside import inventory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +29,13 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def find_package(module: str) -> str:
     """Return the name of the package that a top-level module belongs to, or would belong to if it were installed."""
     # The module's own name last: tensorflow-cpu and others are what the images have under the module's name.
-    packages = [*_list_packages().get(module, ()), _NAMES.get(module, _normalize(module))]
+    packages = [*_list_packages().get(module, ()), _NAMES.get(module, inventory.normalize_name(module))]
     return next((name for name in packages if find_pythons(name)), packages[0])
 
 
 def find_pythons(package: str) -> tuple[str, ...]:
     """Return the Python versions of the images that have a package: ``("3.12", "3.13")``."""
-    return tuple(python for python, names in _read_pins().items() if _normalize(package) in names)
+    return tuple(python for python, names in _read_pins().items() if inventory.normalize_name(package) in names)
 
 
 def list_pythons() -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def _read_pins() -> Mapping[str, frozenset[str]]:
     for path in (paths.docker_folder() / "stand_in" / "pins").glob("py*.txt"):
         python = ".".join(path.name.removeprefix("py").split(".")[:2])
         lines = path.read_text(encoding="utf-8").split()
-        pins[python] = frozenset(_normalize(line.partition("==")[0]) for line in lines)
+        pins[python] = frozenset(inventory.normalize_name(line.partition("==")[0]) for line in lines)
     return dict(sorted(pins.items()))
 
 
@@ -75,7 +76,7 @@ def _read_pins() -> Mapping[str, frozenset[str]]:
 def _list_packages() -> Mapping[str, tuple[str, ...]]:
     """Return the installed packages by their top-level modules."""
     return {
-        module: tuple(dict.fromkeys(map(_normalize, filter(None, packages))))
+        module: tuple(dict.fromkeys(map(inventory.normalize_name, filter(None, packages))))
         for module, packages in importlib.metadata.packages_distributions().items()
     }
 
@@ -83,22 +84,19 @@ def _list_packages() -> Mapping[str, tuple[str, ...]]:
 def _find_requirements(packages: set[str]) -> set[str]:
     """Return packages and all that their installed versions require, without extras."""
     requirements = {
-        _normalize(distribution.name): distribution.requires or []
+        inventory.normalize_name(distribution.name): distribution.requires or []
         for distribution in importlib.metadata.distributions()
+        if distribution.name  # an interrupted installation leaves a folder without metadata
     }
     names, remaining = set(packages), list(packages)
     while remaining:
         for requirement in requirements.get(remaining.pop(), ()):
             match = _REQUIREMENT.match(requirement)
-            if match and "extra" not in requirement.partition(";")[2] and (name := _normalize(match[0])) not in names:
+            if (
+                match
+                and "extra" not in requirement.partition(";")[2]
+                and (name := inventory.normalize_name(match[0])) not in names
+            ):
                 names.add(name)
                 remaining.append(name)
     return names
-
-
-def _normalize(name: str | None) -> str:
-    """Return a package's name in the form that is compared; empty for an installation that is broken and has none.
-
-    https://packaging.python.org/en/latest/specifications/name-normalization/
-    """
-    return re.sub(r"[-_.]+", "-", name or "").lower()

@@ -100,6 +100,7 @@ def convert(
         ),
         takes_missing=not inputs.caller_imputed.all(),
         facts=_collect_facts(model),
+        packages=_list_packages(model),
     )
 
 
@@ -262,18 +263,18 @@ def _find_order(model: Any, names: tuple[str, ...]) -> Indices:
 
 
 def _collect_facts(model: Any) -> Mapping[str, bundle_model.Fact]:
-    """Return the versions and classes that the model consists of."""
-    parts = list(_iter_parts(model))
-    facts: dict[str, bundle_model.Fact] = {
-        "framework": "scikit-learn",
-        "version": sklearn.__version__,
-        "objects": tuple(dict.fromkeys(type(part).__name__ for part in parts)),
-    }
-    if any(_is_lightgbm(part) for part in parts):
-        import lightgbm  # noqa: PLC0415 - LightGBM may not be installed
+    """Return the version and the classes that the model consists of."""
+    objects = tuple(dict.fromkeys(type(part).__name__ for part in _iter_parts(model)))
+    return {"framework": "scikit-learn", "version": sklearn.__version__, "objects": objects}
 
-        facts["lightgbm"] = lightgbm.__version__
-    return facts
+
+def _list_packages(model: Any) -> tuple[str, ...]:
+    """Return LightGBM with its version if it is a part of the model; all other parts are stored as numbers."""
+    if not any(map(_is_lightgbm, _iter_parts(model))):
+        return ()
+    import lightgbm  # noqa: PLC0415 - LightGBM may not be installed
+
+    return (f"lightgbm {lightgbm.__version__}",)
 
 
 def _iter_parts(model: Any) -> Iterator[Any]:

@@ -43,6 +43,7 @@ def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
     text = re.sub(r"(?m)^  ref: .*", f"  ref: {ref}", text)
     text = re.sub(r"(?m)^  stand_in: .*\n", "", text)
     text = re.sub(r"(?m)^  - rank: .*", f"  - {step}", text)
+    text = re.sub(r"(?m)^  data: shaped.*", "  data: live", text)
     (clone / "configs" / f"{name}.yaml").write_text(text)
 
 
@@ -71,7 +72,9 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
     write(clone, "other", "blend: {benchmark: v53_lgbm_ender20, weight: 0.5}")
     prepare(clone, settings, "other")
     output = run_command(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
-    match = re.search(r"compared +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.3", output)
+    match = re.search(
+        r"compared +correlation (\S+) \(Spearman (\S+)\) on 500 rows of the live data of round 1000, v5\.3", output
+    )
     assert match, output
     assert -1 < float(match[1]) < 1
     second = sandbox.state.list_pickles()[-1]

@@ -6,12 +6,15 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import threading
 import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from builder import paths, progress
@@ -251,6 +254,45 @@ def test_validate_prints_the_checks_and_the_resources(
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (2, False)
     assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
+
+
+def test_validate_notes_other_versions_than_at_training(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = dataclasses.replace(bundles.make_bundle(), trained={"packages": ("numpy 1.0", f"pandas {pd.__version__}")})
+    bundles.write_bundle(project / "configs" / "bundles" / "small", bundle)
+    assert build() == 0
+    set_validation_output(engine)
+    read_output(capsys)
+    assert call("validate", "configs/small.yaml") == 0
+    note = rf"^  note +library versions +numpy 1\.0 at training, {re.escape(np.__version__)} in the image$"
+    assert re.search(note, read_output(capsys)[0], re.MULTILINE)
+    report = json.loads((project / "dist" / "small" / artifact.VALIDATION).read_bytes())
+    assert report["checks"][-1]["name"] == "library versions"
+
+
+def test_validate_uses_every_feature_of_the_data_version(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_artifact(project, engine)
+    features, path = bundles.make_bundle().features, project / "v5.3" / "features.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"feature_sets": {"small": features[1:], "all": [*features[::-1], "feature_new"]}}))
+    set_validation_output(engine)
+    shaped = paths.cache_folder() / "shaped"
+    shutil.rmtree(shaped)
+    assert call("validate", "configs/small.yaml") == 0
+    assert "same values: columns in another order, and columns that" in read_output(capsys)[0]
+    (live,) = shaped.glob("*-live.parquet")
+    names = [name for name in pq.read_schema(live).names if name.startswith("feature_")]
+    assert set(names) == {*features, "feature_new"}
+    # Now they are exactly the model's.
+    path.write_text(json.dumps({"feature_sets": {"small": features}}))
+    assert call("validate", "configs/small.yaml") == 0
+    assert re.search("same values: columns in another order +1,000 rows", read_output(capsys)[0])
+    path.write_text("[]")
+    assert call("validate", "configs/small.yaml") == 2
+    assert f"{path} is invalid (the file does not contain a JSON object" in read_output(capsys)[1]
 
 
 def test_validate_prints_the_reason_without_the_runners_help(

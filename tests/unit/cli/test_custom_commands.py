@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,21 @@ def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFi
     out = read_output(capsys)[0]
     assert "DIFFERENT" in out
     assert "code/model.py:1: " in out
+
+
+def test_warnings_are_printed_escaped_and_are_in_the_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    warns = "    import warnings\n    warnings.warn('\u202etxet', stacklevel=1)\n    weights ="
+    write_bundle(project, custom.CODE.replace("    weights =", warns))
+    assert call("pickle", "configs/small.yaml") == 0
+    note = "note: warnings while the pickle was built:\n  code/model.py:6: UserWarning:  txet\n"
+    assert note in read_output(capsys)[0]
+    assert call("pickle", "configs/small.yaml", "--json") == 0
+    assert json.loads(read_output(capsys)[0])["warnings"] == [], "nothing was built"
+    (project / "dist" / "small" / "model.pkl").unlink()
+    assert call("pickle", "configs/small.yaml", "--json") == 0
+    report = json.loads(read_output(capsys)[0])
+    assert report["warnings"] == ["code/model.py:6: UserWarning:  txet"]
+    assert "txet" not in json.dumps(report["manifest"])
 
 
 def test_code_that_cannot_run_is_reported_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,16 +292,6 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         ],
     ),
     (
-        "live data",
-        MINIMAL + "validate: {data: live}\n",
-        [
-            (
-                'FILE:4: validate.data: "live" (data fetched from the tournament) is not supported yet; '
-                'write "shaped", or a mapping with the keys live, benchmarks'
-            )
-        ],
-    ),
-    (
         "rows",
         MINIMAL + "validate: {rows: 0}\n",
         ["FILE:4: validate.rows: 0 is invalid; expected an integer from 1 to 1,000,000"],

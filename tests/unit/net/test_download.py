@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from builder import errors, progress
 from builder.net import download
+from builder.net import http as http_module
 from tests.support import http_files
 from tests.support.http_files import respond, respond_status
 
@@ -90,7 +92,7 @@ def fetch(tmp_path: Path, waits: list[float]) -> Callable[..., Path]:
         with http_files.serve({"/models/x.pkl": next_answer, "/y": respond(b"all")}) as server:
             url = f"{server.url}{PRESIGNED}"
             target = tmp_path / "x.pkl"
-            return download.download(url, target, description="p", progress=progress.Silent(), **options).path
+            return download.download(url, target, **{"description": "p", "progress": progress.Silent(), **options}).path
 
     return download_file
 
@@ -145,3 +147,72 @@ def test_a_failed_download_does_not_change_the_existing_file(
     assert str(raised.value).startswith("http://127.0.0.1:")
     assert "SECRET" not in str(raised.value)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.pkl", b"before")]
+
+
+BODY = bytes(range(256)) * 400
+
+
+def respond_rest(*, etag: str = '"a"', cut: bool = False) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    """Return a function that responds with the requested part of :data:`BODY`; ``cut``: with half of it."""
+
+    def write_response(request: http.server.BaseHTTPRequestHandler) -> None:
+        if request.headers.get("If-Match", etag) != etag:
+            respond_status(412)(request)
+            return
+        start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        rest = BODY[start:]
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+        request.send_header("Content-Length", str(len(rest)))
+        request.send_header("ETag", etag)
+        request.end_headers()
+        request.wfile.write(rest[: len(rest) // 2] if cut else rest)
+
+    return write_response
+
+
+class Sizes(progress.Silent):
+    """Records how many bytes a download reports first."""
+
+    def __init__(self) -> None:
+        self.reported: list[tuple[int, int | None]] = []
+
+    def report_bytes(self, done: int, total: int | None) -> None:
+        self.reported.append((done, total))
+
+
+def test_a_download_continues_where_the_last_one_was_cut_off(fetch: Callable[..., Path], tmp_path: Path) -> None:
+    cut = respond_rest(cut=True)
+    with pytest.raises(errors.NetworkError):
+        fetch(cut, cut, cut, resume=True)
+    received = (tmp_path / ".fetching-x.pkl").stat().st_size
+    assert received == len(BODY) - len(BODY) // 8
+    sizes = Sizes()
+    path = fetch(respond_rest(), resume=True, progress=sizes)
+    assert path.read_bytes() == BODY
+    assert sizes.reported[0][0] > received
+    assert sizes.reported[-1] == (len(BODY), len(BODY))
+    assert [item.name for item in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_the_hash_of_a_continued_download_is_that_of_the_whole_file(fetch: Callable[..., Path]) -> None:
+    hashes: list[str] = []
+    fetch(respond_rest(cut=True), respond_rest(), resume=True, check=hashes.append)
+    assert hashes == [hashlib.sha256(BODY).hexdigest()]
+
+
+def test_a_changed_file_is_downloaded_from_its_start(fetch: Callable[..., Path]) -> None:
+    path = fetch(respond_rest(cut=True), respond_rest(etag='"b"'), respond_rest(etag='"b"'), resume=True)
+    assert path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"a"', "a"])
+def test_without_a_reliable_etag_a_download_starts_again(fetch: Callable[..., Path], etag: str) -> None:
+    assert fetch(respond_rest(etag=etag, cut=True), respond(b"all"), resume=True).read_bytes() == b"all"
+
+
+def test_a_continued_download_that_is_too_large_is_removed(fetch: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(http_module.TooLargeError):
+        fetch(respond_rest(cut=True), respond_rest(), resume=True, max_bytes=len(BODY) - 1)
+    assert list(tmp_path.iterdir()) == []

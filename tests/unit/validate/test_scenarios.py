@@ -27,11 +27,12 @@ COLUMNS, ROWS, FLOAT32, FLOAT64, BENCHMARKS = range(5)
 
 @pytest.fixture
 def live(tmp_path: Path) -> scenarios.Input:
-    files = data.make_shaped_data(features=NAMES, benchmarks=BUNDLE.benchmarks, rows=1500, cache=tmp_path)
+    # Without other features, which some of the broken functions could not even predict.
+    files = data.make_shaped_data(features=NAMES, benchmarks=BUNDLE.benchmarks, known=NAMES, rows=1500, cache=tmp_path)
     return scenarios.read_live(files, may_rank=True)
 
 
-def judge(predict: Callable[..., Any], live: scenarios.Input) -> list[checks.Check]:
+def judge(predict: Callable[..., Any], live: scenarios.Input, **options: Any) -> list[checks.Check]:
     """Predict all inputs as the container does, and judge the relations."""
 
     def run(item: scenarios.Input) -> Any:
@@ -41,7 +42,7 @@ def judge(predict: Callable[..., Any], live: scenarios.Input) -> list[checks.Che
         except Exception as error:  # noqa: BLE001 - any, as there
             return f"the pickle failed: {error!r}"
 
-    relations = scenarios.make_relations(live, BUNDLE)
+    relations = scenarios.make_relations(live, BUNDLE, **options)
     expected = run(live)
     assert not isinstance(expected, str), expected
     return [scenarios.judge_relation(relation, run(relation.input), live, expected) for relation in relations]
@@ -111,6 +112,20 @@ def test_a_broken_function_fails_the_relation_that_it_breaks(
     assert fix in results[broken[-1]].detail
     # The order of the rows is a custom function's own choice.
     assert [results[number].good for number in broken] == [None if number == ROWS else False for number in broken]
+
+
+def test_a_model_of_a_whole_data_version_may_read_every_column(live: scenarios.Input) -> None:
+    def by_mean(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
+        return live.filter(regex="^feature_").mean(axis=1).to_frame("prediction") / 4
+
+    assert judge(by_mean, live)[COLUMNS].good is False
+    tied, _, note, *_ = judge(by_mean, live, tied_to="v5.3")
+    assert (tied.name, tied.good) == ("same values: columns in another order", True)
+    assert (note.name, note.good) == ("same values: columns that the model does not know", None)
+    assert note.detail.endswith("; it reads every feature of v5.3, so it is tied to this data version")
+    # Not by position or by prefix.
+    assert judge(by_prefix, live, tied_to="v5.3")[COLUMNS].good is False
+    assert [check.good for check in judge(by_name, live, tied_to="v5.3")] == [True] * 6
 
 
 def test_a_rank_may_differ_by_three_steps(live: scenarios.Input) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,19 +16,17 @@ import pandas as pd
 import pytest
 
 from builder import errors, progress
-from builder.bundle import prediction
+from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import container_run, data, report
+from builder.validate import checks, container_run, data, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, formulas, manifests
+from tests.support import bundles, container_output, custom, formulas, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from builder.bundle import model
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
@@ -105,6 +104,7 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "in [0, 1]",
         "not constant",
         "golden rows: framework",
+        "golden rows: float64",
         "same values: columns in another order, and columns that the model does not know",
         "same values: rows in another order",
         "same values: features as float32",
@@ -241,6 +241,44 @@ def test_without_predictions_of_the_golden_rows_it_is_not_valid(
     assert text in failed["golden rows: framework"]
 
 
+def judge_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float], files: dict[str, bytes]
+) -> checks.Check:
+    """Return the check of the golden rows in float64."""
+    output = container_output.make({"0.f64": np.array(golden).tobytes(), **files})
+    fake_run(engine, GOOD_ENTRY, Program(output=output))
+    [check] = [check for check in validate_task(task, engine).checks if check.name == "golden rows: float64"]
+    return check
+
+
+def test_the_golden_rows_in_float64_report_what_a_difference_comes_from(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    other = [value + 0.5 for value in golden]
+    files = {"0.float64.f64": np.array(golden).tobytes()}
+    rounding = judge_float64(task, engine, other, files)
+    assert (rounding.good, rounding.detail[:41]) == (None, "largest difference from the framework 0, ")
+    assert "; from float32 0.5, bound" in rounding.detail
+    files = {"0.float64.f64": np.array(other).tobytes()}
+    conversion = judge_float64(task, engine, other, files)
+    assert conversion.good is None, "the check of the framework's predictions has failed"
+    assert re.match(r"largest difference from the framework 0\.5, bound \S+; from float32 0, bound", conversion.detail)
+    assert judge_float64(task, engine, golden, files).good is False
+    missing = judge_float64(task, engine, golden, {"0.float64.txt": b"MemoryError: \x1b[2J"})
+    assert (missing.good, missing.detail) == (False, "the pickle failed: MemoryError: [2J")
+
+
+def test_a_model_that_fits_only_once_or_has_no_float32_layers_is_not_run_in_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden))
+    size = task.artifact.manifest.pickle.size
+    small = dataclasses.replace(task, limits=dataclasses.replace(LIMITS, memory=4 * size - 1))
+    custom_bundle = dataclasses.replace(task.bundle, model=custom.make_bundle().model)
+    for changed in (small, dataclasses.replace(task, bundle=custom_bundle)):
+        assert "golden rows: float64" not in {check.name for check in validate_task(changed, engine).checks}
+
+
 def test_a_relation_that_does_not_hold_is_a_finding(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
@@ -253,6 +291,27 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
+
+
+def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_the_relation(
+    task: validate.ValidationTask, engine: FakeEngine
+) -> None:
+    code = model.Custom(files={}, modules=(), arrays={})
+    custom = dataclasses.replace(task, bundle=dataclasses.replace(task.bundle, model=code))
+    failed_entry = Program(code=1, log="ValueError: 35 columns\n")
+    predictions, error = np.zeros(ROWS).tobytes(), b"ValueError: 35 columns"
+    name = "same values: columns in another order, and columns that the model does not know"
+    for files, columns in (
+        ({"0.f64": predictions, "1.txt": error}, {name}),
+        ({"0.txt": error, "1.txt": error}, set()),
+        ({"0.f64": predictions, "1.f64": predictions}, set()),
+        ({}, set()),
+    ):
+        fake_run(engine, failed_entry, Program(output=container_output.make(files)))
+        failed = get_failed_checks(validate_task(custom, engine))
+        assert failed.keys() == {"entry point", *columns}
+        assert get_failed_checks(validate_task(task, engine)).keys() == {"entry point"}
+    assert not validate_task(custom, engine).good
 
 
 # ---- how it ended
@@ -351,6 +410,19 @@ def test_an_image_that_cannot_run_the_script_is_an_image_error(
     with pytest.raises(errors.ImageError, match=r"runner:1 cannot run the pickle: exec python failed"):
         validate_task(task, engine)
     assert engine.list_leftovers() == []
+
+
+def test_a_pickle_that_ends_like_a_missing_command_is_a_finding(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Without the pickle the image can run, so the pickle did it."""
+    without_pickle = dataclasses.replace(GOOD_ENTRY, code=1, output=container_output.make())
+    fake_run(engine, Program(code=127, then=without_pickle))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert failed.keys() == {"entry point"}
+    assert failed["entry point"].startswith("exit 127")
+    fake_run(engine, GOOD_ENTRY, Program(code=127, then=Program(code=2, output=container_output.make())))
+    assert get_failed_checks(validate_task(task, engine)).keys() == {"golden rows: framework"}
 
 
 def test_an_image_without_an_entry_point_is_not_a_runner(task: validate.ValidationTask, engine: FakeEngine) -> None:

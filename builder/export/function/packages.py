@@ -1,0 +1,29 @@
+"""Find the packages that the code of a function imports, to compare their versions with those of the image."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+from builder.inside import inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def find_packages(sources: Iterable[str | bytes]) -> tuple[str, ...]:
+    """Return the installed packages that Python sources import, each ``name version``, sorted."""
+    distributions = importlib.metadata.packages_distributions()
+    modules = {module for source in sources for module in _iter_imports(ast.parse(source))}
+    names = {name for module in modules for name in distributions.get(module, ())}
+    return tuple(sorted(f"{inventory.normalize_name(name)} {importlib.metadata.version(name)}" for name in names))
+
+
+def _iter_imports(tree: ast.Module) -> Iterator[str]:
+    """Yield the top-level name of each imported module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]

@@ -1,0 +1,106 @@
+"""Live data from the sandbox: the command that fetches them, and the cache."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import errors, progress
+from builder.config import feature_sets
+from builder.sandbox import faults, server
+from builder.tournament import live_files, session, settings
+from tests.support import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ["live.parquet", "live_benchmark_models.parquet", "features.json"]
+
+
+@pytest.fixture(autouse=True)
+def _use_sandbox(sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"):
+        monkeypatch.delenv(name, raising=False)  # live data need no account
+    monkeypatch.setenv("NUMERAI_API_URL", sandbox.api_url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def fetch() -> live_files.LiveData:
+    with session.connect(progress.Silent()) as api:
+        return live_files.fetch(api, "v5.3", progress.Silent())
+
+
+def count_downloads(sandbox: server.Sandbox) -> int:
+    return sum(record.method == "GET" for record in sandbox.requests)
+
+
+def test_data_fetches_the_files_of_the_last_round_once(
+    sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert command.call("data", "--json") == 0
+        (item,) = json.loads(command.read_output(capsys)[0])["data"]
+        assert (item["data_version"], item["round"]) == ("v5.3", sandbox.state.rounds[0].number)
+    assert [path.rpartition("/")[2] for path in item["files"]] == NAMES
+    assert count_downloads(sandbox) == 3
+    published = sandbox.publish_datasets()
+    for path, name in zip(fetch().files, NAMES, strict=True):
+        assert path.read_bytes() == published[f"v5.3/{name}"].read_bytes()
+    assert command.call("data") == 0
+    out = command.read_output(capsys)[0]
+    assert f"v5.3, round {item['round']}, opened 20" in out
+    assert all(name in out for name in NAMES)
+
+
+def test_a_new_round_is_fetched_and_old_ones_are_removed(sandbox: server.Sandbox) -> None:
+    fetched = []
+    for number in (1001, 1002, 1003):
+        sandbox.state.open_round(number)
+        fetched.append(fetch())
+    assert [item.folder.exists() for item in fetched] == [False, True, True]
+    cached = live_files.find_cached("v5.3", sandbox.api_url)
+    assert cached is not None
+    assert (cached.round, cached.folder) == (1003, fetched[2].folder)
+
+
+def test_what_was_fetched_from_one_api_is_not_used_for_the_tournament(sandbox: server.Sandbox) -> None:
+    fetch()
+    assert live_files.find_cached("v5.3", "https://api-tournament.numer.ai") is None
+
+
+@pytest.mark.usefixtures("waits")
+def test_an_interrupted_download_continues(sandbox: server.Sandbox) -> None:
+    sandbox.faults.add("GET", faults.reset(), times=3)
+    with pytest.raises(errors.NetworkError, match=r"live\.parquet"):
+        fetch()
+    assert live_files.find_cached("v5.3", sandbox.api_url) is None
+    assert fetch().live.is_file()
+
+
+def test_a_file_that_is_not_parquet_is_refused_and_not_kept(sandbox: server.Sandbox) -> None:
+    sandbox.faults.add("GET", faults.respond_status(200, b"<html>maintenance</html>"))
+    with pytest.raises(errors.DataError, match=r"live\.parquet: the downloaded file is not a readable parquet file"):
+        fetch()
+    assert fetch().live.is_file()
+
+
+def test_the_features_of_a_sandbox_are_not_used_for_the_tournament(tmp_path: Path) -> None:
+    fetch()
+    assert feature_sets.find(tmp_path, "v5.3") is None
+
+
+def test_the_features_of_the_tournament_are_kept_for_other_commands(
+    sandbox: server.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DEFAULT_API", sandbox.api_url.rstrip("/"))
+    path = feature_sets.find(tmp_path, "v5.3") if fetch() else None
+    assert path is not None
+    assert path.read_bytes() == sandbox.publish_datasets()["v5.3/features.json"].read_bytes()
+
+
+def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:
+    with session.connect(progress.Silent()) as api, pytest.raises(errors.ApiError, match=r"v9\.9/live\.parquet"):
+        live_files.fetch(api, "v9.9", progress.Silent())
