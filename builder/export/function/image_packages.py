@@ -29,7 +29,7 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def find_package(module: str) -> str:
     """Return the name of the package that a top-level module belongs to, or would belong to if it were installed."""
     # The module's own name last: tensorflow-cpu and others are what the images have under the module's name.
-    packages = [*_list_packages().get(module, ()), _NAMES.get(module, inventory.normalize_name(module))]
+    packages = [*list_installed().get(module, ()), _NAMES.get(module, inventory.normalize_name(module))]
     return next((name for name in packages if find_pythons(name)), packages[0])
 
 
@@ -52,10 +52,10 @@ def list_modules() -> tuple[str, ...]:
     """
     names = {name for names in _read_pins().values() for name in names}
     names |= {
-        name for module, names in _list_packages().items() if find_pythons(find_package(module)) for name in names
+        name for module, names in list_installed().items() if find_pythons(find_package(module)) for name in names
     }
     names = _find_requirements(names)
-    modules = {module for module, packages in _list_packages().items() if not names.isdisjoint(packages)}
+    modules = {module for module, packages in list_installed().items() if not names.isdisjoint(packages)}
     modules |= {module for module, package in _NAMES.items() if package in names}
     modules |= {name.replace("-", "_") for name in names}
     return tuple(sorted(modules | sys.stdlib_module_names | set(sys.builtin_module_names)))
@@ -73,8 +73,8 @@ def _read_pins() -> Mapping[str, frozenset[str]]:
 
 
 @functools.cache
-def _list_packages() -> Mapping[str, tuple[str, ...]]:
-    """Return the installed packages by their top-level modules."""
+def list_installed() -> Mapping[str, tuple[str, ...]]:
+    """Return the normalized names of the installed packages, by their top-level modules."""
     return {
         module: tuple(dict.fromkeys(map(inventory.normalize_name, filter(None, packages))))
         for module, packages in importlib.metadata.packages_distributions().items()

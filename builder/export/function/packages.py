@@ -6,7 +6,7 @@ import ast
 import importlib.metadata
 from typing import TYPE_CHECKING
 
-from builder.inside import inventory
+from builder.export.function import image_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 def find_packages(sources: Iterable[str | bytes]) -> tuple[str, ...]:
     """Return the installed packages that Python sources import, each ``name version``, sorted."""
-    distributions = importlib.metadata.packages_distributions()
     modules = {module for source in sources for module in _iter_imports(ast.parse(source))}
-    names = {name for module in modules for name in distributions.get(module, ())}
-    return tuple(sorted(f"{inventory.normalize_name(name)} {importlib.metadata.version(name)}" for name in names))
+    names = {name for module in modules for name in image_packages.list_installed().get(module, ())}
+    return tuple(sorted(f"{name} {importlib.metadata.version(name)}" for name in names))
 
 
 def _iter_imports(tree: ast.Module) -> Iterator[str]:
