@@ -251,7 +251,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
                     cache=False,
                     progress=progress,
                 )
-                # An image that another user built meanwhile keeps the tag, for it may already be in use.
+                # An image that another user built in the meantime keeps the tag, for it may already be in use.
                 if find(engine, python) is None:
                     engine.tag_image(outcome.image, format_tag(python, spec))
                 quiet = 0.0
