@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, scenarios
+from builder.validate import checks, container_run, diagnose, headroom, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             if results[-1].good:
                 results += _judge_relations(other, live, relations)
     if results[0].good:
-        results += note_seconds(task.image)
+        results += note_usage(entry.usage, task.limits, task.image)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
@@ -151,18 +151,21 @@ def judge_entry(
     return results, diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
 
 
-def note_seconds(image: resolve.ResolvedImage) -> list[checks.Check]:
-    """Return a note that the seconds of a stand-in image are too low; nothing for other images.
+def note_usage(
+    usage: container_run.Usage, limits: config.LimitsConfig, image: resolve.ResolvedImage
+) -> list[checks.Check]:
+    """Return notes about what a successful run used: close to a limit, or too low in a stand-in image.
 
     The exact image contains no compiled bytecode, so that each run compiles all modules that it imports.
     """
-    if image.kind != "stand_in":
-        return []
-    detail = (
-        "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
-        "2 to 4 times as much CPU there"
-    )
-    return [checks.Check(name="seconds", good=None, detail=detail)]
+    notes = [checks.Check(name="headroom", good=None, detail=detail) for detail in headroom.find_notes(usage, limits)]
+    if image.kind == "stand_in":
+        detail = (
+            "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model "
+            "takes 2 to 4 times as much CPU there"
+        )
+        notes.append(checks.Check(name="seconds", good=None, detail=detail))
+    return notes
 
 
 def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:

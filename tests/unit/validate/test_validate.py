@@ -19,7 +19,7 @@ from builder.bundle import prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import container_run, data, report
+from builder.validate import container_run, data, headroom, report
 from builder.validate import run as validate
 from tests.support import bundles, container_output, formulas, manifests
 from tests.support.fake_engine import FakeEngine, Program
@@ -335,6 +335,28 @@ def test_a_note_in_a_stand_in_image_warns_about_its_seconds(
     assert [check.name for check in validate_task(stand_in, engine).checks] == ["entry point"]
 
 
+def test_a_run_close_to_its_limits_gets_notes(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=419), make_predicting(golden))
+    assert all(check.good for check in validate_task(task, engine).checks)
+    output = container_output.make({"live_predictions-0a.csv": CSV}, peak_bytes=int(3.6e9))
+    fake_run(engine, Program(output=output, seconds=480), make_predicting(golden))
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.good is None]
+    assert [note.partition(";")[0] for note in notes] == [
+        "480 s are 80% of the limit of 600 s",
+        "3.6 GB of memory, as reported from inside, are 84% of the limit of 4.3 GB",
+    ]
+    assert headroom.describe_usage(result.usage, LIMITS) == (
+        "480.00 s (80.0% of 600 s); reported from inside: 3.6 GB of memory (83.8% of 4.3 GB), "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
+    unknown = container_run.Usage(seconds=0)
+    assert headroom.describe_usage(unknown, LIMITS) == "0.00 s (0.0% of 600 s)"
+
+
 def test_a_pickle_built_for_another_python_is_recognized(task: validate.ValidationTask, engine: FakeEngine) -> None:
     fake_run(engine, Program(code=139))
     result = validate_task(dataclasses.replace(task, python="3.13.5"), engine)
@@ -376,6 +398,7 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
     assert written_report["usage"] == {
         "seconds": 1.5,
         "reported_from_inside": {"peak_bytes": 150_000_000, "cpu_seconds": 1.25},
+        "part_of_limits": {"seconds": 1.5 / 600, "memory": 150_000_000 / (4 << 30), "cpu": 1.25 / 1.5},
     }
     assert written_report["image"] == {
         "kind": "local",
