@@ -329,13 +329,20 @@ class DockerEngine:
             with _translate_answer_errors("create a volume"):
                 volume = str(self._api.create_volume(labels=labels)["Name"])
             try:
-                # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
-                host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
-                with self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle:
-                    self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
+                self.fill_volume(volume, image, tar, run=run)
                 yield volume
             finally:
                 self.remove(protocol.Leftover(kind="volume", id=volume, labels=labels))
+
+    def fill_volume(self, volume: str, image: str, tar: Iterable[bytes], /, *, run: str) -> None:
+        labels = {protocol.RUN_LABEL: run}
+        # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
+        host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
+        with (
+            _translate_errors("fill a volume"),
+            self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle,
+        ):
+            self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
 
     @contextlib.contextmanager
     def create_container(
@@ -486,11 +493,18 @@ class DockerContainer:
 
     _api: Any
     _id: str = field(repr=False)
+    _is_started: bool = False
+
+    def start(self) -> None:
+        with _translate_answer_errors("start a container"):
+            self._api.start(self._id)
+        self._is_started = True
 
     def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
+        if not self._is_started:
+            self.start()
         with _translate_answer_errors("run a container"):
-            self._api.start(self._id)
             try:
                 self._api.wait(self._id, timeout=seconds)
             except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, headroom, scenarios
+from builder.validate import checks, container_run, diagnose, diagnostics, headroom, scenario_run, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,29 +80,28 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = scenarios.make_golden_input(task.bundle)
-    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
-    live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
         # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
-        **scenarios.make_files([golden, live, *(relation.input for relation in relations)]),
+        **scenarios.SCRIPT_FILES,
     }
     conditions = _get_conditions(task)
     ids = checks.read_ids(task.files.live)
-    with container_run.create_volume(task.image, files, engine, run) as volume:
+    with (
+        container_run.create_volume(task.image, files, engine, run) as volume,
+        scenario_run.prepare(task, volume, engine, run=run) as run_scenarios,
+    ):
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
-            command = scenarios.COMMAND
-            other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            results.append(_judge_golden(task, other, conditions))
+            others = run_scenarios(entry.usage.seconds)
+            results.append(_judge_golden(task, others, conditions))
             if results[-1].good:
-                results += _judge_relations(other, live, relations)
+                results += _judge_relations(others)
+                results += diagnostics.estimate(others.result.files, len(ids))
     if results[0].good:
         results += note_usage(entry.usage, task.limits, task.image)
     named = (
@@ -177,32 +176,41 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
     )
 
 
-def _judge_relations(
-    result: container_run.ContainerRun, live: scenarios.Input, relations: Sequence[scenarios.Relation]
-) -> list[checks.Check]:
+def _judge_relations(others: scenario_run.ScenarioRun) -> list[checks.Check]:
     """Return a check for each relation; one only, if there are no predictions to compare with."""
-    expected = scenarios.read_predictions(result.files, 1, len(live.live))
+    files, live = others.result.files, others.inputs.live
+    expected = scenarios.read_predictions(files, scenarios.LIVE, len(live.live))
     if isinstance(expected, str):
         return [checks.Check(name="live rows", good=False, detail=expected)]
-    return [
-        scenarios.judge_relation(
-            relation, scenarios.read_predictions(result.files, number, len(live.live)), live, expected
-        )
-        for number, relation in enumerate(relations, 2)
-    ]
+    results, left_out = [], []
+    for number, relation in enumerate(others.inputs.relations, scenarios.LIVE + 1):
+        if others.was_left_out(number):
+            left_out.append(relation.name)
+            continue
+        predictions = scenarios.read_predictions(files, number, len(live.live))
+        results.append(scenarios.judge_relation(relation, predictions, live, expected))
+    notes = []
+    if others.cut_from:
+        notes.append(f"{others.inputs.rows:,} rows of each input instead of {others.cut_from:,}")
+    if left_out:
+        notes.append(f"not predicted: {'; '.join(left_out)}")
+    if notes:
+        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
+        results.append(checks.Check(name="left out", good=None, detail=detail))
+    return results
 
 
 def _judge_golden(
-    task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
+    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
 ) -> checks.Check:
     """Return the check of the pickle's predictions of the golden rows before post-processing."""
-    name, golden = "golden rows: framework", task.bundle.golden
+    name, golden, result = "golden rows: framework", task.bundle.golden, others.result
     end = result.get_end(task.limits)
-    if end.code != 0 or end.timed_out or end.out_of_memory:
+    if not others.is_complete and (end.code != 0 or end.timed_out or end.out_of_memory):
         cause = diagnose.find_cause(end, conditions)
         return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
     rows = len(golden.predictions)
-    predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
+    predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
         return checks.Check(name=name, good=False, detail=str(diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)))
     difference, bound = prediction.find_worst_difference(

@@ -255,6 +255,42 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     }
 
 
+def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    some = {f"{number}.f64": np.zeros(ROWS).tobytes() for number in range(1, 4)}
+    predicting = Program(output=container_output.make({"0.f64": np.asarray(golden, "<f8").tobytes(), **some}))
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), predicting)
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.name == "left out"]
+    left_out = "not predicted: features as float32; features as float64"
+    assert notes == [f"{left_out}, to stay within the time limit; make the model smaller or faster"]
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=30), predicting)
+    assert get_failed_checks(validate_task(task, engine)) == {
+        f"same values: features as {kind}": "the pickle returned no predictions; convert the features, such as "
+        "`.astype('float64')`"
+        for kind in ("float32", "float64")
+    }
+
+
+def test_the_columns_in_another_order_are_never_left_out(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    files = {"0.f64": np.asarray(golden, "<f8").tobytes(), "1.f64": np.zeros(ROWS).tobytes()}
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), Program(output=container_output.make(files)))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert [*failed] == ["same values: columns in another order, and columns that the model does not know"]
+
+
+def test_the_end_of_a_run_that_returned_everything_does_not_matter(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Frames of 200 eras are measured then, which may need too much memory."""
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, code=137, out_of_memory=True))
+    assert validate_task(task, engine).good
+
+
 # ---- how it ended
 
 
