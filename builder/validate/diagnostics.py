@@ -33,7 +33,7 @@ class _Measured:
 
 
 def estimate(results: Mapping[str, bytes], rows: int) -> list[checks.Check]:
-    """Return a note with rows a second and memory; none without measurements. The pickle can change them.
+    """Return a note with rows a second, seconds and memory; none without measurements. The pickle can change them.
 
     Args:
         results: The files of the run of the scenarios.
@@ -45,16 +45,14 @@ def estimate(results: Mapping[str, bytes], rows: int) -> list[checks.Check]:
     if isinstance(measured, list) or not measured.frames:
         return []
     first, last = measured.frames[0], measured.frames[-1]
-    speed = last.rows / max(last.seconds, 1e-6)
-    text = f"{speed:,.0f} rows a second"
-    whole = f"{_ERAS * rows / speed:,.0f} s"
-    if last.rows > first.rows:
-        row_bytes = max(0.0, (last.peak_bytes - first.peak_bytes) / (last.rows - first.rows))
-        text += f" and {filesize.decimal(int(row_bytes))} of memory a row"
-        whole += f" and {filesize.decimal(int(first.peak_bytes + row_bytes * _ERAS * rows))}"
     detail = (
-        f"an estimate from a frame of {_ERAS} eras with {last.rows:,} rows, reported from inside: {text}; "
-        f"{_ERAS} eras of {rows:,} rows in one frame would take {whole}; "
-        "how the tournament divides its validation data is not published"
+        f"estimated from a frame of {_ERAS} eras with {last.rows:,} rows, reported from inside: "
+        f"{last.rows / max(last.seconds, 1e-6):,.0f} rows a second"
     )
+    if last.rows > first.rows:
+        more = (_ERAS * rows - last.rows) / (last.rows - first.rows)
+        seconds = last.seconds + more * max(0.0, last.seconds - first.seconds)
+        memory = last.peak_bytes + more * max(0, last.peak_bytes - first.peak_bytes)
+        detail += f"; {_ERAS} eras of {rows:,} rows in one frame: {seconds:,.0f} s and {filesize.decimal(int(memory))}"
+    detail += "; how the tournament divides its validation data is not published"
     return [checks.Check(name="diagnostics run", good=None, detail=detail)]

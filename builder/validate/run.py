@@ -59,12 +59,21 @@ class ValidationTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, what the run used, and the end of its log."""
+    """The result of a validation.
+
+    Attributes:
+        task: What was validated.
+        checks: All checks.
+        usage: What the entry point's run used.
+        log: The end of its log.
+        scenario_seconds: How long the pickle then took for its other inputs; None if it did not predict them.
+    """
 
     task: ValidationTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
+    scenario_seconds: float | None = None
 
     @property
     def good(self) -> bool:
@@ -87,7 +96,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
         **scenarios.SCRIPT_FILES,
     }
-    conditions = _get_conditions(task)
+    conditions, scenario_seconds = _get_conditions(task), None
     ids = checks.read_ids(task.files.live)
     with (
         container_run.create_volume(task.image, files, engine, run) as volume,
@@ -98,6 +107,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
             others = run_scenarios(entry.usage.seconds)
+            scenario_seconds = others.result.usage.seconds
             results.append(_judge_golden(task, others, conditions))
             if results[-1].good:
                 results += _judge_relations(others)
@@ -108,7 +118,9 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
     )
-    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log)
+    return Validation(
+        task=task, checks=tuple(named), usage=entry.usage, log=entry.log, scenario_seconds=scenario_seconds
+    )
 
 
 def judge_entry(

@@ -436,6 +436,7 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
         "reported_from_inside": {"peak_bytes": 150_000_000, "cpu_seconds": 1.25},
         "part_of_limits": {"seconds": 1.5 / 600, "memory": 150_000_000 / (4 << 30), "cpu": 1.25 / 1.5},
     }
+    assert 0 < written_report["scenarios"]["seconds"] <= 1.5
     assert written_report["image"] == {
         "kind": "local",
         "identity": task.image.identity,
