@@ -76,11 +76,13 @@ class Exit:
         code: Its exit code; None if it was killed because it exceeded its time.
         out_of_memory: Whether the kernel killed a process of the container because memory ran out.
         seconds: How long it ran.
+        peak_bytes: The most memory that the engine saw, which looks about once a second; None if it never did.
     """
 
     code: int | None
     out_of_memory: bool
     seconds: float = field(default=0.0, compare=False)
+    peak_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

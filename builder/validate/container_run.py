@@ -44,11 +44,18 @@ class Usage:
         seconds: Wall clock seconds, as the engine reports them.
         peak_bytes: Peak resident memory in bytes, as reported from inside the container; None without a report.
         cpu_seconds: CPU seconds, from there too.
+        seen_bytes: The most memory that the engine saw, which may miss a short peak; None if it saw none.
     """
 
     seconds: float
     peak_bytes: int | None = None
     cpu_seconds: float | None = None
+    seen_bytes: int | None = None
+
+    @property
+    def memory(self) -> int | None:
+        """The larger of the two figures of memory; None without any."""
+        return max((size for size in (self.peak_bytes, self.seen_bytes) if size is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +283,7 @@ def read_output(output: bytes, log: str, container_exit: protocol.Exit) -> Conta
         log: What it printed to standard error.
         container_exit: How the container ended.
     """
-    usage = Usage(seconds=container_exit.seconds)
+    usage = Usage(seconds=container_exit.seconds, seen_bytes=container_exit.peak_bytes)
     if not output:
         problem = "the pickle ended the process that returns its predictions"
         return ContainerRun(exit=container_exit, log=log, usage=usage, files={}, problem=problem)

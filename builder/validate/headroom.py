@@ -26,7 +26,7 @@ class Headroom:
 
     Attributes:
         seconds: Of the time limit, as the engine reports it.
-        memory: Of the memory limit.
+        memory: Of the memory limit, by what the engine saw, or by what is reported from inside if that is more.
         cpu: Of the CPU that it could use in its seconds.
     """
 
@@ -40,7 +40,7 @@ def compute_headroom(usage: Usage, limits: config.LimitsConfig) -> Headroom:
     available = usage.seconds * limits.cpus
     return Headroom(
         seconds=usage.seconds / limits.seconds,
-        memory=None if usage.peak_bytes is None else usage.peak_bytes / limits.memory,
+        memory=None if usage.memory is None else usage.memory / limits.memory,
         cpu=None if usage.cpu_seconds is None or not available else usage.cpu_seconds / available,
     )
 
@@ -48,15 +48,16 @@ def compute_headroom(usage: Usage, limits: config.LimitsConfig) -> Headroom:
 def describe_usage(usage: Usage, limits: config.LimitsConfig) -> str:
     """Return what a run used, in figures and as parts of its limits."""
     headroom = compute_headroom(usage, limits)
-    text = f"{usage.seconds:.2f} s ({headroom.seconds:.1%} of {limits.seconds:g} s)"
-    inside = []
-    if usage.peak_bytes is not None:
+    texts = [f"{usage.seconds:.2f} s ({headroom.seconds:.1%} of {limits.seconds:g} s)"]
+    inside: list[str] = []
+    if usage.memory is not None:
         part = f"{headroom.memory:.1%} of {filesize.decimal(limits.memory)}"
-        inside.append(f"{filesize.decimal(usage.peak_bytes)} of memory ({part})")
+        known = texts if usage.memory == usage.seen_bytes else inside
+        known.append(f"{filesize.decimal(usage.memory)} of memory ({part})")
     if usage.cpu_seconds is not None:
         part = "" if headroom.cpu is None else f" ({headroom.cpu:.0%} of {limits.cpus:g} CPU)"
         inside.append(f"{usage.cpu_seconds:.2f} s of CPU{part}")
-    return f"{text}; reported from inside: {', '.join(inside)}" if inside else text
+    return "; reported from inside: ".join(", ".join(items) for items in (texts, inside) if items)
 
 
 def find_notes(usage: Usage, limits: config.LimitsConfig) -> list[str]:
@@ -67,7 +68,8 @@ def find_notes(usage: Usage, limits: config.LimitsConfig) -> list[str]:
         text = f"{usage.seconds:.0f} s are {headroom.seconds:.0%} of the limit of {limits.seconds:g} s"
         notes.append(f"{text}; the tournament's machine may be slower: {diagnose.FASTER}")
     if headroom.memory is not None and headroom.memory > _WARN_ABOVE:
-        peak, limit = (filesize.decimal(size) for size in (usage.peak_bytes or 0, limits.memory))
-        text = f"{peak} of memory, as reported from inside, are {headroom.memory:.0%} of the limit of {limit}"
+        peak, limit = (filesize.decimal(size) for size in (usage.memory or 0, limits.memory))
+        source = "seen by the engine" if usage.memory == usage.seen_bytes else "as reported from inside"
+        text = f"{peak} of memory, {source}, are {headroom.memory:.0%} of the limit of {limit}"
         notes.append(f"{text}; live data may have more rows: {diagnose.SMALLER}")
     return notes

@@ -79,7 +79,8 @@ def usage_to_data(usage: Usage, limits: config.LimitsConfig) -> dict[str, Any]:
     """Return what a run used; the pickle can change the figures that are reported from inside its container."""
     inside = {"peak_bytes": usage.peak_bytes, "cpu_seconds": usage.cpu_seconds}
     parts = dataclasses.asdict(headroom.compute_headroom(usage, limits))
-    return {"seconds": usage.seconds, "reported_from_inside": inside, "part_of_limits": parts}
+    engine = {"seconds": usage.seconds, "seen_bytes": usage.seen_bytes}
+    return {**engine, "reported_from_inside": inside, "part_of_limits": parts}
 
 
 def mark_local(content: bytes) -> None:

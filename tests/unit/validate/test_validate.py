@@ -389,6 +389,12 @@ def test_a_run_close_to_its_limits_gets_notes(
         "480.00 s (80.0% of 600 s); reported from inside: 3.6 GB of memory (83.8% of 4.3 GB), "
         "1.25 s of CPU (0% of 1 CPU)"
     )
+    seen = dataclasses.replace(result.usage, seen_bytes=int(3.7e9))
+    assert headroom.find_notes(seen, LIMITS)[1].startswith("3.7 GB of memory, seen by the engine, are 86% of")
+    assert headroom.describe_usage(seen, LIMITS) == (
+        "480.00 s (80.0% of 600 s), 3.7 GB of memory (86.1% of 4.3 GB); reported from inside: "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
     unknown = container_run.Usage(seconds=0)
     assert headroom.describe_usage(unknown, LIMITS) == "0.00 s (0.0% of 600 s)"
 
@@ -433,6 +439,7 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
     assert written_report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.3"}
     assert written_report["usage"] == {
         "seconds": 1.5,
+        "seen_bytes": None,
         "reported_from_inside": {"peak_bytes": 150_000_000, "cpu_seconds": 1.25},
         "part_of_limits": {"seconds": 1.5 / 600, "memory": 150_000_000 / (4 << 30), "cpu": 1.25 / 1.5},
     }
