@@ -32,12 +32,13 @@ class _Measured:
     frames: tuple[_Frame, ...]
 
 
-def estimate(results: Mapping[str, bytes], rows: int) -> list[checks.Check]:
+def estimate(results: Mapping[str, bytes], *, rows: int, row_bytes: float) -> list[checks.Check]:
     """Return a note with rows a second, seconds and memory; none without measurements. The pickle can change them.
 
     Args:
         results: The files of the run of the scenarios.
         rows: The rows of a whole era, those of the live data.
+        row_bytes: The bytes of a row of the live data. A small frame fits into memory that the process has already.
     """
     content = results.get("eras.json", b"")[:_MAX_BYTES]
     data = schema.read_json(content)
@@ -50,9 +51,10 @@ def estimate(results: Mapping[str, bytes], rows: int) -> list[checks.Check]:
         f"{last.rows / max(last.seconds, 1e-6):,.0f} rows a second"
     )
     if last.rows > first.rows:
-        more = (_ERAS * rows - last.rows) / (last.rows - first.rows)
-        seconds = last.seconds + more * max(0.0, last.seconds - first.seconds)
-        memory = last.peak_bytes + more * max(0, last.peak_bytes - first.peak_bytes)
-        detail += f"; {_ERAS} eras of {rows:,} rows in one frame: {seconds:,.0f} s and {filesize.decimal(int(memory))}"
+        more, difference = _ERAS * rows - last.rows, last.rows - first.rows
+        seconds = last.seconds + more * max(0.0, (last.seconds - first.seconds) / difference)
+        memory = last.peak_bytes + more * max(row_bytes, (last.peak_bytes - first.peak_bytes) / difference)
+        whole = f"{seconds:,.0f} s and {filesize.decimal(int(memory))}"
+        detail += f"; {_ERAS} eras of {rows:,} rows in one frame: {whole}"
     detail += "; how the tournament divides its validation data is not published"
     return [checks.Check(name="diagnostics run", good=None, detail=detail)]

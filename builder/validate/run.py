@@ -111,7 +111,8 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             results.append(_judge_golden(task, others, conditions))
             if results[-1].good:
                 results += _judge_relations(others)
-                results += diagnostics.estimate(others.result.files, len(ids))
+                row_bytes = others.inputs.live.live.nbytes / others.inputs.rows
+                results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
     if results[0].good:
         results += note_usage(entry.usage, task.limits, task.image)
     named = (

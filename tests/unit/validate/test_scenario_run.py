@@ -31,14 +31,17 @@ def make_results(*frames: Any) -> dict[str, bytes]:
 def test_the_diagnostics_run_is_estimated_from_the_largest_frame() -> None:
     first = {"rows": 200, "seconds": 0.04, "peak_bytes": 100_000_000}
     last = {"rows": 3200, "seconds": 0.1, "peak_bytes": 130_000_000}
-    (note,) = diagnostics.estimate(make_results(first, last), rows=6000)
+    (note,) = diagnostics.estimate(make_results(first, last), rows=6000, row_bytes=3600)
     assert (note.name, note.good) == ("diagnostics run", None)
     assert note.detail == (
         "estimated from a frame of 200 eras with 3,200 rows, reported from inside: 32,000 rows a second; "
         "200 eras of 6,000 rows in one frame: 24 s and 12.1 GB; "
         "how the tournament divides its validation data is not published"
     )
-    (note,) = diagnostics.estimate(make_results(first), rows=6000)
+    same = {**last, "seconds": 0.04, "peak_bytes": 99_000_000}
+    (note,) = diagnostics.estimate(make_results(first, same), rows=6000, row_bytes=3600)
+    assert "in one frame: 0 s and 4.4 GB;" in note.detail
+    (note,) = diagnostics.estimate(make_results(first), rows=6000, row_bytes=3600)
     assert "from inside: 5,000 rows a second; how the tournament" in note.detail
 
 
@@ -56,4 +59,4 @@ def test_the_diagnostics_run_is_estimated_from_the_largest_frame() -> None:
     ],
 )
 def test_nothing_is_estimated_from_other_data(results: dict[str, bytes]) -> None:
-    assert diagnostics.estimate(results, rows=6000) == []
+    assert diagnostics.estimate(results, rows=6000, row_bytes=3600) == []
