@@ -6,7 +6,6 @@ import json
 import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
-from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -18,7 +17,7 @@ from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
 from builder.tournament import session
-from builder.validate import diagnose
+from builder.validate import diagnose, headroom
 from builder.validate import task as tasks
 
 if TYPE_CHECKING:
@@ -87,17 +86,7 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )
     terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
-    used, limits = result.usage, task.limits
-    inside = ""
-    if used.peak_bytes is not None:
-        part = used.peak_bytes / limits.memory
-        inside = (
-            f"; reported from inside: {filesize.decimal(used.peak_bytes)} of memory "
-            f"({part:.0%} of {filesize.decimal(limits.memory)}), {used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
-        )
-    terminal.print_lines(
-        f"  used  {used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s){inside}"
-    )
+    terminal.print_lines(f"  used  {headroom.describe_usage(result.usage, task.limits)}")
     terminal.print_lines(
         f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
     )

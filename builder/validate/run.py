@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, feature_check, library_versions, scenarios
+from builder.validate import (
+    checks,
+    container_run,
+    diagnose,
+    diagnostics,
+    feature_check,
+    headroom,
+    library_versions,
+    scenario_run,
+    scenarios,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
-_FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
 _FIX_PREDICTIONS = (
     "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
     "`post` with a rank, then build it again: `make pickle CONFIG=...`"
@@ -83,13 +92,23 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, what the run used, the end of its log, and what was predicted."""
+    """The result of a validation.
+
+    Attributes:
+        task: What was validated.
+        checks: All checks.
+        usage: What the entry point's run used.
+        log: The end of its log.
+        evidence: What was predicted.
+        scenario_seconds: How long the pickle then took for its other inputs; None if it did not predict them.
+    """
 
     task: ValidationTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
     evidence: Evidence
+    scenario_seconds: float | None = None
 
     @property
     def good(self) -> bool:
@@ -105,50 +124,58 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = dataclasses.replace(scenarios.make_golden_input(task.bundle), in_float64=_has_float64_run(task))
-    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
-    live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle, tied_to=_find_tie(task))
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
         # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
-        **scenarios.make_files([golden, live, *(relation.input for relation in relations)]),
+        **scenarios.SCRIPT_FILES,
     }
-    conditions = _get_conditions(task)
+    conditions, scenario_seconds = _get_conditions(task), None
     ids = checks.read_ids(task.files.live)
     evidence = Evidence(ids=ids)
-    with container_run.create_volume(task.image, files, engine, run) as volume:
+    with (
+        container_run.create_volume(task.image, files, engine, run) as volume,
+        scenario_run.prepare(task, volume, engine, run=run) as run_scenarios,
+    ):
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
         if entry.csv is not None and all(check.good for check in results):
             evidence = dataclasses.replace(evidence, predictions=checks.read_csv(entry.csv, rows=len(ids))[2])
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
-            command = scenarios.COMMAND
-            other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            golden_checks = _judge_golden(task, other, conditions)
+            others = run_scenarios(entry.usage.seconds)
+            scenario_seconds = others.result.usage.seconds
+            golden_checks = _judge_golden(task, others, conditions)
             results += golden_checks
-            predicted = scenarios.read_predictions(other.files, 0, len(task.bundle.golden.predictions))
+            predicted = scenarios.read_predictions(others.result.files, 0, len(task.bundle.golden.predictions))
             if not isinstance(predicted, str):
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if all(check.good for check in golden_checks):
-                results += _judge_relations(other, live, relations)
+                results += _judge_relations(others)
+                row_bytes = others.inputs.live.live.nbytes / others.inputs.rows
+                results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
+    if entry.exit.code == 1:
+        results += _judge_failure(task, engine, run)
     if task.feature_sets:
         is_stand_in = task.image.kind == "stand_in"
         sets, version = task.feature_sets, task.data_version
         results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
-        results += note_seconds(task.image)
-    elif entry.exit.code == 1:
-        results += _judge_failure(task, live, relations[0], engine, run)
+        results += note_usage(entry.usage, task.limits, task.image)
     results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
     )
-    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log, evidence=evidence)
+    return Validation(
+        task=task,
+        checks=tuple(named),
+        usage=entry.usage,
+        log=entry.log,
+        evidence=evidence,
+        scenario_seconds=scenario_seconds,
+    )
 
 
 def judge_entry(
@@ -190,18 +217,21 @@ def judge_entry(
     return results, diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
 
 
-def note_seconds(image: resolve.ResolvedImage) -> list[checks.Check]:
-    """Return a note that the seconds of a stand-in image are too low; nothing for other images.
+def note_usage(
+    usage: container_run.Usage, limits: config.LimitsConfig, image: resolve.ResolvedImage
+) -> list[checks.Check]:
+    """Return notes about what a successful run used: close to a limit, or too low in a stand-in image.
 
     The exact image contains no compiled bytecode, so that each run compiles all modules that it imports.
     """
-    if image.kind != "stand_in":
-        return []
-    detail = (
-        "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
-        "2 to 4 times as much CPU there"
-    )
-    return [checks.Check(name="seconds", good=None, detail=detail)]
+    notes = [checks.Check(name="headroom", good=None, detail=detail) for detail in headroom.find_notes(usage, limits)]
+    if image.kind == "stand_in":
+        detail = (
+            "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model "
+            "takes 2 to 4 times as much CPU there"
+        )
+        notes.append(checks.Check(name="seconds", good=None, detail=detail))
+    return notes
 
 
 def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
@@ -213,46 +243,38 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
     )
 
 
-def _judge_relations(
-    result: container_run.ContainerRun, live: scenarios.Input, relations: Sequence[scenarios.Relation]
-) -> list[checks.Check]:
+def _judge_relations(others: scenario_run.ScenarioRun) -> list[checks.Check]:
     """Return a check for each relation; one only, if there are no predictions to compare with."""
-    expected = scenarios.read_predictions(result.files, 1, len(live.live))
+    files, live = others.result.files, others.inputs.live
+    expected = scenarios.read_predictions(files, scenarios.LIVE, len(live.live))
     if isinstance(expected, str):
         return [checks.Check(name="live rows", good=False, detail=expected)]
-    return [
-        scenarios.judge_relation(
-            relation, scenarios.read_predictions(result.files, number, len(live.live)), live, expected
-        )
-        for number, relation in enumerate(relations, 2)
-    ]
+    results, left_out = [], []
+    for number, relation in enumerate(others.inputs.relations, scenarios.LIVE + 1):
+        if others.was_left_out(number):
+            left_out.append(relation.name)
+            continue
+        predictions = scenarios.read_predictions(files, number, len(live.live))
+        results.append(scenarios.judge_relation(relation, predictions, live, expected))
+    notes = []
+    if others.cut_from:
+        notes.append(f"{others.inputs.rows:,} rows of each input instead of {others.cut_from:,}")
+    if left_out:
+        notes.append(f"not predicted: {'; '.join(left_out)}")
+    if notes:
+        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
+        results.append(checks.Check(name="left out", good=None, detail=detail))
+    return results
 
 
-def _find_tie(task: ValidationTask) -> str:
-    """Return the data version whose features are exactly those of the model, or an empty text."""
-    known = {name for names in task.feature_sets.values() for name in names}
-    return task.data_version if known == set(task.bundle.features) else ""
-
-
-def _has_float64_run(task: ValidationTask) -> bool:
-    """Return whether the golden rows are also predicted in float64: by models with float32 layers that fit twice."""
-    model = task.bundle.model
-    members = [member.model for member in model.members] if isinstance(model, bundle_model.Ensemble) else [model]
-    is_rounded = any(isinstance(member, bundle_model.Network | bundle_model.Linear) for member in members)
-    return is_rounded and _FLOAT64_SIZE * task.artifact.manifest.pickle.size <= task.limits.memory
-
-
-def _judge_failure(
-    task: ValidationTask, live: scenarios.Input, columns: scenarios.Relation, engine: protocol.Engine, run: str
-) -> list[checks.Check]:
+def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> list[checks.Check]:
     """Return a finding if the entry point failed because the live rows have columns that the model does not know."""
     if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
         return []
-    inputs = [scenarios.select_features(live, task.bundle), live]
-    files = {container_run.MODEL: task.artifact.pickle, **scenarios.make_files(inputs)}
-    with container_run.create_volume(task.image, files, engine, run) as volume:
-        result = container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
-    without, with_others = (scenarios.read_predictions(result.files, number, len(live.live)) for number in range(2))
+    live = scenarios.read_live(task.files, may_rank=True)
+    columns = scenarios.make_relations(live, task.bundle)[0]
+    files = scenario_run.predict(task, [scenarios.select_features(live, task.bundle), live], engine, run=run).files
+    without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
     if isinstance(without, str) or not isinstance(with_others, str):
         return []
     detail = f"it can only predict rows that have its own columns alone, in its order; {columns.fix}"
@@ -260,16 +282,16 @@ def _judge_failure(
 
 
 def _judge_golden(
-    task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
+    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
 ) -> list[checks.Check]:
     """Return the checks of the pickle's predictions of the golden rows before post-processing."""
-    name, golden = "golden rows: framework", task.bundle.golden
+    name, golden, result = "golden rows: framework", task.bundle.golden, others.result
     end = result.get_end(task.limits)
-    if end.code != 0 or end.timed_out or end.out_of_memory:
+    if not others.is_complete and (end.code != 0 or end.timed_out or end.out_of_memory):
         cause = diagnose.find_cause(end, conditions)
         return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
-    predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
+    predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
         cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
         return [checks.Check(name=name, good=False, detail=str(cause))]
@@ -278,7 +300,7 @@ def _judge_golden(
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
     good = difference <= bound  # not good if the difference is NaN
     framework = checks.Check(name=name, good=good, detail=detail)
-    if not _has_float64_run(task):
+    if not scenario_run.has_float64_run(task):
         return [framework]
     # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
     name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)

@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 
 _SCRIPT, _PLAN, _FOLDER = "predict_inputs.py", "plan.json", "inputs"
 COMMAND = ("python", f"{protocol.WORKDIR}/{_SCRIPT}", f"{protocol.WORKDIR}/{_PLAN}")
+SCRIPT_FILES: dict[str, bytes | Path] = {_SCRIPT: paths.inside_folder() / _SCRIPT}
+"""What must be in the volume before :data:`COMMAND` starts."""
+GOLDEN, LIVE = 0, 1  # the numbers of the first inputs
+ALWAYS_PREDICTED = 3  # the golden rows, the live rows, and the first relation
 
-
-_MAX_ROWS, _MAX_VALUES = 1_000, 500_000  # the full width, 2,748 features, has 181 rows
+MAX_ROWS, _MAX_VALUES = 1_000, 500_000  # the full width, 2,748 features, has 181 rows
 _TOLERANCE = 1e-5  # of the range: memory layout and block sizes change float32 products
 _RANK_STEPS = 3
 
@@ -87,10 +90,10 @@ class Relation:
     is_required: bool = True
 
 
-def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
+def read_live(files: data.LiveFiles, *, may_rank: bool, max_rows: int = MAX_ROWS) -> Input:
     """Return the first rows of live data, at most 1,000 and fewer of wide data, and their benchmark rows."""
     with pq.ParquetFile(files.live) as file:
-        rows = min(_MAX_ROWS, max(1, _MAX_VALUES // file.metadata.num_columns))
+        rows = min(max_rows, max(1, _MAX_VALUES // file.metadata.num_columns))
         batch = next(file.iter_batches(batch_size=rows))
         # Without the metadata of pandas, `id` is read as a column.
         live = pa.Table.from_batches([batch]).replace_schema_metadata(None)
@@ -217,18 +220,8 @@ def judge_relation(
 
 
 def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
-    """Return the files that :data:`COMMAND` reads, by name, besides ``model.pkl``."""
-    plan = {
-        "model": f"{protocol.WORKDIR}/{container_run.MODEL}",
-        "folder": f"{protocol.WORKDIR}/{_FOLDER}",
-        "results": protocol.RESULTS,
-        "before_post": [number for number, item in enumerate(inputs) if item.before_post],
-        "float64": [number for number, item in enumerate(inputs) if item.in_float64],
-    }
-    files: dict[str, bytes | Path] = {
-        _SCRIPT: paths.inside_folder() / _SCRIPT,
-        _PLAN: json.dumps(plan).encode(),
-    }
+    """Return the files that :data:`COMMAND` reads, by name, besides ``model.pkl``, its script and its plan."""
+    files: dict[str, bytes | Path] = {}
     for number, item in enumerate(inputs):
         for name, table in (("live", item.live), ("benchmarks", item.benchmarks)):
             stream = io.BytesIO()
@@ -237,6 +230,29 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
                 writer.write_table(table)
             files[f"{_FOLDER}/{number}.{name}.feather"] = stream.getvalue()
     return files
+
+
+def make_plan(inputs: Sequence[Input], *, seconds: float, era_seconds: float, memory: int) -> dict[str, bytes | Path]:
+    """Return the plan of :data:`COMMAND`, which waits for this file.
+
+    Args:
+        inputs: The inputs, the most important first.
+        seconds: When it starts to predict no other input; the first :data:`ALWAYS_PREDICTED` are predicted anyway.
+        era_seconds: How long it may measure frames of 200 eras.
+        memory: The bytes that these may need.
+    """
+    plan = {
+        "model": f"{protocol.WORKDIR}/{container_run.MODEL}",
+        "folder": f"{protocol.WORKDIR}/{_FOLDER}",
+        "results": protocol.RESULTS,
+        "before_post": [number for number, item in enumerate(inputs) if item.before_post],
+        "float64": [number for number, item in enumerate(inputs) if item.in_float64],
+        "watched": [],
+        "always": ALWAYS_PREDICTED,
+        "seconds": seconds,
+        "eras": {"number": min(LIVE, len(inputs) - 1), "seconds": era_seconds, "memory": memory},
+    }
+    return {_PLAN: json.dumps(plan).encode()}
 
 
 def read_predictions(files: Mapping[str, bytes], number: int | str, rows: int) -> NDArray[np.float64] | str:

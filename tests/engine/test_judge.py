@@ -144,7 +144,7 @@ ATTACKS = {
             return bad(live)
         """,
         GOLDEN,
-        "largest difference",
+        "they could not be predicted: exit 1",
     ),
     "forge the output and kill the supervisor": (
         """

@@ -235,7 +235,7 @@ def test_validate_prints_the_checks_and_the_resources(
     assert err == ""
     for text in (
         f"{built.pickle}  on 6,000 rows (shaped)",
-        "reported from inside: 150.0 MB of memory (3% of 4.3 GB), 1.25 s of CPU on 1",
+        "reported from inside: 150.0 MB of memory (3.5% of 4.3 GB), 1.25 s of CPU (83% of 1 CPU)",
         "1.50 s (0.2% of 600 s)",
     ):
         assert text in out

@@ -20,7 +20,7 @@ from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import checks, container_run, data, report
+from builder.validate import checks, container_run, data, headroom, report
 from builder.validate import run as validate
 from tests.support import bundles, container_output, custom, formulas, manifests
 from tests.support.fake_engine import FakeEngine, Program
@@ -314,6 +314,44 @@ def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_t
     assert not validate_task(custom, engine).good
 
 
+def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    some = {f"{number}.f64": np.zeros(ROWS).tobytes() for number in range(1, 4)}
+    exact = np.asarray(golden, "<f8").tobytes()
+    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}))
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), predicting)
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.name == "left out"]
+    left_out = "not predicted: features as float32; features as float64"
+    assert notes == [f"{left_out}, to stay within the time limit; make the model smaller or faster"]
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=30), predicting)
+    assert get_failed_checks(validate_task(task, engine)) == {
+        f"same values: features as {kind}": "the pickle returned no predictions; convert the features, such as "
+        "`.astype('float64')`"
+        for kind in ("float32", "float64")
+    }
+
+
+def test_the_columns_in_another_order_are_never_left_out(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    exact = np.asarray(golden, "<f8").tobytes()
+    files = {"0.f64": exact, "0.float64.f64": exact, "1.f64": np.zeros(ROWS).tobytes()}
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), Program(output=container_output.make(files)))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert [*failed] == ["same values: columns in another order, and columns that the model does not know"]
+
+
+def test_the_end_of_a_run_that_returned_everything_does_not_matter(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Frames of 200 eras are measured then, which may need too much memory."""
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, code=137, out_of_memory=True))
+    assert validate_task(task, engine).good
+
+
 # ---- how it ended
 
 
@@ -394,6 +432,34 @@ def test_a_note_in_a_stand_in_image_warns_about_its_seconds(
     assert [check.name for check in validate_task(stand_in, engine).checks] == ["entry point"]
 
 
+def test_a_run_close_to_its_limits_gets_notes(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=419), make_predicting(golden))
+    assert all(check.good for check in validate_task(task, engine).checks)
+    output = container_output.make({"live_predictions-0a.csv": CSV}, peak_bytes=int(3.6e9))
+    fake_run(engine, Program(output=output, seconds=480), make_predicting(golden))
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.good is None]
+    assert [note.partition(";")[0] for note in notes] == [
+        "480 s are 80% of the limit of 600 s",
+        "3.6 GB of memory, as reported from inside, are 84% of the limit of 4.3 GB",
+    ]
+    assert headroom.describe_usage(result.usage, LIMITS) == (
+        "480.00 s (80.0% of 600 s); reported from inside: 3.6 GB of memory (83.8% of 4.3 GB), "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
+    seen = dataclasses.replace(result.usage, seen_bytes=int(3.7e9))
+    assert headroom.find_notes(seen, LIMITS)[1].startswith("3.7 GB of memory, seen by the engine, are 86% of")
+    assert headroom.describe_usage(seen, LIMITS) == (
+        "480.00 s (80.0% of 600 s), 3.7 GB of memory (86.1% of 4.3 GB); reported from inside: "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
+    unknown = container_run.Usage(seconds=0)
+    assert headroom.describe_usage(unknown, LIMITS) == "0.00 s (0.0% of 600 s)"
+
+
 def test_a_pickle_built_for_another_python_is_recognized(task: validate.ValidationTask, engine: FakeEngine) -> None:
     fake_run(engine, Program(code=139))
     result = validate_task(dataclasses.replace(task, python="3.13.5"), engine)
@@ -447,8 +513,11 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
     assert written_report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.3"}
     assert written_report["usage"] == {
         "seconds": 1.5,
+        "seen_bytes": None,
         "reported_from_inside": {"peak_bytes": 150_000_000, "cpu_seconds": 1.25},
+        "part_of_limits": {"seconds": 1.5 / 600, "memory": 150_000_000 / (4 << 30), "cpu": 1.25 / 1.5},
     }
+    assert 0 < written_report["scenarios"]["seconds"] <= 1.5
     assert written_report["image"] == {
         "kind": "local",
         "identity": task.image.identity,
