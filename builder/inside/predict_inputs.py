@@ -1,10 +1,11 @@
 """Predict several inputs with a pickle: ``python predict_inputs.py PLAN``, in the image.
 
-``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers]}``. Each input is two feather files in
-``folder``, ``NUMBER.live.feather`` and ``NUMBER.benchmarks.feather``, with a column ``id``. ``results`` gets a file per
-input: ``NUMBER.f64``, the predictions in the order of the live rows as little-endian float64; or ``NUMBER.txt``, the
-error that was raised. The numbers in ``before_post`` are predicted before post-processing if the pickle has a function
-for that, as the pickles of this tool have.
+``PLAN`` is a JSON file ``{"model", "folder", "results", "before_post": [numbers], "watched": [numbers]}``. Each input
+is two feather files in ``folder``, ``NUMBER.live.feather`` and ``NUMBER.benchmarks.feather``, with a column ``id``.
+``results`` gets a file per input: ``NUMBER.f64``, the predictions in the order of the live rows as little-endian
+float64; or ``NUMBER.txt``, the error that was raised. The numbers in ``before_post`` are predicted before
+post-processing if the pickle has a function for that, as the pickles of this tool have. For those in ``watched``,
+``NUMBER.changed`` has the names of the frames that the pickle changed, separated by commas, if there are any.
 
 What the inputs are for and what is expected of them is not known here: the pickle can read and change everything in
 this process, but influence nothing except its own predictions. Needs numpy, pandas and pyarrow.
@@ -86,6 +87,8 @@ def main(plan_path: str) -> None:
         live, benchmarks = (
             pd.read_feather(folder / f"{number}.{name}.feather").set_index("id") for name in ("live", "benchmarks")
         )
+        frames = {"live_features": live, "live_benchmark_models": benchmarks} if number in plan["watched"] else {}
+        copies = {name: frame.copy() for name, frame in frames.items()}
         try:
             predictions = predict_input(predict, live, benchmarks, before_post=number in plan["before_post"])
         except Exception as error:  # noqa: BLE001 - any that a model may raise
@@ -93,6 +96,8 @@ def main(plan_path: str) -> None:
             (results / f"{number}.txt").write_text(text, encoding="utf-8", errors="replace")
         else:
             (results / f"{number}.f64").write_bytes(predictions.astype("<f8").tobytes())
+        if changed := [name for name, frame in frames.items() if not frame.equals(copies[name])]:
+            (results / f"{number}.changed").write_text(",".join(changed))
 
 
 if __name__ == "__main__":

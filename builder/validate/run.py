@@ -7,19 +7,20 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import commands
-from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, scenarios
+from builder.validate import advisory, checks, container_run, diagnose, relations, scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.build import artifact
+    from builder.bundle import model as bundle_model
+    from builder.bundle import post
     from builder.config import model as config
     from builder.engine import protocol
     from builder.image import resolve
@@ -45,6 +46,8 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
+        steps: The post-processing steps of the pickle.
+        exempt: The reasons why a custom function is exempt from scenarios, by their keys.
     """
 
     artifact: artifact.Artifact
@@ -55,6 +58,8 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
+    steps: tuple[post.Step, ...] = ()
+    exempt: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +86,15 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     """
     progress.step("running the pickle in its image")
     golden = scenarios.make_golden_input(task.bundle)
-    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
-    live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
+    subject = scenarios.make_subject(task.bundle, task.steps, task.files)
+    planned = make_scenarios(subject)
+    inputs = scenarios.list_inputs([golden, subject.live, subject.final], planned)
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
         # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
-        **scenarios.make_files([golden, live, *(relation.input for relation in relations)]),
+        **scenarios.make_files(inputs),
     }
     conditions = _get_conditions(task)
     ids = checks.read_ids(task.files.live)
@@ -102,7 +107,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
             results.append(_judge_golden(task, other, conditions))
             if results[-1].good:
-                results += _judge_relations(other, live, relations)
+                results += scenarios.judge(planned, scenarios.Results(inputs, other.files), subject.live, task.exempt)
     if results[0].good:
         results += note_seconds(task.image)
     named = (
@@ -110,6 +115,12 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         for check in results
     )
     return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log)
+
+
+def make_scenarios(subject: scenarios.Subject) -> list[scenarios.Scenario]:
+    """Return the required and the advisory scenarios."""
+    equal = advisory.make_equal(subject)
+    return [*relations.make_relations(subject, equal=equal), *advisory.make_notes(subject, equal=equal)]
 
 
 def judge_entry(
@@ -172,21 +183,6 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         python=task.python,
         built_on=task.artifact.manifest.image.python,
     )
-
-
-def _judge_relations(
-    result: container_run.ContainerRun, live: scenarios.Input, relations: Sequence[scenarios.Relation]
-) -> list[checks.Check]:
-    """Return a check for each relation; one only, if there are no predictions to compare with."""
-    expected = scenarios.read_predictions(result.files, 1, len(live.live))
-    if isinstance(expected, str):
-        return [checks.Check(name="live rows", good=False, detail=expected)]
-    return [
-        scenarios.judge_relation(
-            relation, scenarios.read_predictions(result.files, number, len(live.live)), live, expected
-        )
-        for number, relation in enumerate(relations, 2)
-    ]
 
 
 def _judge_golden(

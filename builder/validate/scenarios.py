@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from builder import paths
 from builder.bundle import model as bundle_model
+from builder.bundle import post, prediction
 from builder.engine import protocol
 from builder.text import sanitize
 from builder.validate import checks, container_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from builder.validate import data
 
@@ -34,12 +34,17 @@ _SCRIPT, _PLAN, _FOLDER = "predict_inputs.py", "plan.json", "inputs"
 COMMAND = ("python", f"{protocol.WORKDIR}/{_SCRIPT}", f"{protocol.WORKDIR}/{_PLAN}")
 
 
+FRAMES = ("live_features", "live_benchmark_models")
 _MAX_ROWS, _MAX_VALUES = 1_000, 500_000  # the full width, 2,748 features, has 181 rows
-_TOLERANCE = 1e-5  # of the range: memory layout and block sizes change float32 products
-_RANK_STEPS = 3
+_SMALL_ROWS, _SMALL_VALUES, _MIN_SMALL_ROWS = 200, 100_000, 8
+_RANKING = {"rank", "gaussianize"}
+_RANK_STEPS = 3  # a difference in the last digit can swap the ranks of rows that are nearly equal
+
+Predictions = NDArray[np.float64] | str
+"""Predictions, float64 (rows,), or why there are none."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # one input, one prediction: compared by identity
 class Input:
     """Frames to predict.
 
@@ -47,13 +52,15 @@ class Input:
         live: A table with a column ``id``.
         benchmarks: A table with a column ``id``.
         before_post: Whether to predict before post-processing.
-        may_rank: Whether the predictions may be ranks even then.
+        may_rank: Whether the predictions may be ranks.
+        is_watched: Whether to report which frames the pickle changes.
     """
 
     live: pa.Table
     benchmarks: pa.Table
     before_post: bool = False
     may_rank: bool = False
+    is_watched: bool = False
 
 
 def make_golden_input(bundle: bundle_model.Bundle) -> Input:
@@ -69,20 +76,188 @@ def make_golden_input(bundle: bundle_model.Bundle) -> Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relation:
-    """Inputs that differ from the live rows in what must not change the predictions.
+class Outcome:
+    """Whether a scenario has the expected outcome, and the figure or the problem."""
+
+    good: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Inputs with an expected outcome.
 
     Attributes:
-        name: What differs.
-        fix: What a model does that fails.
-        input: The inputs, with the same ids as the live rows.
+        name: What is expected.
+        inputs: The inputs whose predictions are judged.
+        judge: Returns the outcome.
+        evidence: More inputs, whose predictions show the cause of a failure.
         is_required: Whether a failure is a finding; otherwise it is a note.
+        key: By what a config exempts it; empty if it cannot.
     """
 
     name: str
-    fix: str
-    input: Input
+    inputs: tuple[Input, ...]
+    judge: Callable[[Results], Outcome]
+    evidence: tuple[Input, ...] = ()
     is_required: bool = True
+    key: str = ""
+
+
+class Results:
+    """The predictions of inputs, out of the files that came from the container."""
+
+    def __init__(self, inputs: Sequence[Input], files: Mapping[str, bytes]) -> None:
+        self._numbers = {item: number for number, item in enumerate(inputs)}
+        self._files = files
+
+    def read(self, item: Input) -> Predictions:
+        """Return the predictions of an input, or why there are none."""
+        return read_predictions(self._files, self._numbers[item], len(item.live))
+
+    def find_changed_frames(self, item: Input) -> list[str]:
+        """Return the names of the frames that the pickle changed, as reported from inside the container."""
+        names = self._files.get(f"{self._numbers[item]}.changed", b"").split(b",")
+        return [name for name in FRAMES if name.encode() in names]
+
+    def differs(self, item: Input, reference: Input) -> bool:
+        """Return whether an input has other predictions than a reference with the same ids, or none."""
+        expected = self.read(reference)
+        return not isinstance(expected, str) and compare(self.read(item), item, expected, reference) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What the scenarios are made for.
+
+    Attributes:
+        bundle: The bundle of the pickle.
+        steps: The post-processing steps of the pickle.
+        live: Live rows, predicted before post-processing.
+        final: The same rows after post-processing; without steps, ``live`` itself.
+        small: The first of these rows, after post-processing: enough to see whether something works.
+    """
+
+    bundle: bundle_model.Bundle
+    steps: tuple[post.Step, ...]
+    live: Input
+    final: Input
+    small: Input
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the model is a custom function, which may be exempt from relations."""
+        return isinstance(self.bundle.model, bundle_model.Custom)
+
+    def find_features(self) -> NDArray[np.float64]:
+        """Return the live rows' values of the bundle's features: float64 (rows, features), NaN if missing."""
+        columns = [self.live.live[name].to_numpy().astype(np.float64) for name in self.bundle.features]
+        return np.column_stack(columns) if columns else np.empty((len(self.live.live), 0))
+
+    def find_levels(self) -> tuple[float, float]:
+        """Return the median and the largest value of the features; both are values that occur."""
+        values = self.find_features()
+        values = values[np.isfinite(values)]
+        median, largest = np.quantile(values, (0.5, 1), method="nearest") if len(values) else (0.0, 1.0)
+        return float(median), float(largest)
+
+
+def make_subject(bundle: bundle_model.Bundle, steps: tuple[post.Step, ...], files: data.LiveFiles) -> Subject:
+    """Read the live rows that the scenarios are made from: at most 1,000, and fewer of wide data."""
+    model = bundle.model
+    may_rank = isinstance(model, bundle_model.Custom) or (
+        isinstance(model, bundle_model.Ensemble) and any(member.transform != "raw" for member in model.members)
+    )
+    live = read_live(files, may_rank=may_rank)
+    may_rank = may_rank or any(post.get_step_name(step) in _RANKING for step in steps)
+    final = replace(live, before_post=False, may_rank=may_rank) if steps else live
+    rows = max(_MIN_SMALL_ROWS, min(_SMALL_ROWS, _SMALL_VALUES // live.live.num_columns))
+    return Subject(
+        bundle=bundle, steps=steps, live=live, final=final, small=replace(final, live=live.live.slice(0, rows))
+    )
+
+
+def list_inputs(first: Sequence[Input], scenarios: Sequence[Scenario]) -> list[Input]:
+    """Return all inputs in the order in which they are predicted: what judges before what explains."""
+    required = [item for scenario in scenarios if scenario.is_required for item in scenario.inputs]
+    others = [item for scenario in scenarios for item in scenario.inputs]
+    evidence = [item for scenario in scenarios for item in scenario.evidence]
+    return list(dict.fromkeys([*first, *required, *others, *evidence]))
+
+
+def judge(
+    scenarios: Sequence[Scenario], results: Results, live: Input, exempt: Mapping[str, str]
+) -> list[checks.Check]:
+    """Return the check of each scenario; one only, if there are no predictions to compare with.
+
+    Args:
+        scenarios: The scenarios.
+        results: The predictions.
+        live: The live rows.
+        exempt: The reasons why some scenarios are notes, by their keys.
+    """
+    expected = results.read(live)
+    if isinstance(expected, str):
+        return [checks.Check(name="live rows", good=False, detail=expected)]
+    judged = []
+    for scenario in scenarios:
+        outcome = scenario.judge(results)
+        good = True if outcome.good else False if scenario.is_required else None
+        detail = outcome.detail
+        if good is False and scenario.key in exempt:
+            good, detail = None, f"exempt ({exempt[scenario.key]}): {detail}"
+        judged.append(checks.Check(name=scenario.name, good=good, detail=detail))
+    return judged
+
+
+def count_ties(predictions: NDArray[np.float64]) -> int:
+    """Return how many rows at most have the same prediction.
+
+    Equal rows at other positions of a block can differ in the last digit, and then they have different ranks.
+    """
+    return int(np.unique(predictions, return_counts=True)[1].max())
+
+
+def compute_bound(expected: NDArray[np.float64], reference: Input, *, ties: int = 0) -> float:
+    """Return how far predictions may be from the expected ones, those of ``reference``.
+
+    ``ties``: how many rows with the same prediction may be ranked one after the other.
+    """
+    steps = max(_RANK_STEPS, ties) / len(expected) if reference.may_rank else 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        return max(prediction.compute_tolerance(expected), steps * float(np.ptp(expected)))
+
+
+def find_differences(
+    values: NDArray[np.float64], expected: NDArray[np.float64], reference: Input, *, ties: int = 0
+) -> NDArray[np.bool_]:
+    """Return which rows differ from the expected predictions: bool (rows,). Arguments: see ``compute_bound``."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        is_near = np.abs(values - expected) <= compute_bound(expected, reference, ties=ties)
+    differs: NDArray[np.bool_] = ~(is_near | (values == expected))
+    return differs
+
+
+def compare(
+    predictions: Predictions, item: Input, expected: NDArray[np.float64], reference: Input, *, ties: int = 0
+) -> str | None:
+    """Compare the predictions of an input with those of a reference by id; return what differs, None if nothing does.
+
+    Args:
+        predictions: What the pickle predicted of the input, or why there is nothing.
+        item: The input.
+        expected: What it predicted of the reference.
+        reference: An input with the same ids.
+        ties: See ``compute_bound``.
+    """
+    if isinstance(predictions, str):
+        return predictions
+    rows = {name: row for row, name in enumerate(item.live["id"].to_pylist())}
+    ids = reference.live["id"].to_pylist()
+    differs = find_differences(predictions[[rows[name] for name in ids]], expected, reference, ties=ties)
+    if not differs.any():
+        return None
+    return f"{int(differs.sum()):,} of {len(ids):,} rows differ, the first at id {sanitize(str(ids[differs.argmax()]))}"
 
 
 def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
@@ -99,97 +274,6 @@ def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
 
 
-def make_relations(live: Input, bundle: bundle_model.Bundle) -> list[Relation]:
-    """Return the relations that are demanded of a model: the predictions must be the same by id."""
-    random = np.random.default_rng(7)
-    columns = _permute_columns(live.live, bundle.features, random)
-    rows = live.live.take(random.permutation(len(live.live)))
-    relations = [
-        Relation(
-            name="columns in another order, and columns that the model does not know",
-            fix="read each column by its name, not by its position or a prefix",
-            input=replace(live, live=columns),
-        ),
-        Relation(
-            name="rows in another order",
-            fix="let no prediction depend on the order of the rows",
-            input=replace(live, live=rows),
-            # A custom function may rank equal predictions by their order.
-            is_required=not isinstance(bundle.model, bundle_model.Custom),
-        ),
-    ]
-    whole = {name for name in bundle.features if live.live.schema.field(name).type == pa.int8()}
-    for kind in (pa.float32(), pa.float64()) if whole else ():
-        schema = pa.schema([field.with_type(kind) if field.name in whole else field for field in live.live.schema])
-        relations.append(
-            Relation(
-                name=f"features as {'float32' if kind == pa.float32() else 'float64'}",
-                fix="convert the features, such as `.astype('float64')`",
-                input=replace(live, live=live.live.cast(schema)),
-            )
-        )
-    if bundle.benchmarks:
-        relations.append(
-            Relation(
-                name="benchmark rows and columns in another order, and more of both",
-                fix="read each benchmark by its name, and its rows by id: `.reindex(live_features.index)`",
-                input=replace(live, benchmarks=_permute_benchmarks(live.benchmarks, bundle.benchmarks, random)),
-            )
-        )
-    return relations
-
-
-def _permute_columns(live: pa.Table, features: Sequence[str], random: np.random.Generator) -> pa.Table:
-    """Return the columns in another order, with unknown ones before, between and after the features."""
-    table = live.select(random.permutation(live.num_columns).tolist())
-    names = ["feature_unknown", "feature_0_unknown", f"{features[0]}_unknown", f"{features[-1]}_unknown"]
-    known = set(live.column_names)  # a property that makes a new list each time
-    names = [name for name in dict.fromkeys(names) if name not in known]
-    for number, name in enumerate(names):
-        values = pa.array(random.integers(0, 5, len(live)), pa.int8())
-        table = table.add_column(number * table.num_columns // max(1, len(names) - 1), name, values)
-    return table
-
-
-def _permute_benchmarks(benchmarks: pa.Table, names: Sequence[str], random: np.random.Generator) -> pa.Table:
-    """Return the rows and columns in another order, with rows of other ids and with unknown columns."""
-    field = benchmarks.schema.field("id")
-    more = benchmarks.slice(0, 3)
-    ids = pa.array([f"unknown{row}" for row in range(len(more))], field.type)
-    table = pa.concat_tables([more.set_column(more.column_names.index("id"), field, ids), benchmarks])
-    table = table.take(random.permutation(len(table))).select(benchmarks.column_names[::-1])
-    for position, name in ((0, f"{names[0]}_unknown"), (table.num_columns + 1, f"{names[-1]}_unknown_too")):
-        table = table.add_column(position, name, pa.array(random.random(len(table)), pa.float32()))
-    return table
-
-
-def judge_relation(
-    relation: Relation, predictions: NDArray[np.float64] | str, live: Input, expected: NDArray[np.float64]
-) -> checks.Check:
-    """Return the check of a relation.
-
-    Args:
-        relation: The relation.
-        predictions: What the pickle predicted of its input, or why there is nothing.
-        live: The live rows.
-        expected: What the pickle predicted of them.
-    """
-    name, good = f"same values: {relation.name}", False if relation.is_required else None
-    if isinstance(predictions, str):
-        return checks.Check(name=name, good=good, detail=f"{predictions}; {relation.fix}")
-    rows = {item: row for row, item in enumerate(relation.input.live["id"].to_pylist())}
-    ids = live.live["id"].to_pylist()
-    values = predictions[[rows[item] for item in ids]]
-    with np.errstate(invalid="ignore", over="ignore"):
-        bound = max(_TOLERANCE, _RANK_STEPS / len(ids) if live.may_rank else 0) * float(np.ptp(expected))
-        differs = ~((np.abs(values - expected) <= bound) | (values == expected))
-    if not differs.any():
-        return checks.Check(name=name, good=True, detail=f"{len(ids):,} rows, bound {bound:.2g}")
-    first = sanitize(str(ids[int(differs.argmax())]))
-    detail = f"{int(differs.sum()):,} of {len(ids):,} rows differ, the first at id {first}; {relation.fix}"
-    return checks.Check(name=name, good=good, detail=detail)
-
-
 def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
     """Return the files that :data:`COMMAND` reads, by name, besides ``model.pkl``."""
     plan = {
@@ -197,6 +281,7 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
         "folder": f"{protocol.WORKDIR}/{_FOLDER}",
         "results": protocol.RESULTS,
         "before_post": [number for number, item in enumerate(inputs) if item.before_post],
+        "watched": [number for number, item in enumerate(inputs) if item.is_watched],
     }
     files: dict[str, bytes | Path] = {
         _SCRIPT: paths.inside_folder() / _SCRIPT,
@@ -212,7 +297,7 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
     return files
 
 
-def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> NDArray[np.float64] | str:
+def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> Predictions:
     """Return the predictions of an input: float64 (rows,), finite or not; or why there are none.
 
     Args:

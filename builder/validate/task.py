@@ -61,6 +61,7 @@ def prepare_task(
         source=source,
         data_version=find_data_version(pickle, build_target),
         limits=options.limits,
+        steps=model.steps,
     )
 
 

@@ -18,7 +18,7 @@ from builder import paths, progress
 from builder.build import artifact, manifest
 from builder.image import stand_in
 from builder.validate import checks, data
-from tests.support import bundles, container_output, manifests, runner_logs
+from tests.support import bundles, container_output, judged, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -345,8 +345,9 @@ def set_validation_output(engine: FakeEngine, values: Any = None) -> None:
     csv = container_output.make_csv(
         checks.read_ids(files.live), np.linspace(0.5, 1, 6000) if values is None else values
     )
+    zeros = [np.zeros(rows) for rows in judged.count_rows(bundle, files, bundle.post)]
     engine.programs = {
-        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, 6000)),
+        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, *zeros)),
         "predict.py": Program(output=container_output.make_entry(csv), log="L\n"),
     }
 

@@ -6,8 +6,11 @@ The output of the containers is faked here; tests/inside tests the scripts in th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +24,10 @@ from builder.engine import run
 from builder.image import resolve as image
 from builder.validate import container_run, data, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, formulas, manifests
+from tests.support import bundles, container_output, formulas, judged, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder.bundle import model
 
 ROWS = 8
@@ -55,9 +56,6 @@ def engine(tmp_path: Path) -> FakeEngine:
 def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.ValidationTask:
     folder = tmp_path / "dist"
     pickle = manifests.commit(folder, b"pickle")
-    live = tmp_path / "live.parquet"
-    ids = pd.Index(IDS, name="id")
-    pd.DataFrame({"era": "X", **dict.fromkeys(bundle.features, np.int8(1))}, index=ids).to_parquet(live)
     engine.add_image("runner:1")
     return validate.ValidationTask(
         data_version="v5.3",
@@ -65,10 +63,16 @@ def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.V
         bundle=bundle,
         image=image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent()),
         python="3.11.2",
-        files=data.LiveFiles(live=live, benchmarks=None, rows=ROWS),
+        files=write_live(tmp_path),
         source="live.parquet",
         limits=LIMITS,
     )
+
+
+def write_live(folder: Path) -> data.LiveFiles:
+    live, features = folder / "live.parquet", dict.fromkeys(bundles.make_bundle().features, np.int8(1))
+    pd.DataFrame({"era": "X", **features}, index=pd.Index(IDS, name="id")).to_parquet(live)
+    return data.LiveFiles(live=live, benchmarks=None, rows=ROWS)
 
 
 def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Program | None = None) -> None:
@@ -76,9 +80,17 @@ def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Progra
     engine.programs = {"predict_inputs.py": predicting or Program(), "predict.py": entry}
 
 
-def make_predicting(golden: Any, **options: Any) -> Program:
-    """Return a run that predicts the golden rows."""
-    return Program(output=container_output.make_predictions(golden, ROWS), **options)
+@functools.cache
+def count_rows() -> list[int]:
+    """Return how many rows each input of the task after the golden rows has."""
+    with tempfile.TemporaryDirectory() as folder:
+        return judged.count_rows(bundles.make_bundle(), write_live(Path(folder)))
+
+
+def make_predicting(golden: Any, *others: Any, **options: Any) -> Program:
+    """Return a run that predicts the golden rows, then others, and 0 for all inputs left."""
+    zeros = [np.zeros(rows) for rows in count_rows()[len(others) :]]
+    return Program(output=container_output.make_predictions(golden, *others, *zeros), **options)
 
 
 def validate_task(task: validate.ValidationTask, engine: FakeEngine) -> validate.Validation:
@@ -109,6 +121,16 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "same values: rows in another order",
         "same values: features as float32",
         "same values: features as float64",
+        "same values: era as numbers",
+        "same values: era as a category",
+        "same range: golden rows and live rows",
+        "a feature is missing",
+        "NaN in places",
+        "one feature all NaN",
+        "one row",
+        "same values: two eras in one frame, and each alone",
+        "all features equal in every row",
+        "same values: a second call",
     ]
     assert all(check.good and check.detail for check in result.checks)
     assert result.usage == container_run.Usage(peak_bytes=150_000_000, seconds=1.5, cpu_seconds=1.25)
@@ -244,12 +266,11 @@ def test_without_predictions_of_the_golden_rows_it_is_not_valid(
 def test_a_relation_that_does_not_hold_is_a_finding(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
-    others = [np.arange(ROWS), np.arange(ROWS)[::-1], *[np.arange(ROWS)] * 6]
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, *others)))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.arange(ROWS), np.arange(ROWS)[::-1]))
     failed = get_failed_checks(validate_task(task, engine))
     name = "same values: columns in another order, and columns that the model does not know"
     assert failed[name].startswith("8 of 8 rows differ, the first at id n000000000000000; read each column by its name")
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, np.zeros(1))))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.zeros(1)))
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
