@@ -40,7 +40,6 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             inputs=(columns,),
             judge=_expect_same(columns, live, _READ_BY_NAME, frames.find_cause),
             evidence=frames.inputs,
-            key="columns",
         )
     rows = replace(live, live=live.live.take(random.permutation(len(live.live))))
     yield Scenario(
@@ -69,7 +68,6 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             inputs=(benchmarks,),
             judge=_expect_same(benchmarks, live, fix, benchmark_frames.find_cause),
             evidence=benchmark_frames.inputs,
-            key="benchmarks",
         )
     if bundle.features:
         yield Scenario(

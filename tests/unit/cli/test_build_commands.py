@@ -280,7 +280,7 @@ def test_validate_prints_the_reason_without_the_runners_help(
     assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
-def test_validate_detects_changes_since_the_build(
+def test_validate_detects_changes_since_the_build_and_exemptions_of_other_kinds(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built = write_artifact(project, engine)
@@ -289,6 +289,12 @@ def test_validate_detects_changes_since_the_build(
     assert call("validate", "configs/small.yaml") == 2
     assert (
         f"{project / 'configs' / 'small.yaml'} changed since it was built; run `make pickle CONFIG=configs/small.yaml`"
+        in read_output(capsys)[1]
+    )
+    (project / "configs" / "small.yaml").write_text(CONFIG + "validate: {exempt: {shuffle: ranks by first}}\n")
+    assert call("validate", "configs/small.yaml") == 2
+    assert (
+        "validate.exempt: the model is of the kind mlp, and only a custom function can be exempt"
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
