@@ -167,7 +167,7 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
 
 def _limit_features(table: pa.Table, subject: Subject) -> pa.Table:
     """Return rows whose features are at most the median, so that they rank otherwise beside others than alone."""
-    median, _ = subject.find_levels()
+    _, median, _ = subject.find_levels()
     columns = {name: table[name] for name in subject.bundle.features}
     return relations.set_columns(
         table,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _MAX_NAMED = 300  # of more features, a failure does not name those that are taken by position
 _PREFIX = "feature_"
-_MIN_ROWS, _MAX_BENCHMARKS = 64, 5
+_RANKED = 100  # so that a rank changes by more than the tolerance
+_ROWS, _MAX_BENCHMARKS = 64, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,28 +28,30 @@ class ColumnFrames:
 
     Attributes:
         features: The bundle's features.
-        natural: Unchanged: row 0 with equal values, then each row differs from it in one feature, then other rows.
+        natural: Unchanged: row 0 with equal values, each of the next rows with one feature that differs, other rows.
         shifted: The first feature comes last, and all others one position earlier.
-        unknown: With an unknown column at the end.
+        before: With an unknown column before the features.
         prefix: With one whose name begins as those of the tournament's features.
+        after: With an unknown column at the end.
     """
 
     features: tuple[str, ...]
     natural: Input
     shifted: Input
-    unknown: Input
+    before: Input
     prefix: Input
+    after: Input
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """All frames."""
-        return self.natural, self.shifted, self.unknown, self.prefix
+        return self.natural, self.shifted, self.before, self.prefix, self.after
 
     def find_cause(self, results: Results) -> str:
         """Return the likely cause of predictions that depend on the order of columns; empty if unknown."""
-        if results.differs(self.unknown, self.natural):
+        if results.differs(self.after, self.natural):
             return "all columns are read, also those that the model does not know"
-        if results.differs(self.prefix, self.natural):
+        if results.differs(self.prefix, self.natural) and not results.differs(self.before, self.natural):
             return f"columns are chosen by the prefix `{_PREFIX}`"
         if results.differs(self.shifted, self.natural):
             return self._find_positions(results)
@@ -57,66 +60,73 @@ class ColumnFrames:
     def _find_positions(self, results: Results) -> str:
         """Return which columns are taken by position.
 
-        In row 1 + k only feature k differs from row 0. A column that is taken by position sees this in row 1 + k of
-        ``natural``, and one row later in ``shifted``. So the effects of all columns are the sums of these differences,
-        except for a constant: most columns are taken by name, so that their effect is 0.
+        Row 0 has one value in all features, and in row 1 + k feature k has another. If feature k is only taken by
+        position, row 1 + k differs from row 0 in ``natural``, and does not in ``shifted``, where the other value is at
+        another position; that of feature k + 1 is at this position there. No other row may change: a function that
+        mixes rows shows nothing.
         """
         count = len(self.features)
         natural, shifted = results.read(self.natural), results.read(self.shifted)
         cause = "columns are taken by position"
         if isinstance(natural, str) or isinstance(shifted, str) or count > _MAX_NAMED:
             return cause
-        difference = np.where(scenarios.find_differences(shifted, natural, self.natural), shifted - natural, 0)
-        effects = -np.cumsum(np.append(0, difference[2 : count + 1]))
-        indices = np.flatnonzero(np.abs(effects - np.median(effects)) > scenarios.compute_bound(natural, self.natural))
-        if not 0 < len(indices) <= count // 2:
+        before, after = (np.abs(values[1 : count + 1] - values[0]) for values in (natural, shifted))
+        bound = scenarios.compute_bound(natural, self.natural)
+        indices = np.flatnonzero((before > bound) & (after <= bound)).tolist()
+        explained = {row for index in indices for row in (1 + index, 1 + (index + 1) % count)}
+        changed = np.flatnonzero(scenarios.find_differences(shifted, natural, self.natural)).tolist()
+        if not indices or not explained.issuperset(changed):
             return cause
         noun, be = ("column", "is") if len(indices) == 1 else ("columns", "are")
-        numbers = format_list([int(index) + 1 for index in indices])
+        numbers = format_list([index + 1 for index in indices])
         names = format_list([f"`{sanitize(self.features[index])}`" for index in indices])
         return f"{noun} {numbers} of {count:,} {be} taken by position ({names})"
 
 
 def make_column_frames(subject: Subject) -> ColumnFrames:
-    """Return frames of at most 365 rows, and of at most 64 for many features."""
+    """Return frames of at most 401 rows, and of at most 64 for many features."""
     features, live = subject.bundle.features, subject.live
     table = live.live.select(
         [*(name for name in ("id", "era", "data_type") if name in live.live.column_names), *features]
     )
     if len(features) <= _MAX_NAMED:
-        low, high = subject.find_levels()
-        table = _change_one_by_one(table, features, low, high if high > low else low + 1)
+        table = _change_one_by_one(table, features, subject.find_levels())
     else:
-        table = table.slice(0, _MIN_ROWS)
+        table = table.slice(0, _ROWS)
     other = pa.array(np.arange(len(table)) % 5, pa.int8())
     head = table.num_columns - len(features)
     order = [*range(head), *range(head + 1, table.num_columns), head]
     tables = (
         table,
         table.select(order),
+        table.add_column(head, "unknown", other),
+        table.add_column(head, f"{_PREFIX}unknown_column", other),
         table.append_column("unknown", other),
-        table.append_column(f"{_PREFIX}unknown_column", other),
     )
     benchmarks = live.benchmarks
     if len(features) <= _MAX_NAMED and len(benchmarks):
         # The rows are new ones: all get the values of the same benchmark row.
         benchmarks = benchmarks.take(np.zeros(len(table), dtype=np.int64))
         benchmarks = benchmarks.set_column(benchmarks.column_names.index("id"), "id", table["id"])
-    natural, shifted, unknown, prefix = (replace(live, live=item, benchmarks=benchmarks) for item in tables)
-    return ColumnFrames(features=features, natural=natural, shifted=shifted, unknown=unknown, prefix=prefix)
+    natural, shifted, before, prefix, after = (replace(live, live=item, benchmarks=benchmarks) for item in tables)
+    return ColumnFrames(features=features, natural=natural, shifted=shifted, before=before, prefix=prefix, after=after)
 
 
-def _change_one_by_one(table: pa.Table, features: Sequence[str], low: float, high: float) -> pa.Table:
-    """Return a row of ``low``, for each feature a row in which only this is ``high``, and some other rows."""
+def _change_one_by_one(table: pa.Table, features: Sequence[str], levels: tuple[float, float, float]) -> pa.Table:
+    """Return a row of the median, for each feature a row in which only this is another value, and rows to rank between.
+
+    These rows have one value in all features: so they are the same in any order of the columns.
+    """
+    smallest, median, largest = levels
     count = len(features)
-    rows = np.concatenate([np.zeros(count + 1, dtype=np.int64), np.arange(max(_MIN_ROWS - count, 0)) % len(table)])
-    changed = table.take(rows)
-    arrays = {name: changed[name].to_numpy().copy() for name in features}
-    for number, values in enumerate(arrays.values(), 1):
-        values[: count + 1] = low
-        values[number] = high
-    head = {name: changed[name] for name in changed.column_names[:-count]}
-    return pa.table({**head, "id": [f"n{row:015x}" for row in range(len(rows))], **arrays})
+    distances = np.linspace(-1, 1, _RANKED) ** 3  # most of them near the median, as the first rows are
+    ranked = median + distances * np.where(distances < 0, median - smallest, largest - median)
+    values = np.tile(np.append(np.full(count + 1, median), ranked)[:, None], count).astype(np.float32)
+    values[np.arange(1, count + 1), np.arange(count)] = largest if largest > median else smallest - 1
+    head = table.select(table.column_names[:-count]).take(np.zeros(len(values), dtype=np.int64))
+    columns = {name: head[name] for name in head.column_names}
+    columns["id"] = [f"n{row:015x}" for row in range(len(values))]
+    return pa.table({**columns, **dict(zip(features, np.ascontiguousarray(values.T), strict=True))})
 
 
 def find_row_cause(results: Results, equal: Input) -> str:
@@ -174,7 +184,7 @@ def make_benchmark_frames(subject: Subject) -> BenchmarkFrames:
     """Return frames of at most 64 rows, which all have benchmark rows."""
     names, live = subject.bundle.benchmarks, subject.live
     rows = {name: row for row, name in enumerate(live.benchmarks["id"].to_pylist())}
-    pairs = [(row, rows[name]) for row, name in enumerate(live.live["id"].to_pylist()) if name in rows][:_MIN_ROWS]
+    pairs = [(row, rows[name]) for row, name in enumerate(live.live["id"].to_pylist()) if name in rows][:_ROWS]
     live_rows, benchmark_rows = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     head = [name for name in ("id", "era") if name in live.benchmarks.column_names]
     table = live.benchmarks.select([*head, *names]).take(benchmark_rows)

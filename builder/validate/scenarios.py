@@ -154,12 +154,14 @@ class Subject:
         columns = [self.live.live[name].to_numpy().astype(np.float64) for name in self.bundle.features]
         return np.column_stack(columns) if columns else np.empty((len(self.live.live), 0))
 
-    def find_levels(self) -> tuple[float, float]:
-        """Return the median and the largest value of the features; both are values that occur."""
+    def find_levels(self) -> tuple[float, float, float]:
+        """Return the smallest value, the median and the largest value of all features; they are values that occur."""
         values = self.find_features()
         values = values[np.isfinite(values)]
-        median, largest = np.quantile(values, (0.5, 1), method="nearest") if len(values) else (0.0, 1.0)
-        return float(median), float(largest)
+        if not len(values):
+            return 0.0, 0.0, 1.0
+        smallest, median, largest = np.quantile(values, (0, 0.5, 1), method="nearest").tolist()
+        return smallest, median, largest
 
 
 def make_subject(bundle: bundle_model.Bundle, steps: tuple[post.Step, ...], files: data.LiveFiles) -> Subject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from builder.inside import predict_inputs
@@ -25,7 +26,8 @@ def judge(
         frames = [table.to_pandas().set_index("id") for table in (item.live, item.benchmarks)]
         copies = [frame.copy() for frame in frames]
         try:
-            values = predict_inputs.predict_input(predict, *frames, before_post=item.before_post)
+            with warnings.catch_warnings(action="ignore"):  # a container prints them
+                values = predict_inputs.predict_input(predict, *frames, before_post=item.before_post)
         except Exception as error:  # noqa: BLE001 - any, as there
             files[f"{number}.txt"] = f"{type(error).__name__}: {error}".encode()
         else:

@@ -11,7 +11,7 @@ import pytest
 
 from builder.bundle import post
 from builder.validate import data, relations, scenarios
-from tests.support import custom, judged, pickles, post_steps
+from tests.support import custom, judged, pickles, post_steps, twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,7 +126,7 @@ def test_a_function_that_reads_by_name_has_every_expected_outcome(subject: scena
     [
         (by_prefix, {COLUMNS: "columns are chosen by the prefix `feature_`; read each column by its name"}),
         (by_position, {COLUMNS: "columns are taken by position; read each column by its name"}),
-        (by_first_three, {COLUMNS: "columns are taken by position; read each column by its name"}),
+        (by_first_three, {COLUMNS: "columns are chosen by the prefix `feature_`; read each column by its name"}),
         (mixed, {COLUMNS: "column 2 of 3 is taken by position (`feature_1`); read each column by its name"}),
         (benchmark_by_position, {BENCHMARKS: "benchmark column 1 is taken by position (`bench_a`); read each"}),
         (benchmark_by_row, {ROWS: "the order of the rows", BENCHMARKS: "rows are taken in their order, not by id"}),
@@ -269,3 +269,17 @@ def test_golden_rows_in_other_units_are_a_finding(subject: scenarios.Subject, go
     assert not outcome.good
     assert outcome.detail.startswith(cause)
     assert "train and export on values from 0 to 4, or scale them in the model" in outcome.detail
+
+
+@pytest.mark.parametrize("name", twins.FUNCTIONS)
+def test_only_broken_twins_are_refused_with_their_cause(tmp_path: Path, name: str) -> None:
+    """tests/engine/test_twins.py tries some of them in containers."""
+    failed = {}
+    for read in twins.READ:
+        subject = make_subject(twins.make_bundle(name, read), tmp_path, rows=100)
+        failed[read] = get_failed(judged.judge(twins.make_function(name, read), subject))
+    assert failed.pop("correct") == {}
+    for read, problems in failed.items():
+        relation, cause = twins.get_cause(name, read)
+        assert problems.keys() == {relation}
+        assert cause in problems[relation]
