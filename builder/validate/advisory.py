@@ -129,8 +129,8 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
         return
     eras = pa.array(["0001"] * half + ["0002"] * half)
     table = relations.set_columns(small.live.slice(0, 2 * half), {"era": eras})
-    parts = [table.slice(0, half), _limit_features(table.slice(half), subject)]
-    together, first, second = (replace(small, live=item) for item in (pa.concat_tables(parts), *parts))
+    table = _limit_features(table, subject, start=half)
+    together, first, second = (replace(small, live=item) for item in (table, table.slice(0, half), table.slice(half)))
 
     def judge(results: Results) -> Outcome:
         values = [results.read(item) for item in (together, first, second)]
@@ -165,14 +165,15 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
     )
 
 
-def _limit_features(table: pa.Table, subject: Subject) -> pa.Table:
-    """Return rows whose features are at most the median, so that they rank otherwise beside others than alone."""
+def _limit_features(table: pa.Table, subject: Subject, *, start: int) -> pa.Table:
+    """Return a table whose features are at most the median from a row on, so that these rows rank otherwise alone."""
     _, median, _ = subject.find_levels()
-    columns = {name: table[name] for name in subject.bundle.features}
-    return relations.set_columns(
-        table,
-        {name: pc.min_element_wise(column, pa.scalar(median).cast(column.type)) for name, column in columns.items()},
-    )
+    is_limited = np.arange(len(table)) >= start
+    columns = {}
+    for name in subject.bundle.features:
+        values = table[name].to_numpy()
+        columns[name] = pa.array(np.where(is_limited, np.minimum(values, median), values).astype(values.dtype))
+    return relations.set_columns(table, columns)
 
 
 def _make_second_call(subject: Subject) -> Scenario:

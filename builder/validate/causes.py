@@ -195,7 +195,6 @@ def make_benchmark_frames(subject: Subject) -> BenchmarkFrames:
         *(table.add_column(len(head) + index, "unknown", other) for index in range(min(len(names), _MAX_BENCHMARKS))),
         table.append_column("unknown", other),
     ]
-    natural, shuffled, *inserted, unknown = (
-        replace(live, live=live.live.take(live_rows), benchmarks=item) for item in tables
-    )
+    covered = live.live.take(live_rows)
+    natural, shuffled, *inserted, unknown = (replace(live, live=covered, benchmarks=item) for item in tables)
     return BenchmarkFrames(names=names, natural=natural, shuffled=shuffled, inserted=tuple(inserted), unknown=unknown)

@@ -104,7 +104,8 @@ def _expect_same(
 
 def set_columns(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
     """Return a table with these columns replaced."""
-    return pa.table([columns.get(name, table[name]) for name in table.column_names], names=table.column_names)
+    names = table.column_names
+    return pa.table([columns.get(name, column) for name, column in zip(names, table.columns, strict=True)], names=names)
 
 
 def _permute_columns(live: pa.Table, features: Sequence[str], random: np.random.Generator) -> pa.Table:
@@ -133,18 +134,19 @@ def _permute_benchmarks(benchmarks: pa.Table, names: Sequence[str], random: np.r
 
 def _make_types(subject: Subject) -> Iterator[Scenario]:
     """Yield a scenario for each other type in which whole-numbered features can come."""
-    live, values = subject.live, subject.find_features()
+    live, values = subject.live, subject.features
     with np.errstate(invalid="ignore"):
         is_whole = ((np.rint(values) == values) & (np.abs(values) <= np.iinfo(np.int8).max)).all(axis=0)
-    columns = {name: live.live[name] for name, whole in zip(subject.bundle.features, is_whole, strict=True) if whole}
+    whole = {name for name, whole in zip(subject.bundle.features, is_whole, strict=True) if whole}
+    kinds = {field.type for field in live.live.schema if field.name in whole}
     for kind in (pa.int8(), pa.float32(), pa.float64()):
-        others = {name: column.cast(kind) for name, column in columns.items() if column.type != kind}
-        if not others:
+        if kinds <= {kind}:
             continue
-        item = replace(live, live=set_columns(live.live, others))
+        schema = pa.schema([field.with_type(kind) if field.name in whole else field for field in live.live.schema])
+        item = replace(live, live=live.live.cast(schema))
         text = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
         fix = f"convert the features, such as `.astype('float64')`; {_EXEMPT % 'types'}"
-        cause = f"the features are read by their type, or computed with in it: {next(iter(columns.values())).type}"
+        cause = f"the features are read by their type, or computed with in it: {format_list(sorted(map(str, kinds)))}"
         yield Scenario(
             name=f"same values: features as {text}",
             inputs=(item,),
@@ -211,7 +213,7 @@ def judge_ranges(subject: Subject) -> Outcome:
     Only features that vary in both are compared: one that is missing or not available yet is constant. The range of all
     of them together is judged, since few golden rows do not have the whole range of each.
     """
-    live = subject.find_features()
+    live = subject.features
     golden = subject.bundle.golden.inputs[:, : live.shape[1]].astype(np.float64)
     ranges = [_find_ranges(golden), _find_ranges(live)]
     varies = (ranges[0][0] < ranges[0][1]) & (ranges[1][0] < ranges[1][1])

@@ -6,6 +6,7 @@ predictions come back as bytes of a known length.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from dataclasses import dataclass, replace
@@ -149,14 +150,15 @@ class Subject:
         """Whether the model is a custom function, which may be exempt from relations."""
         return isinstance(self.bundle.model, bundle_model.Custom)
 
-    def find_features(self) -> NDArray[np.float64]:
-        """Return the live rows' values of the bundle's features: float64 (rows, features), NaN if missing."""
+    @functools.cached_property
+    def features(self) -> NDArray[np.float64]:
+        """The live rows' values of the bundle's features: float64 (rows, features), NaN if missing."""
         columns = [self.live.live[name].to_numpy().astype(np.float64) for name in self.bundle.features]
         return np.column_stack(columns) if columns else np.empty((len(self.live.live), 0))
 
     def find_levels(self) -> tuple[float, float, float]:
         """Return the smallest value, the median and the largest value of all features; they are values that occur."""
-        values = self.find_features()
+        values = self.features
         values = values[np.isfinite(values)]
         if not len(values):
             return 0.0, 0.0, 1.0
@@ -272,7 +274,10 @@ def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     benchmarks = live.select(["id"])
     if files.benchmarks is not None:
         table = pq.read_table(files.benchmarks).replace_schema_metadata(None)
-        benchmarks = table.filter(pc.is_in(table["id"], value_set=live["id"].combine_chunks()))
+        ids = live["id"].combine_chunks()
+        # One file may have strings, the other large strings.
+        table = table.set_column(table.column_names.index("id"), "id", table["id"].cast(ids.type))
+        benchmarks = table.filter(pc.is_in(table["id"], value_set=ids))
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from builder.bundle import post
@@ -225,6 +227,24 @@ def test_a_step_that_mixes_eras_or_keeps_the_order_of_ties_is_no_finding(tmp_pat
     results = judged.judge(pickles.load_predict(bundle), make_subject(bundle, tmp_path, rows=300))
     assert get_failed(results) == {}
     assert get_notes(results).keys() == {TWO_ERAS}
+
+
+@pytest.mark.parametrize("kind", ["int8", "float16", "bool", "Int8", "category"])
+def test_live_data_of_any_type_can_be_judged(tmp_path: Path, kind: str) -> None:
+    """Also with eras of another type, large strings, few rows, and benchmark rows of other ids only."""
+    live = pd.DataFrame(1, index=pd.Index([f"n{row}" for row in range(5)], name="id"), columns=NAMES)
+    live["feature_1"] = [0, 1, 0, 1, 1]
+    live = live.astype("int8" if kind == "category" else kind)
+    live["era"] = pd.Categorical(["1", "1", "2", "2", "2"]) if kind == "category" else 7
+    live.to_parquet(tmp_path / "live.parquet")
+    benchmarks = pd.DataFrame({"bench_a": [0.5], "bench_b": [0.5]}, index=pd.Index(["other"], name="id"))
+    table = pa.Table.from_pandas(benchmarks)
+    table = table.set_column(2, "id", table["id"].cast(pa.large_string()))
+    pq.write_table(table, tmp_path / "benchmarks.parquet")
+    files = data.LiveFiles(live=tmp_path / "live.parquet", benchmarks=tmp_path / "benchmarks.parquet", rows=5)
+    results = judged.judge(by_name, scenarios.make_subject(BUNDLE, (), files))
+    assert get_failed(results) == {}
+    assert results.keys() >= {COLUMNS, ROWS, NUMBERS, BENCHMARKS, TWO_ERAS}
 
 
 def judge_golden(subject: scenarios.Subject, golden: Any) -> scenarios.Outcome:
