@@ -84,6 +84,20 @@ def test_an_error_in_one_input_does_not_prevent_the_others(tmp_path: Path) -> No
     assert scenarios.read_predictions(files, 3, 2) == "the pickle returned no predictions"
 
 
+def test_the_frames_that_a_function_changes_are_listed(tmp_path: Path) -> None:
+    def predict(live: Any, benchmarks: Any) -> Any:
+        live["value"] += 1
+        benchmarks["more"] = 1
+        return live[["value"]]
+
+    frames = {"live": pa.table({"id": ["a"], "value": [3.0]}), "benchmarks": pa.table({"id": ["a"]})}
+    inputs = scenarios.Input(**frames), scenarios.Input(**frames, is_watched=True)
+    _, files = run_script(tmp_path, cloudpickle.dumps(predict), *inputs)
+    assert files.keys() == {"0.f64", "1.f64", "1.changed"}
+    results = scenarios.Results(inputs, files)
+    assert [results.find_changed_frames(item) for item in inputs] == [[], [*scenarios.FRAMES]]
+
+
 @pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
 def test_a_function_that_returns_something_else_has_no_predictions(returned: str) -> None:
     predict = eval(f"lambda live: {returned}")
