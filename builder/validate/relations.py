@@ -204,6 +204,7 @@ def expect_finite(item: Input, fix: str) -> Callable[[Results], Outcome]:
 
 _FEW = 20  # golden values that are too few to judge their range
 _MIN_LIVE = 1_000  # as many live values have their whole range
+_MAX_LEVELS = 6  # features of the tournament have 5 values, also if they are scaled; and one may be imputed
 _MIN_FEATURES = 10  # one feature may have rare values that no golden row has; ten of them do not
 
 
@@ -223,7 +224,8 @@ def judge_ranges(subject: Subject) -> Outcome:
     # Without the outermost values, which floats may have anywhere.
     (low, high), (live_low, live_high) = (np.quantile(values, (0.01, 0.99)) for values in (golden_values, live_values))
     span, live_span = high - low, live_high - live_low
-    text = f"golden rows {low:.3g} to {high:.3g}, live rows {live_low:.3g} to {live_high:.3g}"
+    generated = " (generated, as in live data)" if subject.is_shaped else ""
+    text = f"golden rows {low:.3g} to {high:.3g}, live rows {live_low:.3g} to {live_high:.3g}{generated}"
     scaled = max(span, live_span) >= 2 * min(span, live_span)
     is_whole = not (live_values % 1).any()
     fractions = float((golden_values % 1 != 0).mean()) if is_whole else 0.0
@@ -232,6 +234,12 @@ def judge_ranges(subject: Subject) -> Outcome:
     enough = fractions >= 0.2 or varies.sum() >= _MIN_FEATURES
     if outside < 0.2 and not (scaled and enough):
         return Outcome(good=True, detail=f"{int(varies.sum()):,} features, {text}")
+    levels = np.median([len(np.unique(_select_finite(column))) for column in golden[:, varies].T])
+    if subject.is_shaped and not levels <= min(_MAX_LEVELS, len(golden) - 1):
+        cause = (
+            "the golden rows have more values than the tournament's features, so the model was trained on other data"
+        )
+        return Outcome(good=None, detail=f"{text}; {cause}: set `validate.data` to rows of that data")
     names = [
         f"{sanitize(subject.bundle.features[index])} ({ranges[0][0][index]:.3g} to {ranges[0][1][index]:.3g}, "
         f"live {ranges[1][0][index]:.3g} to {ranges[1][1][index]:.3g})"

@@ -86,7 +86,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     """
     progress.step("running the pickle in its image")
     golden = scenarios.make_golden_input(task.bundle)
-    subject = scenarios.make_subject(task.bundle, task.steps, task.files)
+    subject = scenarios.make_subject(task.bundle, task.steps, task.files, is_shaped=task.source == "shaped")
     planned = make_scenarios(subject)
     inputs = scenarios.list_inputs([golden, subject.live, subject.final], planned)
     files: dict[str, bytes | Path] = {

@@ -78,9 +78,9 @@ def make_golden_input(bundle: bundle_model.Bundle) -> Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Whether a scenario has the expected outcome, and the figure or the problem."""
+    """Whether a scenario has the expected outcome (None: that cannot be judged), and the figure or the problem."""
 
-    good: bool
+    good: bool | None
     detail: str
 
 
@@ -137,6 +137,7 @@ class Subject:
         live: Live rows, predicted before post-processing.
         final: The same rows after post-processing; without steps, ``live`` itself.
         small: The first of these rows, after post-processing: enough to see whether something works.
+        is_shaped: Whether the rows are generated.
     """
 
     bundle: bundle_model.Bundle
@@ -144,6 +145,7 @@ class Subject:
     live: Input
     final: Input
     small: Input
+    is_shaped: bool
 
     @property
     def is_custom(self) -> bool:
@@ -166,7 +168,9 @@ class Subject:
         return smallest, median, largest
 
 
-def make_subject(bundle: bundle_model.Bundle, steps: tuple[post.Step, ...], files: data.LiveFiles) -> Subject:
+def make_subject(
+    bundle: bundle_model.Bundle, steps: tuple[post.Step, ...], files: data.LiveFiles, *, is_shaped: bool = True
+) -> Subject:
     """Read the live rows that the scenarios are made from: at most 1,000, and fewer of wide data."""
     model = bundle.model
     may_rank = isinstance(model, bundle_model.Custom) or (
@@ -176,9 +180,8 @@ def make_subject(bundle: bundle_model.Bundle, steps: tuple[post.Step, ...], file
     may_rank = may_rank or any(post.get_step_name(step) in _RANKING for step in steps)
     final = replace(live, before_post=False, may_rank=may_rank) if steps else live
     rows = max(_MIN_SMALL_ROWS, min(_SMALL_ROWS, _SMALL_VALUES // live.live.num_columns))
-    return Subject(
-        bundle=bundle, steps=steps, live=live, final=final, small=replace(final, live=live.live.slice(0, rows))
-    )
+    small = replace(final, live=live.live.slice(0, rows))
+    return Subject(bundle=bundle, steps=steps, live=live, final=final, small=small, is_shaped=is_shaped)
 
 
 def list_inputs(first: Sequence[Input], scenarios: Sequence[Scenario]) -> list[Input]:
@@ -206,7 +209,7 @@ def judge(
     judged = []
     for scenario in scenarios:
         outcome = scenario.judge(results)
-        good = True if outcome.good else False if scenario.is_required else None
+        good = None if outcome.good is False and not scenario.is_required else outcome.good
         detail = outcome.detail
         if good is False and scenario.key in exempt:
             good, detail = None, f"exempt ({exempt[scenario.key]}): {detail}"

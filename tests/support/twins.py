@@ -60,7 +60,7 @@ _BY_NAME = "read each column by its name"
 def get_cause(name: str, read: str) -> tuple[str, str]:
     """Return the name of the check that fails, and what it reports."""
     if read == "units":
-        ranges = "golden rows 0 to 1, live rows 0 to 4: feature_0 (0 to 1, live 0 to 4)"
+        ranges = "golden rows 0 to 1, live rows 0 to 4 (generated, as in live data): feature_0 (0 to 1, live 0 to 4)"
         return RANGE, f"values are expected from 0 to 1: {ranges}"
     if read == "prefix":
         return COLUMNS, f"columns are chosen by the prefix `feature_`; {_BY_NAME}"

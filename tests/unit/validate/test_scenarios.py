@@ -278,7 +278,10 @@ def test_golden_rows_in_the_units_of_the_live_rows_are_good(subject: scenarios.S
 @pytest.mark.parametrize(
     ("golden", "cause"),
     [
-        (WHOLE / 4, "values are expected from 0 to 1: golden rows 0 to 1, live rows 0 to 4: feature_0 (0 to 1, live 0"),
+        (
+            WHOLE / 4,
+            "values are expected from 0 to 1: golden rows 0 to 1, live rows 0 to 4 (generated, as in live data): fea",
+        ),
         ((WHOLE - 2) / 1.41, "values are expected from -1.42 to 1.42"),
         (WHOLE + 5, "values are expected from 5 to 9"),
     ],
@@ -289,6 +292,15 @@ def test_golden_rows_in_other_units_are_a_finding(subject: scenarios.Subject, go
     assert not outcome.good
     assert outcome.detail.startswith(cause)
     assert "train and export on values from 0 to 4, or scale them in the model" in outcome.detail
+
+
+def test_continuous_golden_rows_are_a_note_on_generated_rows(subject: scenarios.Subject) -> None:
+    golden = RANDOM.random((20, 5))
+    outcome = judge_golden(subject, golden)
+    assert outcome.good is None
+    assert "the model was trained on other data: set `validate.data` to rows of that data" in outcome.detail
+    outcome = judge_golden(dataclasses.replace(subject, is_shaped=False), golden)
+    assert outcome.good is False
 
 
 @pytest.mark.parametrize("name", twins.FUNCTIONS)
