@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from builder.validate.scenarios import Input, Results, Subject
 
 _READ_BY_NAME = "read each column by its name, not by its position or a prefix"
-_EXEMPT = 'if it must be so, exempt it with the reason in the config, such as `validate: {exempt: {%s: "..."}}`'
 
 
 def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
@@ -48,7 +47,7 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
         judge=_expect_same(
             rows,
             live,
-            f"let no prediction depend on the order of the rows; {_EXEMPT % 'shuffle'}",
+            f"let no prediction depend on the order of the rows{_suggest_exemption(subject, 'shuffle')}",
             lambda results: causes.find_row_cause(results, equal),
             allow_ties=not subject.is_custom,
         ),
@@ -73,6 +72,13 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
         yield Scenario(
             name="same range: golden rows and live rows", inputs=(), judge=lambda _: judge_ranges(subject), key="range"
         )
+
+
+def _suggest_exemption(subject: Subject, key: str) -> str:
+    """Return the end of a message about a relation that a custom function can be exempt from."""
+    if not subject.is_custom:
+        return ""
+    return f'; if it must be so, exempt it with the reason in the config: `validate: {{exempt: {{{key}: "..."}}}}`'
 
 
 def _expect_same(
@@ -145,7 +151,7 @@ def _make_types(subject: Subject) -> Iterator[Scenario]:
         schema = pa.schema([field.with_type(kind) if field.name in whole else field for field in live.live.schema])
         item = replace(live, live=live.live.cast(schema))
         text = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-        fix = f"convert the features, such as `.astype('float64')`; {_EXEMPT % 'types'}"
+        fix = f"convert the features, such as `.astype('float64')`{_suggest_exemption(subject, 'types')}"
         cause = f"the features are read by their type, or computed with in it: {format_list(sorted(map(str, kinds)))}"
         yield Scenario(
             name=f"same values: features as {text}",
@@ -162,7 +168,7 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
         return
     column = pa.array(final.live["era"].to_pandas()).cast(pa.string()).dictionary_encode()
     numbers = pa.array(1000 + column.indices.to_numpy(zero_copy_only=False))
-    fix = f"group by `live_features['era']` as it is, without parsing it; {_EXEMPT % 'era'}"
+    fix = f"group by `live_features['era']` as it is, without parsing it{_suggest_exemption(subject, 'era')}"
     for name, values in (("era as numbers", numbers), ("era as a category", column)):
         item = replace(final, live=set_columns(final.live, {"era": values}))
         if len(column.dictionary) == 1 or not subject.is_custom:
@@ -246,8 +252,9 @@ def judge_ranges(subject: Subject) -> Outcome:
         for index in np.flatnonzero(varies)
     ]
     fix = f"train and export on values from {live_low:.3g} to {live_high:.3g}, or scale them in the model"
+    fix += _suggest_exemption(subject, "range")
     cause = f"values are expected from {low:.3g} to {high:.3g}"
-    return Outcome(good=False, detail=f"{cause}: {text}: {format_list(names, most=3)}; {fix}; {_EXEMPT % 'range'}")
+    return Outcome(good=False, detail=f"{cause}: {text}: {format_list(names, most=3)}; {fix}")
 
 
 def _find_ranges(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
