@@ -44,7 +44,7 @@ def make_equal(subject: Subject) -> Input:
 def make_notes(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
     """Yield the advisory scenarios; ``equal`` is from :func:`make_equal`."""
     fix = "a round with such rows would have no valid submission; return the mean, such as 0.5, if there is no spread"
-    scenarios_ = [
+    notes = [
         *_make_missing(subject),
         *_make_one_row(subject),
         *_make_eras(subject),
@@ -55,23 +55,22 @@ def make_notes(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
         ),
         _make_second_call(subject),
     ]
-    for scenario in scenarios_:
-        yield replace(scenario, is_required=scenario.is_required and not subject.is_custom)
+    for note in notes:
+        yield replace(note, is_required=note.is_required and not subject.is_custom)
 
 
 def _make_missing(subject: Subject) -> Iterator[Scenario]:
     """Yield the scenarios in which something is missing."""
     small, features = subject.small, subject.bundle.features
     steps = post.find_required_columns(subject.steps)
-    if features:
-        name = features[len(features) // 2]
-        item = replace(small, live=small.live.drop_columns([name]))
-        yield _make_named("a feature is missing", item, [name])
-        item = replace(small, live=relations.set_columns(small.live, _add_missing(small.live, features)))
-        yield _make_named("NaN in places", item, [*_NAN, "feature"])
-        empty = pa.array(np.full(len(small.live), np.nan, dtype=np.float32))
-        item = replace(small, live=relations.set_columns(small.live, {name: empty}))
-        yield _make_named("one feature all NaN", item, [*_NAN, name])
+    name = features[len(features) // 2]
+    item = replace(small, live=small.live.drop_columns([name]))
+    yield _make_named("a feature is missing", item, [name])
+    item = replace(small, live=relations.set_columns(small.live, _add_missing(small.live, features)))
+    yield _make_named("NaN in places", item, [*_NAN, *features])
+    empty = pa.array(np.full(len(small.live), np.nan, dtype=np.float32))
+    item = replace(small, live=relations.set_columns(small.live, {name: empty}))
+    yield _make_named("one feature all NaN", item, [*_NAN, name])
     needs_era = subject.is_custom or steps.era or kinds.needs_era(subject.bundle.model)
     if needs_era and "era" in small.live.column_names:
         item = replace(small, live=small.live.drop_columns(["era"]))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from builder.validate.scenarios import Input, Results, Subject
 
 _READ_BY_NAME = "read each column by its name, not by its position or a prefix"
+_FEW = 20  # golden values that are too few to judge their range
+_MIN_LIVE = 1_000  # as many live values have their whole range
+_MAX_LEVELS = 6  # features of the tournament have 5 values, also if they are scaled; and one may be imputed
+_MIN_FEATURES = 10  # one feature may have rare values that no golden row has; ten of them do not
 
 
 def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
@@ -31,15 +35,14 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
     """
     random = np.random.default_rng(7)
     live, bundle = subject.live, subject.bundle
-    if bundle.features:
-        columns = replace(live, live=_permute_columns(live.live, bundle.features, random))
-        frames = causes.make_column_frames(subject)
-        yield Scenario(
-            name="same values: columns in another order, and columns that the model does not know",
-            inputs=(columns,),
-            judge=_expect_same(columns, live, _READ_BY_NAME, frames.find_cause),
-            evidence=frames.inputs,
-        )
+    columns = replace(live, live=_permute_columns(live.live, bundle.features, random))
+    frames = causes.make_column_frames(subject)
+    yield Scenario(
+        name="same values: columns in another order, and columns that the model does not know",
+        inputs=(columns,),
+        judge=_expect_same(columns, live, _READ_BY_NAME, frames.find_cause),
+        evidence=frames.inputs,
+    )
     rows = replace(live, live=live.live.take(random.permutation(len(live.live))))
     yield Scenario(
         name="same values: rows in another order",
@@ -49,7 +52,7 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             live,
             f"let no prediction depend on the order of the rows{_suggest_exemption(subject, 'shuffle')}",
             lambda results: causes.find_row_cause(results, equal),
-            allow_ties=not subject.is_custom,
+            equal_rows=subject.equal_rows,
         ),
         evidence=(equal,),
         key="shuffle",
@@ -68,10 +71,9 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             judge=_expect_same(benchmarks, live, fix, benchmark_frames.find_cause),
             evidence=benchmark_frames.inputs,
         )
-    if bundle.features:
-        yield Scenario(
-            name="same range: golden rows and live rows", inputs=(), judge=lambda _: judge_ranges(subject), key="range"
-        )
+    yield Scenario(
+        name="same range: golden rows and live rows", inputs=(), judge=lambda _: judge_ranges(subject), key="range"
+    )
 
 
 def _suggest_exemption(subject: Subject, key: str) -> str:
@@ -87,18 +89,18 @@ def _expect_same(
     fix: str,
     find_cause: Callable[[Results], str] = lambda _: "",
     *,
-    allow_ties: bool = False,
+    equal_rows: int = 0,
 ) -> Callable[[Results], Outcome]:
     """Return the function that judges whether an input has the same predictions as a reference with the same ids.
 
-    ``allow_ties``: whether rows with the same prediction may be ranked one after the other.
+    ``equal_rows``: how many rows are the same; they may be ranked one after the other. 0: the order is not changed.
     """
 
     def judge(results: Results) -> Outcome:
         expected = results.read(reference)
         if isinstance(expected, str):
             return Outcome(good=False, detail=f"there is nothing to compare with: {expected}")
-        ties = scenarios.count_ties(expected) if allow_ties else 0
+        ties = max(equal_rows, scenarios.count_ties(expected)) if equal_rows else 0
         difference = scenarios.compare(results.read(item), item, expected, reference, ties=ties)
         if difference is None:
             bound = scenarios.compute_bound(expected, reference)
@@ -152,7 +154,7 @@ def _make_types(subject: Subject) -> Iterator[Scenario]:
         item = replace(live, live=live.live.cast(schema))
         text = {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
         fix = f"convert the features, such as `.astype('float64')`{_suggest_exemption(subject, 'types')}"
-        cause = f"the features are read by their type, or computed with in it: {format_list(sorted(map(str, kinds)))}"
+        cause = f"the features are chosen by their type ({format_list(sorted(map(str, kinds)))}), or overflow in it"
         yield Scenario(
             name=f"same values: features as {text}",
             inputs=(item,),
@@ -184,13 +186,12 @@ def _make_final(subject: Subject) -> Iterator[Scenario]:
     table = final.live
     if not any(getattr(step, "ties", "") == "first" for step in subject.steps):
         table = table.take(random.permutation(len(table)))
-    item = replace(final, live=_permute_columns(table, subject.bundle.features or ("feature",), random))
-
+    item = replace(final, live=_permute_columns(table, subject.bundle.features, random))
     fix = "fix what fails before post-processing; if nothing does, report this as an internal error of this tool"
     yield Scenario(
         name="same values after post-processing: columns and rows in another order",
         inputs=(item,),
-        judge=_expect_same(item, final, fix, allow_ties=True),
+        judge=_expect_same(item, final, fix, equal_rows=subject.equal_rows),
     )
 
 
@@ -208,12 +209,6 @@ def expect_finite(item: Input, fix: str) -> Callable[[Results], Outcome]:
     return judge
 
 
-_FEW = 20  # golden values that are too few to judge their range
-_MIN_LIVE = 1_000  # as many live values have their whole range
-_MAX_LEVELS = 6  # features of the tournament have 5 values, also if they are scaled; and one may be imputed
-_MIN_FEATURES = 10  # one feature may have rare values that no golden row has; ten of them do not
-
-
 def judge_ranges(subject: Subject) -> Outcome:
     """Judge whether the golden rows are in the units of the live rows.
 
@@ -226,7 +221,7 @@ def judge_ranges(subject: Subject) -> Outcome:
     varies = (ranges[0][0] < ranges[0][1]) & (ranges[1][0] < ranges[1][1])
     golden_values, live_values = (_select_finite(values[:, varies]) for values in (golden, live))
     if len(golden_values) < _FEW or len(live_values) < _MIN_LIVE:
-        return Outcome(good=True, detail="too few values to compare")
+        return Outcome(good=None, detail="too few values to compare")
     # Without the outermost values, which floats may have anywhere.
     (low, high), (live_low, live_high) = (np.quantile(values, (0.01, 0.99)) for values in (golden_values, live_values))
     span, live_span = high - low, live_high - live_low

@@ -156,7 +156,13 @@ class Subject:
     def features(self) -> NDArray[np.float64]:
         """The live rows' values of the bundle's features: float64 (rows, features), NaN if missing."""
         columns = [self.live.live[name].to_numpy().astype(np.float64) for name in self.bundle.features]
-        return np.column_stack(columns) if columns else np.empty((len(self.live.live), 0))
+        return np.column_stack(columns)
+
+    @functools.cached_property
+    def equal_rows(self) -> int:
+        """How many rows at most have the same features."""
+        _, counts = np.unique(self.features, axis=0, return_counts=True)
+        return int(counts.max())
 
     def find_levels(self) -> tuple[float, float, float]:
         """Return the smallest value, the median and the largest value of all features; they are values that occur."""

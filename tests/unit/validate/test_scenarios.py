@@ -132,7 +132,7 @@ def test_a_function_that_reads_by_name_has_every_expected_outcome(subject: scena
         (mixed, {COLUMNS: "column 2 of 3 is taken by position (`feature_1`); read each column by its name"}),
         (benchmark_by_position, {BENCHMARKS: "benchmark column 1 is taken by position (`bench_a`); read each"}),
         (benchmark_by_row, {ROWS: "the order of the rows", BENCHMARKS: "rows are taken in their order, not by id"}),
-        (by_integer_type, dict.fromkeys([FLOAT32, FLOAT64], "by their type, or computed with in it: int8; convert")),
+        (by_integer_type, dict.fromkeys([FLOAT32, FLOAT64], "chosen by their type (int8), or overflow in it; convert")),
         (by_row, {ROWS: "rows with equal values get different predictions; let no prediction depend"}),
         (first_in_a_tie, {ROWS: 'equal predictions are ranked in the order of the rows, as `rank(method="first")`'}),
         (by_era, {NUMBERS: "with string values!; group by `live_features['era']` as it is"}),
@@ -145,6 +145,20 @@ def test_a_broken_function_fails_the_relation_that_it_breaks(
     failed = get_failed(judged.judge(predict, subject))
     assert failed.keys() == broken.keys()
     assert [text for name, text in broken.items() if text not in failed[name]] == []
+
+
+def test_columns_of_a_wide_function_are_not_named(tmp_path: Path) -> None:
+    names = tuple(f"feature_{index}" for index in range(301))
+    golden = dataclasses.replace(BUNDLE.golden, inputs=np.full((8, 301), 2.0))
+    bundle = dataclasses.replace(BUNDLE, features=names, benchmarks=(), golden=golden)
+
+    def predict(live: pd.DataFrame) -> pd.DataFrame:
+        values = live[[*names]].sum(axis=1) + 50.0 * live.iloc[:, 9]
+        return values.to_frame("prediction")
+
+    failed = get_failed(judged.judge(predict, make_subject(bundle, tmp_path, rows=100)))
+    assert failed.keys() == {COLUMNS}
+    assert "; columns are taken by position; read each column by its name" in failed[COLUMNS]
 
 
 def test_a_function_without_care_gets_a_note_with_what_happens(subject: scenarios.Subject) -> None:
@@ -216,7 +230,8 @@ def test_a_rank_may_differ_by_three_steps(subject: scenarios.Subject) -> None:
 def test_every_scenario_holds_for_built_in_kinds(tmp_path: Path, name: str) -> None:
     bundle = post_steps.make_bundle() if name == "post" else pickles.scenario_bundle(name)
     results = judged.judge(pickles.load_predict(bundle), make_subject(bundle, tmp_path, rows=300))
-    assert [check for check in results.values() if check.good is not True] == []
+    assert get_failed(results) == {}
+    assert set(get_notes(results).values()) <= {"too few values to compare"}
     assert len(results) >= 16
 
 
@@ -272,7 +287,7 @@ IMPUTED = np.where(RANDOM.random((20, 5)) < 0.4, 1.98, WHOLE)
 )
 def test_golden_rows_in_the_units_of_the_live_rows_are_good(subject: scenarios.Subject, golden: Any) -> None:
     outcome = judge_golden(subject, golden)
-    assert outcome.good, outcome.detail
+    assert outcome.good is not False, outcome.detail
 
 
 @pytest.mark.parametrize(
