@@ -91,7 +91,7 @@ def main(plan_path: str) -> None:
         copies = {name: frame.copy() for name, frame in frames.items()}
         try:
             predictions = predict_input(predict, live, benchmarks, before_post=number in plan["before_post"])
-        except Exception as error:  # noqa: BLE001 - any that a model may raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - any that a model may raise
             text = f"{type(error).__name__}: {error}"[:_MAX_ERROR]
             (results / f"{number}.txt").write_text(text, encoding="utf-8", errors="replace")
         else:

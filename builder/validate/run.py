@@ -107,7 +107,10 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
             results.append(_judge_golden(task, other, conditions))
             if results[-1].good:
-                results += scenarios.judge(planned, scenarios.Results(inputs, other.files), subject.live, task.exempt)
+                end = other.get_end(task.limits)
+                cause = diagnose.find_cause(end, conditions).text if end.code else ""
+                predictions = scenarios.Results(inputs, other.files, end=cause)
+                results += scenarios.judge(planned, predictions, subject.live, task.exempt)
     if results[0].good:
         results += note_seconds(task.image)
     named = (
@@ -191,7 +194,9 @@ def _judge_golden(
     """Return the check of the pickle's predictions of the golden rows before post-processing."""
     name, golden = "golden rows: framework", task.bundle.golden
     end = result.get_end(task.limits)
-    if end.code != 0 or end.timed_out or end.out_of_memory:
+    # A crash in a later input leaves the predictions before it: whether it is a finding depends on that input.
+    is_ended = end.code != 0 and scenarios.get_file_name(0) not in result.files
+    if is_ended or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
         return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
     rows = len(golden.predictions)

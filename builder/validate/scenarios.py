@@ -35,6 +35,7 @@ _SCRIPT, _PLAN, _FOLDER = "predict_inputs.py", "plan.json", "inputs"
 COMMAND = ("python", f"{protocol.WORKDIR}/{_SCRIPT}", f"{protocol.WORKDIR}/{_PLAN}")
 
 
+_NO_PREDICTIONS = "the pickle returned no predictions"
 FRAMES = ("live_features", "live_benchmark_models")
 _MAX_ROWS, _MAX_VALUES = 1_000, 500_000  # the full width, 2,748 features, has 181 rows
 _SMALL_ROWS, _SMALL_VALUES, _MIN_SMALL_ROWS = 200, 100_000, 8
@@ -106,15 +107,21 @@ class Scenario:
 
 
 class Results:
-    """The predictions of inputs, out of the files that came from the container."""
+    """The predictions of inputs, out of the files that came from the container.
 
-    def __init__(self, inputs: Sequence[Input], files: Mapping[str, bytes]) -> None:
+    ``end`` is how the container ended if it did before it had predicted all inputs.
+    """
+
+    def __init__(self, inputs: Sequence[Input], files: Mapping[str, bytes], *, end: str = "") -> None:
         self._numbers = {item: number for number, item in enumerate(inputs)}
-        self._files = files
+        self._files, self._end = files, end
 
     def read(self, item: Input) -> Predictions:
         """Return the predictions of an input, or why there are none."""
-        return read_predictions(self._files, self._numbers[item], len(item.live))
+        predictions = read_predictions(self._files, self._numbers[item], len(item.live))
+        if isinstance(predictions, str) and predictions == _NO_PREDICTIONS and self._end:
+            return f"{predictions}: {self._end}"
+        return predictions
 
     def find_changed_frames(self, item: Input) -> list[str]:
         """Return the names of the frames that the pickle changed, as reported from inside the container."""
@@ -313,6 +320,11 @@ def make_files(inputs: Sequence[Input]) -> dict[str, bytes | Path]:
     return files
 
 
+def get_file_name(number: int) -> str:
+    """Return the name of the file with the predictions of an input."""
+    return f"{number}.f64"
+
+
 def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> Predictions:
     """Return the predictions of an input: float64 (rows,), finite or not; or why there are none.
 
@@ -321,12 +333,12 @@ def read_predictions(files: Mapping[str, bytes], number: int, rows: int) -> Pred
         number: The number of the input.
         rows: How many live rows it has.
     """
-    content = files.get(f"{number}.f64")
+    content = files.get(get_file_name(number))
     if content is not None:
         if len(content) != 8 * rows:  # float64
             return f"the pickle returned {len(content):,} bytes of predictions; expected {8 * rows:,} for {rows:,} rows"
         return np.frombuffer(content, dtype="<f8").astype(np.float64)
     error = files.get(f"{number}.txt")
     if error is None:
-        return "the pickle returned no predictions"
+        return _NO_PREDICTIONS
     return f"the pickle failed: {sanitize(error.decode('utf-8', 'replace'))}"

@@ -70,18 +70,21 @@ def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
 
 def test_an_error_in_one_input_does_not_prevent_the_others(tmp_path: Path) -> None:
     def predict(live: Any) -> Any:
+        if live["value"].iloc[0] == 5:
+            raise SystemExit("five")
         return live[["value"]] if live["value"].iloc[0] else live["absent"]
 
     inputs = [
         scenarios.Input(live=pa.table({"id": ["a", "b"], "value": [value, 1.0]}), benchmarks=pa.table({"id": ["a"]}))
-        for value in (3.0, 0.0, 2.0)
+        for value in (3.0, 0.0, 2.0, 5.0)
     ]
     code, files = run_script(tmp_path, cloudpickle.dumps(predict), *inputs)
     assert code == 0
-    assert files.keys() == {"0.f64", "1.txt", "2.f64"}
+    assert files.keys() == {"0.f64", "1.txt", "2.f64", "3.txt"}
     assert np.frombuffer(files["2.f64"]).tolist() == [2, 1]
     assert scenarios.read_predictions(files, 1, 2) == "the pickle failed: KeyError: 'absent'"
-    assert scenarios.read_predictions(files, 3, 2) == "the pickle returned no predictions"
+    assert scenarios.read_predictions(files, 3, 2) == "the pickle failed: SystemExit: five"
+    assert scenarios.read_predictions(files, 4, 2) == "the pickle returned no predictions"
 
 
 def test_the_frames_that_a_function_changes_are_listed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from builder.engine import run
 from builder.image import resolve as image
 from builder.validate import container_run, data, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, formulas, judged, manifests
+from tests.support import bundles, container_output, custom, formulas, judged, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -275,6 +275,23 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
+
+
+def test_a_crash_in_a_later_input_leaves_the_predictions_before_it(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    bundle = dataclasses.replace(custom.make_bundle(), golden=task.bundle.golden)
+    task = dataclasses.replace(task, bundle=bundle)
+    counts = judged.count_rows(bundle, task.files)
+    required = [np.zeros(rows) for rows in counts[:7]]  # the live rows and the six required relations
+    for count, is_good in ((7, True), (6, False)):
+        output = container_output.make_predictions(golden, *required[:count])
+        fake_run(engine, GOOD_ENTRY, Program(output=output, code=139))
+        result = validate_task(task, engine)
+        assert result.good is is_good
+        text = "the pickle returned no predictions: the interpreter crashed (segmentation fault"
+        missing = [check.name for check in result.checks if text in check.detail]
+        assert "a feature is missing" in missing
 
 
 # ---- how it ended
