@@ -137,7 +137,7 @@ def find_row_cause(results: Results, equal: Input) -> str:
         equal: An input whose rows are equal.
     """
     values = results.read(equal)
-    if isinstance(values, str) or len(values) < 2 or np.ptp(values) <= scenarios.compute_bound(values, equal):
+    if isinstance(values, str) or len(values) < 2 or not np.ptp(values) > scenarios.compute_bound(values, equal):
         return ""
     if np.allclose(np.argsort(values), np.arange(len(values))) and np.allclose(np.diff(values), 1 / len(values)):
         return 'equal predictions are ranked in the order of the rows, as `rank(method="first")` does'

@@ -221,7 +221,8 @@ def judge(
         return [checks.Check(name="live rows", good=False, detail=expected)]
     judged = []
     for scenario in scenarios:
-        outcome = scenario.judge(results)
+        with np.errstate(over="ignore", invalid="ignore"):  # predictions can be any numbers
+            outcome = scenario.judge(results)
         good = None if outcome.good is False and not scenario.is_required else outcome.good
         detail = outcome.detail
         if good is False and scenario.key in exempt:
@@ -244,16 +245,14 @@ def compute_bound(expected: NDArray[np.float64], reference: Input, *, ties: int 
     ``ties``: how many rows with the same prediction may be ranked one after the other.
     """
     steps = max(_RANK_STEPS, ties) / len(expected) if reference.may_rank else 0.0
-    with np.errstate(invalid="ignore", over="ignore"):
-        return max(prediction.compute_tolerance(expected), steps * float(np.ptp(expected)))
+    return max(prediction.compute_tolerance(expected), steps * float(np.ptp(expected)))
 
 
 def find_differences(
     values: NDArray[np.float64], expected: NDArray[np.float64], reference: Input, *, ties: int = 0
 ) -> NDArray[np.bool_]:
     """Return which rows differ from the expected predictions: bool (rows,). Arguments: see ``compute_bound``."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        is_near = np.abs(values - expected) <= compute_bound(expected, reference, ties=ties)
+    is_near = np.abs(values - expected) <= compute_bound(expected, reference, ties=ties)
     differs: NDArray[np.bool_] = ~(is_near | (values == expected))
     return differs
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from builder.bundle import post
-from builder.validate import data, relations, scenarios
+from builder.validate import data, relations, run, scenarios
 from tests.support import custom, judged, pickles, post_steps, twins
 
 if TYPE_CHECKING:
@@ -203,6 +203,19 @@ def test_a_second_call_that_differs_is_a_note(subject: scenarios.Subject) -> Non
         return linear(live[NAMES], live) * (1 if len(calls) < 6 else 2)
 
     assert "keep nothing between calls" in get_notes(judged.judge(predict, subject))[SECOND_CALL]
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf, np.inf], [1e308, -1e308], [np.nan, 0.5, np.inf]])
+def test_any_numbers_can_be_judged(subject: scenarios.Subject, values: list[float]) -> None:
+    """Predictions are untrusted: any bytes of the right length."""
+    random = np.random.default_rng(6)
+    planned = run.make_scenarios(subject)
+    inputs = scenarios.list_inputs([subject.live, subject.final], planned)
+    for size in (1, 1.5):
+        arrays = [random.choice(values, int(size * len(item.live))).astype("<f8") for item in inputs]
+        files = {f"{number}.f64": array.tobytes() for number, array in enumerate(arrays)}
+        results = scenarios.judge(planned, scenarios.Results(inputs, files), subject.live, {})
+        assert all(check.detail.isprintable() for check in results)
 
 
 def test_an_exempt_relation_is_a_note_with_its_reason(subject: scenarios.Subject) -> None:
