@@ -81,7 +81,10 @@ def run(
 
 def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     task = result.task
-    terminal.print_lines(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
+    exempt = "".join(f"; exempt from {key}: {reason}" for key, reason in task.exempt.items())
+    terminal.print_lines(
+        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){exempt}"
+    )
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )

@@ -67,6 +67,7 @@ def to_bytes(validation: Validation) -> bytes:
         },
         "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
         "limits": dataclasses.asdict(task.limits),
+        "exempt": dict(task.exempt),
         "usage": usage_to_data(validation.usage, task.limits),
         "scenarios": {"seconds": validation.scenario_seconds},
         "checks": [dataclasses.asdict(check) for check in validation.checks],

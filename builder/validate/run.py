@@ -21,6 +21,7 @@ from builder.validate import (
     feature_check,
     headroom,
     library_versions,
+    relations,
     scenario_run,
     scenarios,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from builder.build import artifact
+    from builder.bundle import post
     from builder.config import model as config
     from builder.engine import protocol
     from builder.image import resolve
@@ -60,6 +62,8 @@ class ValidationTask:
         limits: The limits of the run.
         packages: The packages of that image, with their versions.
         feature_sets: The features of every feature set of the data version; empty if they are not known.
+        steps: The post-processing steps of the pickle.
+        exempt: The reasons why some relations are notes, by their keys.
     """
 
     artifact: artifact.Artifact
@@ -72,6 +76,8 @@ class ValidationTask:
     limits: config.LimitsConfig
     packages: Mapping[str, str] = field(default_factory=dict)
     feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    steps: tuple[post.Step, ...] = ()
+    exempt: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +158,8 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             if not isinstance(predicted, str):
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if all(check.good for check in golden_checks):
-                results += _judge_relations(others)
-                row_bytes = others.inputs.live.live.nbytes / others.inputs.rows
+                results += _judge_scenarios(task, others, conditions)
+                row_bytes = others.inputs.subject.live.live.nbytes / others.inputs.rows
                 results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
     if entry.exit.code == 1:
         results += _judge_failure(task, engine, run)
@@ -243,24 +249,20 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
     )
 
 
-def _judge_relations(others: scenario_run.ScenarioRun) -> list[checks.Check]:
-    """Return a check for each relation; one only, if there are no predictions to compare with."""
-    files, live = others.result.files, others.inputs.live
-    expected = scenarios.read_predictions(files, scenarios.LIVE, len(live.live))
-    if isinstance(expected, str):
-        return [checks.Check(name="live rows", good=False, detail=expected)]
-    results, left_out = [], []
-    for number, relation in enumerate(others.inputs.relations, scenarios.LIVE + 1):
-        if others.was_left_out(number):
-            left_out.append(relation.name)
-            continue
-        predictions = scenarios.read_predictions(files, number, len(live.live))
-        results.append(scenarios.judge_relation(relation, predictions, live, expected))
+def _judge_scenarios(
+    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
+) -> list[checks.Check]:
+    """Return the checks of the scenarios, and a note about what was left out because of the time limit."""
+    inputs, end, left_out = others.inputs, others.result.get_end(task.limits), others.find_left_out()
+    cause = diagnose.find_cause(end, conditions).text if end.code else ""
+    predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
+    results = scenarios.judge(inputs.planned, predictions, inputs.subject.live, task.exempt)
+    names = [scenario.name for scenario in inputs.planned if not left_out.isdisjoint(scenario.inputs)]
     notes = []
     if others.cut_from:
-        notes.append(f"{others.inputs.rows:,} rows of each input instead of {others.cut_from:,}")
-    if left_out:
-        notes.append(f"not predicted: {'; '.join(left_out)}")
+        notes.append(f"{inputs.rows:,} rows of each input instead of {others.cut_from:,}")
+    if names:
+        notes.append(f"not predicted: {'; '.join(names)}")
     if notes:
         detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
         results.append(checks.Check(name="left out", good=None, detail=detail))
@@ -272,13 +274,12 @@ def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> l
     if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
         return []
     live = scenarios.read_live(task.files, may_rank=True)
-    columns = scenarios.make_relations(live, task.bundle)[0]
     files = scenario_run.predict(task, [scenarios.select_features(live, task.bundle), live], engine, run=run).files
     without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
     if isinstance(without, str) or not isinstance(with_others, str):
         return []
-    detail = f"it can only predict rows that have its own columns alone, in its order; {columns.fix}"
-    return [checks.Check(name=f"same values: {columns.name}", good=False, detail=detail)]
+    detail = f"it can only predict rows that have its own columns alone, in its order; {relations.READ_BY_NAME}"
+    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail)]
 
 
 def _judge_golden(
@@ -287,7 +288,9 @@ def _judge_golden(
     """Return the checks of the pickle's predictions of the golden rows before post-processing."""
     name, golden, result = "golden rows: framework", task.bundle.golden, others.result
     end = result.get_end(task.limits)
-    if not others.is_complete and (end.code != 0 or end.timed_out or end.out_of_memory):
+    # A crash in a later input leaves the predictions before it: whether it is a finding depends on that input.
+    is_ended = end.code != 0 or end.timed_out or end.out_of_memory
+    if is_ended and scenarios.get_file_name(scenarios.GOLDEN) not in result.files:
         cause = diagnose.find_cause(end, conditions)
         return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)

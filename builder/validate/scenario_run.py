@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.bundle import model as bundle_model
-from builder.validate import container_run, scenarios
+from builder.validate import advisory, container_run, relations, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,20 +30,24 @@ _MEMORY_PART = 0.7  # of the memory limit, for the frames of 200 eras
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a pickle predicts after the entry point's run, in this order: the most important first."""
+    """What a pickle predicts after the entry point's run.
 
-    golden: scenarios.Input
-    live: scenarios.Input
-    relations: list[scenarios.Relation]
+    Attributes:
+        subject: What the scenarios are made for.
+        planned: The scenarios.
+        ordered: All inputs, the most important first; the place of each is its number.
+        always: How many of the first are predicted in any case: the golden rows, the live rows, the first scenario.
+    """
+
+    subject: scenarios.Subject
+    planned: list[scenarios.Scenario]
+    ordered: list[scenarios.Input]
+    always: int
 
     @property
     def rows(self) -> int:
         """The rows of each input, except the golden one."""
-        return len(self.live.live)
-
-    def list_all(self) -> list[scenarios.Input]:
-        """Return the inputs; the place of each is its number."""
-        return [self.golden, self.live, *(relation.input for relation in self.relations)]
+        return len(self.subject.live.live)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +57,24 @@ class ScenarioRun:
     Attributes:
         inputs: What it was to predict.
         result: How it ended, and the predictions.
-        may_leave_out: Whether the entry point took so long that an honest pickle may not have predicted all inputs.
+        first_optional: The number of the first input that an honest pickle may not have predicted in time.
         cut_from: The rows that each input would have without the time limit; None if that changed nothing.
     """
 
     inputs: Inputs
     result: container_run.ContainerRun
-    may_leave_out: bool
+    first_optional: int
     cut_from: int | None = None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every input was predicted or raised an error, so that how it ended then does not matter."""
-        return all(map(self._was_tried, range(len(self.inputs.list_all()))))
-
-    def was_left_out(self, number: int) -> bool:
-        """Return whether an input was not predicted, and the time limit explains it."""
-        return self.may_leave_out and number >= scenarios.ALWAYS_PREDICTED and not self._was_tried(number)
-
-    def _was_tried(self, number: int) -> bool:
-        return not self.result.files.keys().isdisjoint((f"{number}.f64", f"{number}.txt"))
+    def find_left_out(self) -> frozenset[scenarios.Input]:
+        """Return the inputs that were not predicted, and the time limit explains it."""
+        numbered = enumerate(self.inputs.ordered)
+        files = self.result.files.keys()
+        return frozenset(
+            item
+            for number, item in numbered
+            if number >= self.first_optional and files.isdisjoint((f"{number}.f64", f"{number}.txt"))
+        )
 
 
 @contextlib.contextmanager
@@ -94,7 +96,7 @@ def prepare(
 
     def fill(max_rows: int) -> Inputs:
         inputs = _make_inputs(task, max_rows)
-        files = scenarios.make_files(inputs.list_all())
+        files = scenarios.make_files(inputs.ordered)
         container_run.fill_volume(volume, task.image, files, engine, run)
         return inputs
 
@@ -104,21 +106,23 @@ def prepare(
 
     def finish(entry_seconds: float) -> ScenarioRun:
         inputs = preparing.result()
-        count, seconds = len(inputs.list_all()), _TIME_PART * limits.seconds
-        max_rows = compute_max_rows(entry_seconds / task.files.rows, count, seconds)
+        count, seconds = len(inputs.ordered), _TIME_PART * limits.seconds
+        max_rows = compute_max_rows(entry_seconds / task.files.rows, count, min(seconds / 2, 10 + entry_seconds))
         cut_from = inputs.rows if max_rows < inputs.rows else None
         if cut_from:
             inputs = fill(max_rows)
         plan = scenarios.make_plan(
-            inputs.list_all(),
+            inputs.ordered,
+            always=inputs.always,
             seconds=seconds,
             era_seconds=min(_ERA_PART * entry_seconds, _MAX_ERA_SECONDS),
             memory=int(_MEMORY_PART * limits.memory),
         )
         container_run.fill_volume(volume, task.image, plan, engine, run)
         # An input takes no longer than the entry point's whole run, or twice that on a busy machine.
-        may_leave_out = 2 * count * entry_seconds > seconds
-        return ScenarioRun(inputs=inputs, result=command.run(), may_leave_out=may_leave_out, cut_from=cut_from)
+        in_time = int(seconds / (2 * entry_seconds)) if entry_seconds else count
+        first_optional = max(inputs.always, in_time)
+        return ScenarioRun(inputs=inputs, result=command.run(), first_optional=first_optional, cut_from=cut_from)
 
     with (
         container_run.create_command(scenarios.COMMAND, volume, task.image, limits, engine, run=run) as command,
@@ -136,30 +140,42 @@ def predict(
         container_run.MODEL: task.artifact.pickle,
         **scenarios.SCRIPT_FILES,
         **scenarios.make_files(inputs),
-        **scenarios.make_plan(inputs, seconds=_TIME_PART * task.limits.seconds, era_seconds=0, memory=0),
+        **scenarios.make_plan(
+            inputs, always=len(inputs), seconds=_TIME_PART * task.limits.seconds, era_seconds=0, memory=0
+        ),
     }
     with container_run.create_volume(task.image, files, engine, run) as volume:
         return container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
 
 
 def compute_max_rows(row_seconds: float, count: int, seconds: float) -> int:
-    """Return how many rows each of ``count`` inputs may have, if a row takes as long as in the entry point's run.
-
-    They get half of the seconds, because loading the pickle takes a part of the others.
-    """
+    """Return how many rows each of ``count`` inputs may have, if a row takes as long as in the entry point's run."""
     if row_seconds <= 0:
         return scenarios.MAX_ROWS
-    return max(_MIN_ROWS, min(scenarios.MAX_ROWS, int(seconds / 2 / count / row_seconds)))
+    return max(_MIN_ROWS, min(scenarios.MAX_ROWS, int(seconds / count / row_seconds)))
+
+
+def make_scenarios(subject: scenarios.Subject) -> list[scenarios.Scenario]:
+    """Return the required and the advisory scenarios."""
+    equal = advisory.make_equal(subject)
+    return [*relations.make_relations(subject, equal=equal), *advisory.make_notes(subject, equal=equal)]
 
 
 def _make_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
-    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
-    live = scenarios.read_live(task.files, may_rank=may_rank, max_rows=max_rows)
-    return Inputs(
-        golden=replace(scenarios.make_golden_input(task.bundle), in_float64=has_float64_run(task)),
-        live=live,
-        relations=scenarios.make_relations(live, task.bundle, tied_to=_find_tie(task)),
+    subject = scenarios.make_subject(
+        task.bundle,
+        task.steps,
+        task.files,
+        is_shaped=task.source == "shaped",
+        tied_to=_find_tie(task),
+        max_rows=max_rows,
     )
+    planned = make_scenarios(subject)
+    golden = replace(scenarios.make_golden_input(task.bundle), in_float64=has_float64_run(task))
+    ordered = scenarios.list_inputs([golden, subject.live, subject.final], planned)
+    first = next(scenario for scenario in planned if scenario.is_required)
+    always = 1 + max(map(ordered.index, first.inputs))
+    return Inputs(subject=subject, planned=planned, ordered=ordered, always=always)
 
 
 def _find_tie(task: validate.ValidationTask) -> str:

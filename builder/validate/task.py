@@ -45,6 +45,7 @@ def prepare_task(
 
     Raises:
         errors.ArtifactError: The bundle recorded in ``dist/NAME`` does not match the manifest.
+        errors.ConfigError: The config exempts a model that is not a custom function from relations.
         errors.DataError: The live data or ``features.json`` have problems.
         errors.ImageError: The image is not available.
     """
@@ -74,7 +75,26 @@ def prepare_task(
         limits=options.limits,
         packages=inventory.packages,
         feature_sets=sets,
+        steps=model.steps,
+        exempt=_read_exempt(options, model.bundle, build_target),
     )
+
+
+def _read_exempt(
+    options: config.ValidateConfig, bundle: bundle_model.Bundle, build_target: target.Target
+) -> dict[str, str]:
+    """Return the reasons why relations are exempt.
+
+    Raises:
+        errors.ConfigError: The model is not a custom function.
+    """
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
+
+    reasons, kind = options.exempt.reasons, kinds.get_kind_name(bundle.model)
+    if reasons and kind != "custom" and build_target.config:
+        problem = f"the model is of the kind {kind}, and only a custom function can be exempt; remove it"
+        raise errors.ConfigError([f"{build_target.config.file}: validate.exempt: {problem}"])
+    return reasons
 
 
 def find_data_version(pickle: artifact.Artifact, build_target: target.Target) -> str:

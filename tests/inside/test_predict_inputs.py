@@ -28,7 +28,7 @@ def run_script(
     """Run the script as the container does, in folders here; return its exit code and what it wrote."""
     workdir, results = folder / "box", folder / "results"
     results.mkdir()
-    plan = scenarios.make_plan(inputs, seconds=seconds, era_seconds=era_seconds, memory=1 << 30)
+    plan = scenarios.make_plan(inputs, always=3, seconds=seconds, era_seconds=era_seconds, memory=1 << 30)
     contents = {"model.pkl": pickle, **scenarios.SCRIPT_FILES, **scenarios.make_files(inputs), **plan}
     for name, content in contents.items():
         path = workdir / name
@@ -93,18 +93,35 @@ def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
 
 def test_an_error_in_one_input_does_not_prevent_the_others(tmp_path: Path) -> None:
     def predict(live: Any) -> Any:
+        if live["value"].iloc[0] == 5:
+            raise SystemExit("five")
         return live[["value"]] if live["value"].iloc[0] else live["absent"]
 
     inputs = [
         scenarios.Input(live=pa.table({"id": ["a", "b"], "value": [value, 1.0]}), benchmarks=pa.table({"id": ["a"]}))
-        for value in (3.0, 0.0, 2.0)
+        for value in (3.0, 0.0, 2.0, 5.0)
     ]
     code, files = run_script(tmp_path, cloudpickle.dumps(predict), *inputs)
     assert code == 0
-    assert files.keys() == {"0.f64", "1.txt", "2.f64"}
+    assert files.keys() == {"0.f64", "1.txt", "2.f64", "3.txt"}
     assert np.frombuffer(files["2.f64"]).tolist() == [2, 1]
     assert scenarios.read_predictions(files, 1, 2) == "the pickle failed: KeyError: 'absent'"
-    assert scenarios.read_predictions(files, 3, 2) == "the pickle returned no predictions"
+    assert scenarios.read_predictions(files, 3, 2) == "the pickle failed: SystemExit: five"
+    assert scenarios.read_predictions(files, 4, 2) == "the pickle returned no predictions"
+
+
+def test_the_frames_that_a_function_changes_are_listed(tmp_path: Path) -> None:
+    def predict(live: Any, benchmarks: Any) -> Any:
+        live["value"] += 1
+        benchmarks["more"] = 1
+        return live[["value"]]
+
+    frames = {"live": pa.table({"id": ["a"], "value": [3.0]}), "benchmarks": pa.table({"id": ["a"]})}
+    inputs = scenarios.Input(**frames), scenarios.Input(**frames, is_watched=True)
+    _, files = run_script(tmp_path, cloudpickle.dumps(predict), *inputs)
+    assert files.keys() == {"0.f64", "1.f64", "1.changed"}
+    results = scenarios.Results(inputs, files)
+    assert [results.find_changed_frames(item) for item in inputs] == [[], [*scenarios.FRAMES]]
 
 
 def test_only_the_first_inputs_are_predicted_when_the_seconds_are_used_up(tmp_path: Path) -> None:

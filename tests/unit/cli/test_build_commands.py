@@ -21,7 +21,7 @@ from builder import paths, progress
 from builder.build import artifact, manifest
 from builder.image import stand_in
 from builder.validate import checks, data
-from tests.support import bundles, container_output, manifests, runner_logs
+from tests.support import bundles, container_output, judged, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -322,7 +322,7 @@ def test_validate_prints_the_reason_without_the_runners_help(
     assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
-def test_validate_detects_changes_since_the_build(
+def test_validate_detects_changes_since_the_build_and_exemptions_of_other_kinds(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built = write_artifact(project, engine)
@@ -331,6 +331,12 @@ def test_validate_detects_changes_since_the_build(
     assert call("validate", "configs/small.yaml") == 2
     assert (
         f"{project / 'configs' / 'small.yaml'} changed since it was built; run `make pickle CONFIG=configs/small.yaml`"
+        in read_output(capsys)[1]
+    )
+    (project / "configs" / "small.yaml").write_text(CONFIG + "validate: {exempt: {shuffle: ranks by first}}\n")
+    assert call("validate", "configs/small.yaml") == 2
+    assert (
+        "validate.exempt: the model is of the kind mlp, and only a custom function can be exempt"
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
@@ -387,8 +393,9 @@ def set_validation_output(engine: FakeEngine, values: Any = None) -> None:
     csv = container_output.make_csv(
         checks.read_ids(files.live), np.linspace(0.5, 1, 6000) if values is None else values
     )
+    zeros = [np.zeros(rows) for rows in judged.count_rows(bundle, files, bundle.post)]
     engine.programs = {
-        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, 6000)),
+        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, *zeros)),
         "predict.py": Program(output=container_output.make_entry(csv), log="L\n"),
     }
 

@@ -6,10 +6,13 @@ The output of the containers is faked here; tests/inside tests the scripts in th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +25,8 @@ from builder.engine import run
 from builder.image import resolve as image
 from builder.validate import checks, container_run, data, headroom, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, custom, formulas, manifests
+from tests.support import bundles, container_output, custom, formulas, judged, manifests
 from tests.support.fake_engine import FakeEngine, Program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
@@ -54,9 +54,6 @@ def engine(tmp_path: Path) -> FakeEngine:
 def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.ValidationTask:
     folder = tmp_path / "dist"
     pickle = manifests.commit(folder, b"pickle")
-    live = tmp_path / "live.parquet"
-    ids = pd.Index(IDS, name="id")
-    pd.DataFrame({"era": "X", **dict.fromkeys(bundle.features, np.int8(1))}, index=ids).to_parquet(live)
     engine.add_image("runner:1")
     return validate.ValidationTask(
         data_version="v5.3",
@@ -64,10 +61,16 @@ def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.V
         bundle=bundle,
         image=image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent()),
         python="3.11.2",
-        files=data.LiveFiles(live=live, benchmarks=None, rows=ROWS),
+        files=write_live(tmp_path),
         source="live.parquet",
         limits=LIMITS,
     )
+
+
+def write_live(folder: Path) -> data.LiveFiles:
+    live, features = folder / "live.parquet", dict.fromkeys(bundles.make_bundle().features, np.int8(1))
+    pd.DataFrame({"era": "X", **features}, index=pd.Index(IDS, name="id")).to_parquet(live)
+    return data.LiveFiles(live=live, benchmarks=None, rows=ROWS)
 
 
 def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Program | None = None) -> None:
@@ -75,9 +78,17 @@ def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Progra
     engine.programs = {"predict_inputs.py": predicting or Program(), "predict.py": entry}
 
 
-def make_predicting(golden: Any, **options: Any) -> Program:
-    """Return a run that predicts the golden rows."""
-    return Program(output=container_output.make_predictions(golden, ROWS), **options)
+@functools.cache
+def count_rows() -> list[int]:
+    """Return how many rows each input of the task after the golden rows has."""
+    with tempfile.TemporaryDirectory() as folder:
+        return judged.count_rows(bundles.make_bundle(), write_live(Path(folder)))
+
+
+def make_predicting(golden: Any, *others: Any, **options: Any) -> Program:
+    """Return a run that predicts the golden rows, then others, and 0 for all inputs left."""
+    zeros = [np.zeros(rows) for rows in count_rows()[len(others) :]]
+    return Program(output=container_output.make_predictions(golden, *others, *zeros), **options)
 
 
 def validate_task(task: validate.ValidationTask, engine: FakeEngine) -> validate.Validation:
@@ -109,8 +120,19 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "same values: rows in another order",
         "same values: features as float32",
         "same values: features as float64",
+        "same values: era as numbers",
+        "same values: era as a category",
+        "same range: golden rows and live rows",
+        "a feature is missing",
+        "NaN in places",
+        "one feature all NaN",
+        "one row",
+        "same values: two eras in one frame, and each alone",
+        "all features equal in every row",
+        "same values: a second call",
     ]
-    assert all(check.good and check.detail for check in result.checks)
+    notes = {check.name: check.detail for check in result.checks if check.good is not True}
+    assert notes == {"same range: golden rows and live rows": "too few values to compare"}
     assert result.usage == container_run.Usage(peak_bytes=150_000_000, seconds=1.5, cpu_seconds=1.25)
     assert "Predicting on 8 rows" in result.log
 
@@ -282,12 +304,11 @@ def test_a_model_that_fits_only_once_or_has_no_float32_layers_is_not_run_in_floa
 def test_a_relation_that_does_not_hold_is_a_finding(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
-    others = [np.arange(ROWS), np.arange(ROWS)[::-1], *[np.arange(ROWS)] * 6]
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, *others)))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.arange(ROWS), np.arange(ROWS)[::-1]))
     failed = get_failed_checks(validate_task(task, engine))
     name = "same values: columns in another order, and columns that the model does not know"
     assert failed[name].startswith("8 of 8 rows differ, the first at id n000000000000000; read each column by its name")
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, np.zeros(1))))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.zeros(1)))
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
@@ -324,8 +345,8 @@ def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
     result = validate_task(task, engine)
     assert result.good
     notes = [check.detail for check in result.checks if check.name == "left out"]
-    left_out = "not predicted: features as float32; features as float64"
-    assert notes == [f"{left_out}, to stay within the time limit; make the model smaller or faster"]
+    assert notes[0].startswith("not predicted: same values: features as float32; same values: features as float64; ")
+    assert notes[0].endswith(", to stay within the time limit; make the model smaller or faster")
     fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=30), predicting)
     assert get_failed_checks(validate_task(task, engine)) == {
         f"same values: features as {kind}": "the pickle returned no predictions; convert the features, such as "
@@ -350,6 +371,23 @@ def test_the_end_of_a_run_that_returned_everything_does_not_matter(
     """Frames of 200 eras are measured then, which may need too much memory."""
     fake_run(engine, GOOD_ENTRY, make_predicting(golden, code=137, out_of_memory=True))
     assert validate_task(task, engine).good
+
+
+def test_a_crash_in_a_later_input_leaves_the_predictions_before_it(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    bundle = dataclasses.replace(custom.make_bundle(), golden=task.bundle.golden)
+    task = dataclasses.replace(task, bundle=bundle)
+    counts = judged.count_rows(bundle, task.files)
+    required = [np.zeros(rows) for rows in counts[:7]]  # the live rows and the six required relations
+    for count, is_good in ((7, True), (6, False)):
+        output = container_output.make_predictions(golden, *required[:count])
+        fake_run(engine, GOOD_ENTRY, Program(output=output, code=139))
+        result = validate_task(task, engine)
+        assert result.good is is_good
+        text = "the pickle returned no predictions: the interpreter crashed (segmentation fault"
+        missing = [check.name for check in result.checks if text in check.detail]
+        assert "a feature is missing" in missing
 
 
 # ---- how it ended
@@ -436,12 +474,13 @@ def test_a_run_close_to_its_limits_gets_notes(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
     fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=419), make_predicting(golden))
-    assert all(check.good for check in validate_task(task, engine).checks)
+    ranges = "too few values to compare"
+    assert {check.detail for check in validate_task(task, engine).checks if not check.good} == {ranges}
     output = container_output.make({"live_predictions-0a.csv": CSV}, peak_bytes=int(3.6e9))
     fake_run(engine, Program(output=output, seconds=480), make_predicting(golden))
     result = validate_task(task, engine)
     assert result.good
-    notes = [check.detail for check in result.checks if check.good is None]
+    notes = [check.detail for check in result.checks if check.good is None and check.detail != ranges]
     assert [note.partition(";")[0] for note in notes] == [
         "480 s are 80% of the limit of 600 s",
         "3.6 GB of memory, as reported from inside, are 84% of the limit of 4.3 GB",
