@@ -218,11 +218,16 @@ def test_any_numbers_can_be_judged(subject: scenarios.Subject, values: list[floa
         assert all(check.detail.isprintable() for check in results)
 
 
-def test_an_exempt_relation_is_a_note_with_its_reason(subject: scenarios.Subject) -> None:
+def test_an_exempt_relation_is_a_note_with_its_reason(subject: scenarios.Subject, tmp_path: Path) -> None:
     exempt = {"shuffle": "ranks by first"}
     results = judged.judge(first_in_a_tie, subject, exempt=exempt)
     assert get_failed(results) == {}
     assert results[ROWS].detail.startswith("exempt (ranks by first): ")
+    code = custom.CODE.replace("@ weights", "@ weights // 1").replace("index)", "index).rank(method='first')")
+    bundle = custom.make_bundle(code, post=(post.make_step("rank"),))
+    with_step = make_subject(bundle, tmp_path)
+    assert len(get_failed(judged.judge(pickles.load_predict(bundle), with_step))) == 2
+    assert get_failed(judged.judge(pickles.load_predict(bundle), with_step, exempt=exempt)) == {}
     # An exemption that is not used changes nothing.
     assert judged.judge(by_name, subject, exempt=exempt)[ROWS].good is True
 
