@@ -206,6 +206,7 @@ def _make_final(subject: Subject) -> Iterator[Scenario]:
         name="same values after post-processing: columns and rows in another order",
         inputs=(item,),
         judge=_expect_same(item, final, fix, equal_rows=subject.equal_rows),
+        key="shuffle",
     )
 
 
