@@ -47,6 +47,7 @@ _ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 _CONTAINERD_FOLDER = "/var/lib/containerd"
 _MAX_BUILD_LOG = 1 << 20
 _CPU_PERIOD = 100_000  # microseconds
+_MIN_CPU_SHARES, _DEFAULT_CPU_SHARES = 2, 1024
 _BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -498,11 +499,20 @@ class DockerContainer:
     _peak_bytes: int | None = None
 
     def start(self) -> None:
+        self._set_cpu_shares(_MIN_CPU_SHARES)
+        self._start()
+
+    def _start(self) -> None:
         with _translate_answer_errors("start a container"):
             self._api.start(self._id)
         self._is_started = True
         # Not waited for: the engine ends the stream when the container is removed.
         threading.Thread(target=self._watch_memory, daemon=True).start()
+
+    def _set_cpu_shares(self, shares: int) -> None:
+        # Not all engines with this API can do it, and nothing depends on it but the speed.
+        with _translate_errors("set the CPU shares of a container"), contextlib.suppress(docker.errors.APIError):
+            self._api.update_container(self._id, cpu_shares=shares)
 
     def _watch_memory(self) -> None:
         """Record the most memory that the engine reports; nothing is reported of a container that has ended."""
@@ -519,8 +529,10 @@ class DockerContainer:
 
     def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
-        if not self._is_started:
-            self.start()
+        if self._is_started:
+            self._set_cpu_shares(_DEFAULT_CPU_SHARES)
+        else:
+            self._start()
         with _translate_answer_errors("run a container"):
             try:
                 self._api.wait(self._id, timeout=seconds)

@@ -98,7 +98,7 @@ class Container(Protocol):
     """A locked container, from its creation to its removal."""
 
     def start(self) -> None:
-        """Start it."""
+        """Start it before :meth:`run`; until then it gets only CPU time that no other container wants."""
 
     def run(self, seconds: float, /) -> Exit:
         """Start it, unless it is started, and wait until it ends; kill it after ``seconds``."""
