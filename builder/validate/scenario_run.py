@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TIME_PART = 0.9  # of the time limit, for the scenarios; the rest is for the start and the end of the container
 _MIN_ROWS = 20
+_ROWS_SECONDS = 60  # for all rows, besides the seconds of the entry point: its start is counted as time for its rows
 _FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
 _ERA_PART, _MAX_ERA_SECONDS = 0.15, 60  # of the entry point's seconds, to measure 200 eras
 _MEMORY_PART = 0.7  # of the memory limit, for the frames of 200 eras
@@ -107,7 +108,8 @@ def prepare(
     def finish(entry_seconds: float) -> ScenarioRun:
         inputs = preparing.result()
         count, seconds = len(inputs.ordered), _TIME_PART * limits.seconds
-        max_rows = compute_max_rows(entry_seconds / task.files.rows, count, min(seconds / 2, 10 + entry_seconds))
+        row_seconds = entry_seconds / task.files.rows
+        max_rows = compute_max_rows(row_seconds, count, min(seconds / 2, _ROWS_SECONDS + entry_seconds))
         cut_from = inputs.rows if max_rows < inputs.rows else None
         if cut_from:
             inputs = fill(max_rows)
