@@ -138,7 +138,7 @@ def judge_entry(
         conditions: What it ran in.
         ids: The ids of the live features.
     """
-    end = result.get_end(limits)
+    end = result.get_end(limits.seconds)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
         return [checks.Check(name="entry point", good=False, detail=str(cause))], cause
@@ -200,6 +200,11 @@ def _judge_relations(others: scenario_run.ScenarioRun) -> list[checks.Check]:
         if others.was_left_out(number):
             left_out.append(relation.name)
             continue
+        if not others.was_tried(number):
+            seconds = others.result.usage.seconds
+            detail = f"the pickle ended after {seconds:.0f} s without predictions; {diagnose.FIX_MODEL}"
+            results.append(checks.Check(name=f"same values: {relation.name}", good=False, detail=detail))
+            continue
         predictions = scenarios.read_predictions(files, number, len(live.live))
         results.append(scenarios.judge_relation(relation, predictions, live, expected))
     notes = []
@@ -218,9 +223,9 @@ def _judge_golden(
 ) -> checks.Check:
     """Return the check of the pickle's predictions of the golden rows before post-processing."""
     name, golden, result = "golden rows: framework", task.bundle.golden, others.result
-    end = result.get_end(task.limits)
+    end = result.get_end(others.seconds)
     if not others.is_complete and (end.code != 0 or end.timed_out or end.out_of_memory):
-        cause = diagnose.find_cause(end, conditions)
+        cause = diagnose.find_cause(end, dataclasses.replace(conditions, seconds=others.seconds))
         return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)

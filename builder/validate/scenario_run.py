@@ -7,6 +7,7 @@ so that both never run at once.
 from __future__ import annotations
 
 import contextlib
+import math
 from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,25 +52,28 @@ class ScenarioRun:
     Attributes:
         inputs: What it was to predict.
         result: How it ended, and the predictions.
+        seconds: Its time limit. Those inputs that are always predicted may each take as long as the entry point's run.
         may_leave_out: Whether the entry point took so long that an honest pickle may not have predicted all inputs.
         cut_from: The rows that each input would have without the time limit; None if that changed nothing.
     """
 
     inputs: Inputs
     result: container_run.ContainerRun
+    seconds: float
     may_leave_out: bool
     cut_from: int | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether every input was predicted or raised an error, so that how it ended then does not matter."""
-        return all(map(self._was_tried, range(len(self.inputs.list_all()))))
+        return all(map(self.was_tried, range(len(self.inputs.list_all()))))
 
     def was_left_out(self, number: int) -> bool:
         """Return whether an input was not predicted, and the time limit explains it."""
-        return self.may_leave_out and number >= scenarios.ALWAYS_PREDICTED and not self._was_tried(number)
+        return self.may_leave_out and number >= scenarios.ALWAYS_PREDICTED and not self.was_tried(number)
 
-    def _was_tried(self, number: int) -> bool:
+    def was_tried(self, number: int) -> bool:
+        """Return whether an input was predicted, or an error came of it."""
         return not self.result.files.keys().isdisjoint((f"{number}.f64", f"{number}.txt"))
 
 
@@ -116,7 +120,9 @@ def prepare(
         container_run.fill_volume(volume, task.image, plan, engine, run)
         # An input takes no longer than the entry point's whole run, or twice that on a busy machine.
         may_leave_out = 2 * count * entry_seconds > seconds
-        return ScenarioRun(inputs=inputs, result=command.run(), may_leave_out=may_leave_out, cut_from=cut_from)
+        limit = limits.seconds + math.ceil(scenarios.ALWAYS_PREDICTED * entry_seconds)
+        result = command.run(limit)
+        return ScenarioRun(inputs=inputs, result=result, seconds=limit, may_leave_out=may_leave_out, cut_from=cut_from)
 
     with (
         container_run.create_command(scenarios.COMMAND, volume, task.image, limits, engine, run=run) as command,
