@@ -30,6 +30,7 @@ _MAX_SECONDS = 8.0
 _MAX_MEMORY = 400 << 20
 """Estimated bytes of the values. The estimate is high: the process takes at most 512 MB, with the analysis."""
 _MAX_TEXT = 300
+_MAX_GLOBALS = 50_000  # a pickler writes each one once
 _VALUE_BYTES = 100
 _MAX_LINE = 1 << 16
 _MIN_RUN = 64  # numbers in a row that are skipped at once
@@ -147,8 +148,9 @@ class Interpreter:
         items, self._stack = self._stack, self._marks.pop()
         return items
 
-    def _push(self, value: Value) -> None:
-        self._spend(_VALUE_BYTES)
+    def _push(self, value: Value, size: int = 40) -> None:
+        """Push a value; ``size`` is what it takes, at least a place on the stack or a small number."""
+        self._spend(size)
         self._stack.append(value)
 
     def _read(self, length: int) -> int:
@@ -182,31 +184,30 @@ class Interpreter:
     def _push_text(self, length: int) -> None:
         start = self._read(length)
         if length > 4 * _MAX_TEXT:
-            self._push(Blob("str", start, length))
+            self._push(Blob("str", start, length), _VALUE_BYTES)
             return
         self._push_decoded(str(self._buffer[start : start + length], "utf-8", "surrogatepass"), start)
 
     def _push_decoded(self, text: str, start: int) -> None:
         if len(text) <= _MAX_TEXT:
-            self._spend(sys.getsizeof(text))
-            self._push(text)
+            self._push(text, 8 + sys.getsizeof(text))
         else:
-            self._push(Blob("str", start, len(text)))
+            self._push(Blob("str", start, len(text)), _VALUE_BYTES)
 
     def _push_bytes(self, kind: str, length: int) -> None:
-        self._push(Blob(kind, self._read(length), length))
+        self._push(Blob(kind, self._read(length), length), _VALUE_BYTES)
 
     def _push_long(self, length: int) -> None:
         start = self._read(length)
         if length > _INT_BYTES:
-            self._push(Number(length))
+            self._push(Number(length), _VALUE_BYTES)
         else:
             self._push(int.from_bytes(self._buffer[start : start + length], "little", signed=True))
 
     def _push_text_number(self) -> None:
         line = self._read_line()
         if isinstance(line, Blob) or not re.fullmatch(rb"\s*[-+]?[0-9]{1,30}L?\s*", line):
-            self._push(Number(line.size if isinstance(line, Blob) else len(line)))
+            self._push(Number(line.size if isinstance(line, Blob) else len(line)), _VALUE_BYTES)
         else:
             self._push(int(line.strip().rstrip(b"L")))
 
@@ -231,7 +232,7 @@ class Interpreter:
     def _push_float(self) -> None:
         self._read(8)
         if not self._skip_numbers():
-            self._push(Number(9))
+            self._push(Number(9), _VALUE_BYTES)
 
     def _push_small(self, size: int) -> None:
         start = self._read(size)
@@ -248,7 +249,7 @@ class Interpreter:
         if match is None:
             return False
         self.position = match.end()
-        self._push(Number(match.end() - self._at, count=0, start=self._at))
+        self._push(Number(match.end() - self._at, count=0, start=self._at), _VALUE_BYTES)
         return True
 
     def _split(self, run: Number) -> Number:
@@ -260,8 +261,7 @@ class Interpreter:
 
     def _create(self, kind: str, items: list[Value] | None = None) -> None:
         items = [] if items is None else items
-        self._spend(60 + 8 * len(items))
-        self._push(Container(kind, items))
+        self._push(Container(kind, items), 160 + 8 * len(items))
 
     def _create_tuple(self, count: int) -> None:
         items = [self._pop() for _ in range(count)]
@@ -276,6 +276,8 @@ class Interpreter:
             elif module in IMPORT_MAPPING:
                 module = IMPORT_MAPPING[module]
         self._spend(_VALUE_BYTES + sys.getsizeof(module) + sys.getsizeof(name))
+        if len(self.program.globals) >= _MAX_GLOBALS:
+            raise LimitError
         result = Global(module, name, self._at)
         self.program.globals.append(result)
         return result

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.text import escape
+from builder.text import escape, format_list
 from builder.validate.reading import analysis, bytecode, captures, file_types, image_modules, opcodes, risks
 from builder.validate.reading.file_types import DUMP_AGAIN, GET_AGAIN, Problem
 from builder.validate.reading.values import Call, Container, Value
@@ -252,15 +252,16 @@ class _Reader:
 
     def _check_imports(self, imports: tuple[Import, ...], image_pythons: tuple[str, ...]) -> None:
         image = "the image does not have" if len(image_pythons) == 1 else "no image has"
-        for item in imports:
-            name = item.module
-            if name == "__main__" and item.when == "load":
-                names = ", ".join(sorted({each.name for each in self.program.globals if each.module == name})[:5])
-                text = f"the pickle refers to {names} in the program that wrote it, and does not contain it"
-                self.problems.append(Problem(text=text, fix=f"plain `pickle` does this: {DUMP_AGAIN}"))
-            elif item.provider is None:
-                when = "loading" if item.when == "load" else "calling"
-                text = f"the pickle needs the module {name!r}, which {image}: {when} it fails"
+        main = sorted({item.name for item in self.program.globals if item.module == "__main__"})
+        if main:
+            text = f"the pickle refers to {format_list(main)} in the program that wrote it, and does not contain it"
+            self.problems.append(Problem(text=text, fix=f"plain `pickle` does this: {DUMP_AGAIN}"))
+        for when, fails in (("load", "loading"), ("call", "calling")):
+            missing = [item for item in imports if item.when == when and item.provider is None]
+            names = [repr(item.module) for item in missing if item.module != "__main__"]
+            if names:
+                modules = f"module{'s' if len(names) > 1 else ''} {format_list(names)}"
+                text = f"the pickle needs the {modules}, which {image}: {fails} it fails"
                 self.problems.append(Problem(text=text, fix=_BY_VALUE))
 
     def _check_numpy(self, image_pythons: tuple[str, ...]) -> None:
