@@ -85,7 +85,8 @@ def test_a_pickle_for_another_python_crashes_locally_too(
     assert answer["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
     assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in answer["there"]["log"])
     assert (answer["here"]["ran"], answer["here"]["good"], answer["here"]["image"]["kind"]) == (True, False, "exact")
-    assert "another Python or numpy, but the image has Python 3.13" in answer["cause"]
+    assert "the pickle was built for Python 3.12, but the image has Python 3.13" in answer["cause"]
+    assert answer["reading"]["pythons"] == ["3.12"]
     assert "reproduced here" in answer["cause"]
     assert "builder pickle CONFIG`" in answer["fix"]
     assert command.call("why", identity) == 1
