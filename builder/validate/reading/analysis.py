@@ -46,6 +46,8 @@ class Analysis:
         used: What each function imports and uses when it is called.
         dangers: What is dangerous, in the order of the pickle.
         remaining: How much more is read of :data:`_MAX_WORK`.
+        has_unknown_code: Whether a code object has other arguments than any Python writes.
+        has_nested_pickle: Whether it loads tensors from a file of ``torch.save`` inside.
     """
 
     paths: dict[int, str] = field(default_factory=dict)
@@ -55,11 +57,13 @@ class Analysis:
     used: list[tuple[Function, bytecode.NamesUsed]] = field(default_factory=list)
     dangers: list[risks.Danger] = field(default_factory=list)
     remaining: int = _MAX_WORK
+    has_unknown_code: bool = False
+    has_nested_pickle: bool = False
 
     @property
     def is_complete(self) -> bool:
         """Whether all functions were read."""
-        return self.remaining > 0 and all(used.is_complete for _, used in self.used)
+        return self.remaining > 0 and not self.has_unknown_code and all(used.is_complete for _, used in self.used)
 
     def get_path(self, value: Value) -> str | None:
         """Return the dotted name of a value that is imported; None for any other."""
@@ -79,6 +83,7 @@ def analyse(program: Program, buffer: bytes | mmap.mmap) -> Analysis:
         name = get_cloudpickle_name(path)
         if path == "types.CodeType":
             code = bytecode.read_code(call, buffer) if result.remaining > 0 else None
+            result.has_unknown_code |= code is None
             if code:
                 codes[id(call)] = code
                 result.remaining -= 100 + len(code.instructions) + 8 * len(code.names + code.variables + code.cells)
@@ -86,8 +91,10 @@ def analyse(program: Program, buffer: bytes | mmap.mmap) -> Analysis:
             source = _get_argument(call, 0)
             if isinstance(source, Call) and id(source) in codes:
                 result.functions[id(call)] = Function(codes[id(source)], call.position)
-        elif name == "_make_skeleton_class":
+        elif name in {"_make_skeleton_class", "_make_skeleton_enum"}:
             result.classes[id(call)] = {}
+        elif path == "torch.storage._load_from_bytes":
+            result.has_nested_pickle = True
         elif name in _SETTERS and result.remaining > 0:
             _set_state(result, call)
         _find_danger(result, call, path)

@@ -60,6 +60,7 @@ def describe(value: Value, analysis: Analysis) -> str:
 
 def get_class_name(call: Call) -> str:
     """Return the name of a class that the pickle contains."""
+    # The second argument of both _make_skeleton_class and _make_skeleton_enum of cloudpickle.
     arguments = get_items(call.arguments)
     return arguments[1] if len(arguments) > 1 and isinstance(arguments[1], str) else "?"
 

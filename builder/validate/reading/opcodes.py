@@ -4,22 +4,20 @@ The stack, the marks and the memo work as in the C unpickler, so that names whic
 would import (https://github.com/python/cpython/blob/main/Lib/pickletools.py describes each opcode). Nothing is
 imported or called, and no declared length is allocated.
 
-Neither library for this fits: ``pickletools.genops`` parses opcodes but has no stack, copies each argument and takes
-1 us for an opcode; fickling 0.1 cannot parse BYTEARRAY8, which every array of protocol 5 is.
+No library does this: ``pickletools.genops`` parses opcodes, but has no stack and copies each argument; fickling 0.1
+cannot parse BYTEARRAY8, which every array of protocol 5 is; picklescan reports every pickle of cloudpickle.
 """
 
 from __future__ import annotations
 
-import codecs
-import re
 import sys
 import time
-import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar
 
-from builder.validate.reading.values import Blob, Call, Container, Global, Number, Value
+from builder.validate.reading.machine import VALUE_BYTES, LimitError, Machine
+from builder.validate.reading.values import Call, Container, Global, Number, Value
 
 if TYPE_CHECKING:
     import mmap
@@ -27,31 +25,7 @@ if TYPE_CHECKING:
 
 HIGHEST_PROTOCOL = 5
 _MAX_SECONDS = 8.0
-_MAX_MEMORY = 400 << 20
-"""Estimated bytes of the values. The estimate is high: the process takes at most 512 MB, with the analysis."""
-_MAX_TEXT = 300
 _MAX_GLOBALS = 50_000  # a pickler writes each one once
-_VALUE_BYTES = 100
-_MAX_LINE = 1 << 16
-_MIN_RUN = 64  # numbers in a row that are skipped at once
-_INT_BYTES = 16
-
-
-class PickleError(Exception):
-    """The bytes are not a complete pickle.
-
-    Attributes:
-        position: Where the problem is.
-        is_truncated: Whether the file ends before the pickle does.
-    """
-
-    def __init__(self, text: str, position: int, *, is_truncated: bool = False) -> None:
-        super().__init__(text)
-        self.position, self.is_truncated = position, is_truncated
-
-
-class LimitError(Exception):
-    """The rest of the pickle is not read: it has more objects than the bounds of this module allow."""
 
 
 @dataclass(slots=True, repr=False)
@@ -79,23 +53,17 @@ class Program:
     memo_size: int = 0
 
 
-class Interpreter:
+class Interpreter(Machine):
     """Reads one pickle of a buffer.
 
     Attributes:
         program: What the pickle does; after a PickleError or LimitError, what came before it.
-        position: The next byte to read.
     """
 
-    def __init__(self, buffer: bytes | mmap.mmap, start: int = 0) -> None:
-        self.program = Program(end=start)
-        self._buffer, self._size = buffer, len(buffer)
-        self.position = start
-        self._at = start  # the current opcode
-        self._stack: list[Value] = []
-        self._marks: list[list[Value]] = []
-        self._memo: dict[int, Value] = {}
-        self._memory = 0
+    def __init__(self, buffer: bytes | mmap.mmap) -> None:
+        super().__init__(buffer)
+        self.program = Program()
+        self._protocol = 0  # a pickle can declare it again
 
     def run(self) -> Program:
         """Interpret all opcodes up to STOP.
@@ -112,7 +80,7 @@ class Interpreter:
             position = self._at = self.position
             if position >= size:
                 text = "has no STOP opcode at its end" if position else "is empty"
-                raise PickleError(text, position, is_truncated=True)
+                self._fail(text, is_truncated=True)
             code = buffer[position]
             self.position = position + 1
             if code == _STOP:
@@ -127,155 +95,15 @@ class Interpreter:
             except UnicodeDecodeError:
                 self._fail("has a text that is not valid")
 
-    def _fail(self, text: str, *, is_truncated: bool = False) -> NoReturn:
-        raise PickleError(text, self._at, is_truncated=is_truncated)
-
-    def _spend(self, size: int) -> None:
-        self._memory += size
-        if self._memory > _MAX_MEMORY:
-            raise LimitError
-
-    def _pop(self) -> Value:
-        stack = self._stack
-        if not stack:
-            self._fail("takes more from the stack than there is")
-        last = stack[-1]
-        return self._split(last) if isinstance(last, Number) and last.count != 1 else stack.pop()
-
-    def _pop_mark(self) -> list[Value]:
-        if not self._marks:
-            self._fail("has no mark on the stack where one is expected")
-        items, self._stack = self._stack, self._marks.pop()
-        return items
-
-    def _push(self, value: Value, size: int = 40) -> None:
-        """Push a value; ``size`` is what it takes, at least a place on the stack or a small number."""
-        self._spend(size)
-        self._stack.append(value)
-
-    def _read(self, length: int) -> int:
-        """Return the start of the argument of a known length, and move behind it."""
-        start = self.position
-        if start + length > self._size:
-            left = self._size - start
-            self._fail(f"ends within an opcode that declares {length:,} bytes; it has {left:,}", is_truncated=True)
-        self.position = start + length
-        return start
-
-    def _read_number(self, size: int) -> int:
-        start = self._read(size)
-        return int.from_bytes(self._buffer[start : start + size], "little")
-
-    def _read_line(self) -> bytes | Blob:
-        """Return the argument of an opcode of protocol 0: a line, or where it is if it is long."""
-        start = self.position
-        end = self._buffer.find(b"\n", start)
-        if end < 0:
-            self._fail("ends within an argument", is_truncated=True)
-        self.position = end + 1
-        return self._buffer[start:end] if end - start <= _MAX_LINE else Blob("str", start, end - start)
-
-    def _read_short_line(self) -> bytes:
-        line = self._read_line()
-        return line if isinstance(line, bytes) else self._fail("has a name or a number of more than 65,536 bytes")
-
-    # Values ---------------------------------------------------------------------------------------------------------
-
-    def _push_text(self, length: int) -> None:
-        start = self._read(length)
-        if length > 4 * _MAX_TEXT:
-            self._push(Blob("str", start, length), _VALUE_BYTES)
-            return
-        self._push_decoded(str(self._buffer[start : start + length], "utf-8", "surrogatepass"), start)
-
-    def _push_decoded(self, text: str, start: int) -> None:
-        if len(text) <= _MAX_TEXT:
-            self._push(text, 8 + sys.getsizeof(text))
-        else:
-            self._push(Blob("str", start, len(text)), _VALUE_BYTES)
-
-    def _push_bytes(self, kind: str, length: int) -> None:
-        self._push(Blob(kind, self._read(length), length), _VALUE_BYTES)
-
-    def _push_long(self, length: int) -> None:
-        start = self._read(length)
-        if length > _INT_BYTES:
-            self._push(Number(length), _VALUE_BYTES)
-        else:
-            self._push(int.from_bytes(self._buffer[start : start + length], "little", signed=True))
-
-    def _push_text_number(self) -> None:
-        line = self._read_line()
-        if isinstance(line, Blob) or not re.fullmatch(rb"\s*[-+]?[0-9]{1,30}L?\s*", line):
-            self._push(Number(line.size if isinstance(line, Blob) else len(line)), _VALUE_BYTES)
-        else:
-            self._push(int(line.strip().rstrip(b"L")))
-
-    def _push_string(self) -> None:
-        line = self._read_line()
-        if isinstance(line, bytes):
-            if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in {b"'", b'"'}:
-                self._fail("has a string without quotes")
-            line = line[1:-1]
-        self._push_escaped(line, "unicode_escape")
-
-    def _push_escaped(self, line: bytes | Blob, encoding: str) -> None:
-        if isinstance(line, Blob):
-            self._push(line)
-        elif b"\\" in line:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python warns about unknown escapes, as in source code
-                self._push_decoded(codecs.decode(line, encoding), self._at)
-        else:
-            self._push_decoded(line.decode("latin-1"), self._at)
-
-    def _push_float(self) -> None:
-        self._read(8)
-        if not self._skip_numbers():
-            self._push(Number(9), _VALUE_BYTES)
-
-    def _push_small(self, size: int) -> None:
-        start = self._read(size)
-        if not self._skip_numbers():
-            self._push(int.from_bytes(self._buffer[start : start + size], "little", signed=size == 4))
-
-    def _skip_numbers(self) -> bool:
-        """If many numbers in a row begin here, push them as one value, and return whether they do."""
-        following = self.position
-        # Most numbers are single: look at one byte before the pattern is tried.
-        if following >= self._size or self._buffer[following] not in b"KMJG":
-            return False
-        match = _RUN.match(self._buffer, self._at)
-        if match is None:
-            return False
-        self.position = match.end()
-        self._push(Number(match.end() - self._at, count=0, start=self._at), _VALUE_BYTES)
-        return True
-
-    def _split(self, run: Number) -> Number:
-        """Take one number off a run of them."""
-        if not run.count:
-            run.count = sum(1 for _ in _NUMBER.finditer(self._buffer, run.start, run.start + run.size))
-        run.count -= 1
-        return Number(9)
-
-    def _create(self, kind: str, items: list[Value] | None = None) -> None:
-        items = [] if items is None else items
-        self._push(Container(kind, items), 160 + 8 * len(items))
-
-    def _create_tuple(self, count: int) -> None:
-        items = [self._pop() for _ in range(count)]
-        self._create("tuple", items[::-1])
-
     def _create_global(self, module: Value, name: Value) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
             self._fail("imports something whose name is not a text")
-        if self.program.protocol < 3:  # as the loader does: names of Python 2
+        if self._protocol < 3:  # as the loader does: names of Python 2
             if (module, name) in NAME_MAPPING:
                 module, name = NAME_MAPPING[module, name]
             elif module in IMPORT_MAPPING:
                 module = IMPORT_MAPPING[module]
-        self._spend(_VALUE_BYTES + sys.getsizeof(module) + sys.getsizeof(name))
+        self._spend(VALUE_BYTES + sys.getsizeof(module) + sys.getsizeof(name))
         if len(self.program.globals) >= _MAX_GLOBALS:
             raise LimitError
         result = Global(module, name, self._at)
@@ -287,18 +115,17 @@ class Interpreter:
         return self._create_global(module.decode("utf-8", "replace"), name.decode("utf-8", "replace"))
 
     def _push_call(self, function: Value, arguments: Value, *, is_new: bool = False) -> Call:
-        self._spend(3 * _VALUE_BYTES)
+        self._spend(3 * VALUE_BYTES)
         call = Call(function, arguments, self._at, is_new)
         self.program.calls.append(call)
         self._stack.append(call)
         return call
 
-    # Opcodes with a stack effect of their own -------------------------------------------------------------------------
-
     def _set_protocol(self) -> None:
         protocol = self._read_number(1)
         if protocol > HIGHEST_PROTOCOL:
             self._fail(f"declares protocol {protocol}; the highest is {HIGHEST_PROTOCOL}")
+        self._protocol = protocol
         self.program.protocol = max(self.program.protocol, protocol)
 
     def _check_frame(self) -> None:
@@ -308,7 +135,7 @@ class Interpreter:
             self._fail(f"ends within a frame that declares {length:,} bytes; it has {left:,}", is_truncated=True)
 
     def _mark(self) -> None:
-        self._spend(_VALUE_BYTES)
+        self._spend(VALUE_BYTES)
         self._marks.append(self._stack)
         self._stack = []
 
@@ -330,7 +157,7 @@ class Interpreter:
         if isinstance(value, Number) and value.count != 1:  # the memo has the last one of them
             value = self._split(value)
             self._stack.append(value)
-        self._spend(_VALUE_BYTES)
+        self._spend(VALUE_BYTES)
         self._memo[index] = value
         self.program.memo_size = max(self.program.memo_size, index + 1)
 
@@ -344,12 +171,6 @@ class Interpreter:
             self._fail(f"takes the memo's entry {index:,}, which it has not stored")
         self._memory += 8
         self._stack.append(value)
-
-    def _read_index(self) -> int:
-        line = self._read_short_line()
-        if not re.fullmatch(rb"[0-9]{1,18}", line):
-            self._fail("has a memo index that is not a number")
-        return int(line)
 
     def _append(self, items: list[Value]) -> None:
         target = self._pop()
@@ -423,13 +244,13 @@ class Interpreter:
         "K": lambda self: self._push_small(1),
         "M": lambda self: self._push_small(2),
         "J": lambda self: self._push_small(4),
-        "G": _push_float,
+        "G": lambda self: self._push_float(),
         "\x8a": lambda self: self._push_long(self._read_number(1)),
         "\x8b": lambda self: self._push_long(self._read_number(4)),
-        "I": _push_text_number,
-        "L": _push_text_number,
-        "F": _push_text_number,
-        "S": _push_string,
+        "I": lambda self: self._push_text_number(),
+        "L": lambda self: self._push_text_number(),
+        "F": lambda self: self._push_text_number(),
+        "S": lambda self: self._push_string(),
         "V": lambda self: self._push_escaped(self._read_line(), "raw_unicode_escape"),
         "\x8c": lambda self: self._push_text(self._read_number(1)),
         "X": lambda self: self._push_text(self._read_number(4)),
@@ -460,7 +281,7 @@ class Interpreter:
         # Stack and memo
         "(": _mark,
         "0": _remove,
-        "1": _pop_mark,
+        "1": lambda self: self._pop_mark(),
         "2": _duplicate,
         "\x94": _memoize,
         "q": lambda self: self._put(self._read_number(1)),
@@ -488,6 +309,3 @@ class Interpreter:
 
 _STOP = ord(".")
 _HANDLERS = [Interpreter.HANDLERS.get(chr(code)) for code in range(256)]
-# BININT1, BININT2, BININT and BINFLOAT, with the bytes that they take.
-_NUMBER = re.compile(rb"K[\s\S]|M[\s\S]{2}|J[\s\S]{4}|G[\s\S]{8}")
-_RUN = re.compile(rb"(?:%s){%d,}+" % (_NUMBER.pattern, _MIN_RUN))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.text import escape, format_list
-from builder.validate.reading import analysis, bytecode, captures, file_types, image_modules, opcodes, risks
+from builder.validate.reading import analysis, bytecode, captures, file_types, image_modules, machine, opcodes, risks
 from builder.validate.reading.file_types import DUMP_AGAIN, GET_AGAIN, Problem
 from builder.validate.reading.values import Call, Container, Value
 
@@ -127,11 +127,11 @@ def read_buffer(buffer: bytes | mmap.mmap, *, image_python: str | None = None) -
     try:
         interpreter.run()
         is_complete = True
-    except opcodes.PickleError as error:
+    except machine.PickleError as error:
         problems.append(_explain(error, interpreter.program, buffer))
         if not interpreter.program.protocol and not interpreter.program.globals and not error.is_truncated:
             return Reading(size=len(buffer), problems=tuple(problems))
-    except opcodes.LimitError:
+    except machine.LimitError:
         text = f"the pickle has too many objects to be read completely: not read from byte {interpreter.position:,} on"
         notes.append(Problem(text=text, fix="keep its data in numpy arrays"))
     reader = _Reader(interpreter.program, buffer, problems, notes, is_complete=is_complete)
@@ -156,7 +156,7 @@ def _map_file(path: Path) -> Iterator[bytes | mmap.mmap]:
         raise errors.UsageError(f"{escape(path)}: cannot be read: {reason}; pass the path of a pickle") from error
 
 
-def _explain(error: opcodes.PickleError, program: opcodes.Program, buffer: bytes | mmap.mmap) -> Problem:
+def _explain(error: machine.PickleError, program: opcodes.Program, buffer: bytes | mmap.mmap) -> Problem:
     where = f"at byte {error.position:,} of {len(buffer):,}"
     if any(item.module.startswith("joblib.numpy_pickle") for item in program.globals):
         text = "the file was written by `joblib.dump`, which only `joblib.load` reads"
@@ -196,10 +196,13 @@ class _Reader:
         if not self.analysis.is_complete:
             text = "the functions of the pickle are not read completely: there are too many, or of an unknown Python"
             self.notes.append(Problem(text=text, fix="pickle fewer modules by value"))
+        if self.analysis.has_nested_pickle:
+            text = "the pickle contains another one, as torch writes tensors, which is not read"
+            self.notes.append(Problem(text=text, fix="convert tensors to numpy arrays to have all of it read"))
         return Reading(
             size=len(self.buffer),
             protocol=program.protocol,
-            is_complete=self.is_complete,
+            is_complete=self.is_complete and self.analysis.is_complete,
             root=root,
             pythons=pythons,
             image_pythons=image_pythons,

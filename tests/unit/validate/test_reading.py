@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import gzip
 import io
@@ -18,12 +20,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from builder import errors
 from builder.validate.reading import describe_python, image_modules, read
 from tests.support import bundles, clones
 from tests.support import pickles as own_pickles
-from tests.support.command import call, read_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,6 +166,8 @@ SUBIMPORT = b"ccloudpickle.cloudpickle\nsubimport\n"
         (b"(S'touch marker'\nios\nsystem\n.", "runs a command when it is loaded: os.system"),
         (b"(cos\nsystem\nS'touch marker'\no.", "runs a command when it is loaded: os.system"),
         (b"\x80\x02c__builtin__\neval\nU\x011\x85R.", "executes code when it is loaded: builtins.eval"),
+        (b"\x80\x04\x80\x02c__builtin__\neval\nU\x011\x85R.", "executes code when it is loaded: builtins.eval"),
+        (b"csys\nmodules\nS'json'\nNs.", "changes what it imports when it is loaded: sys.modules"),
         (
             b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x9400h\x00h\x01\x93\x8c\x0ctouch marker\x85R.",
             "runs a command when it is loaded: posix.system",
@@ -351,6 +356,29 @@ def test_objects_that_can_be_called_are_good(value: Any, root: str) -> None:
     assert reading.captures[0].kind == "array float32 30x40"
 
 
+class Mode(enum.Enum):
+    FAST = 1
+
+
+@dataclasses.dataclass
+class Model:
+    members: list[Any]
+    frame: pd.DataFrame
+    mode: Mode = Mode.FAST
+
+    def __call__(self, live_features: Any, _: Any) -> Any:
+        return self.members[0].predict(live_features)
+
+
+def test_usual_objects_are_not_dangerous() -> None:
+    member = make_pipeline(StandardScaler(), LinearRegression()).fit(WEIGHTS, WEIGHTS[:, 0])
+    frame = pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}).astype({"a": "category"})
+    reading = read.read_buffer(pickle_by_value(Model([member], frame)))
+    assert reading.is_good, (reading.dangers, reading.problems)
+    assert reading.root == "Model object"
+    assert {capture.kind for capture in reading.captures} >= {"list of 1", "pandas.core.frame.DataFrame"}
+
+
 def test_numpy_2_is_missing_in_an_image_with_numpy_1(good: bytes) -> None:
     content = good.replace(b"numpy._core.numeric", b"numpy.core.numeric\0") if np.__version__ < "2" else good
     assert "made with numpy 2, but the image has numpy 1" in str(
@@ -364,32 +392,6 @@ def test_modules_have_other_names_than_their_packages() -> None:
     assert {module: image_modules.find_distribution(module, "3.12") for module in expected} == expected
     assert image_modules.find_distribution("distutils", "3.11") == "Python"
     assert image_modules.find_distribution("distutils", "3.12") is None
-
-
-# ---- the command
-
-
-def test_the_command_prints_dangers_first_and_the_cause_last(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "model.pkl"
-    path.write_bytes(b"\x80\x04cno_such\x1b[31m\nthing\n\x8c\x01x\x85Rcos\nsystem\n\x8c\x01x\x85R\x86.")
-    assert call("check", str(path)) == 1
-    lines = read_output(capsys)[0].splitlines()
-    assert lines[1].split(maxsplit=1) == ["DANGER", "runs a command when it is loaded: os.system (byte 42)"]
-    assert [line.partition(":")[0] for line in lines[-2:]] == ["cause", "fix"]
-    assert "\x1b" not in "".join(lines)
-
-
-def test_the_command_prints_json(tmp_path: Path, good: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "model.pkl"
-    path.write_bytes(good)
-    assert call("check", "--json", str(path)) == 0
-    answer = json.loads(read_output(capsys)[0])
-    assert (answer["format"], answer["good"], answer["reading"]["protocol"]) == (1, True, 5)
-    assert answer["reading"]["captures"][0]["name"] == "WEIGHTS"
-    assert call("check", str(path)) == 0
-    assert "only a run in its image shows that it works" in read_output(capsys)[0]
 
 
 @pytest.mark.parametrize("name", ["missing.pkl", ".", "/dev/null"])
