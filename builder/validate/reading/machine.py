@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +22,8 @@ _MAX_TEXT = 300
 _MAX_LINE = 1 << 16
 _INT_BYTES = 16
 _MIN_RUN = 64  # numbers in a row that are skipped at once
+_MAX_RUN = 32 << 20  # bytes of them, which are matched in 0.3 s (measured on one core)
+_MAX_SECONDS = 8.0
 # BININT1, BININT2, BININT and BINFLOAT, with the bytes that they take.
 _NUMBER = re.compile(rb"K[\s\S]|M[\s\S]{2}|J[\s\S]{4}|G[\s\S]{8}")
 _RUN = re.compile(rb"(?:%s){%d,}+" % (_NUMBER.pattern, _MIN_RUN))
@@ -57,9 +60,14 @@ class Machine:
         self._marks: list[list[Value]] = []
         self._memo: dict[int, Value] = {}
         self._memory = 0
+        self._deadline = time.monotonic() + _MAX_SECONDS
 
     def _fail(self, text: str, *, is_truncated: bool = False) -> NoReturn:
         raise PickleError(text, self._at, is_truncated=is_truncated)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise LimitError
 
     def _spend(self, size: int) -> None:
         self._memory += size
@@ -180,9 +188,10 @@ class Machine:
         # Most numbers are single: look at one byte before the pattern is tried.
         if following >= self._size or self._buffer[following] not in b"KMJG":
             return False
-        match = _RUN.match(self._buffer, self._at)
+        match = _RUN.match(self._buffer, self._at, self._at + _MAX_RUN)
         if match is None:
             return False
+        self._check_time()
         self.position = match.end()
         self._push(Number(match.end() - self._at, count=0, start=self._at), VALUE_BYTES)
         return True
@@ -190,6 +199,7 @@ class Machine:
     def _split(self, run: Number) -> Number:
         """Take one number off a run of them."""
         if not run.count:
+            self._check_time()
             run.count = sum(1 for _ in _NUMBER.finditer(self._buffer, run.start, run.start + run.size))
         run.count -= 1
         return Number(9)

@@ -11,7 +11,6 @@ cannot parse BYTEARRAY8, which every array of protocol 5 is; picklescan reports 
 from __future__ import annotations
 
 import sys
-import time
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HIGHEST_PROTOCOL = 5
-_MAX_SECONDS = 8.0
 _MAX_GLOBALS = 50_000  # a pickler writes each one once
 
 
@@ -72,11 +70,11 @@ class Interpreter(Machine):
             PickleError: The bytes are not a complete pickle.
             LimitError: It has too many objects.
         """
-        buffer, size, deadline, count = self._buffer, self._size, time.monotonic() + _MAX_SECONDS, 0
+        buffer, size, count = self._buffer, self._size, 0
         while True:
             count += 1
-            if not count & 0xFFF and time.monotonic() > deadline:
-                raise LimitError
+            if not count & 0xFFF:
+                self._check_time()
             position = self._at = self.position
             if position >= size:
                 text = "has no STOP opcode at its end" if position else "is empty"

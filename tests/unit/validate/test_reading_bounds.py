@@ -98,6 +98,12 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert all("too many objects" in line for line in lines)
 
 
+def test_two_million_nested_tuples_are_read_or_noted() -> None:
+    reading = read.read_buffer(b"\x80\x04)" + b"\x85" * 2_000_000 + b".")
+    assert not reading.is_good
+    assert reading.root == "tuple of 1" or "too many objects" in reading.notes[0].text  # a slow machine
+
+
 def test_large_arrays_and_lists_of_numbers_are_read_completely(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     values = np.random.default_rng(1).random(1_000_000)
