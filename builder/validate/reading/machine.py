@@ -81,6 +81,12 @@ class Machine:
         last = stack[-1]
         return self._split(last) if isinstance(last, Number) and last.count != 1 else stack.pop()
 
+    def _pop_items(self, count: int) -> list[Value]:
+        """Return the last values, in the order in which they were pushed."""
+        items = [self._pop() for _ in range(count)]
+        items.reverse()
+        return items
+
     def _pop_mark(self) -> list[Value]:
         if not self._marks:
             self._fail("has no mark on the stack where one is expected")
@@ -209,5 +215,4 @@ class Machine:
         self._push(Container(kind, items), 160 + 8 * len(items))
 
     def _create_tuple(self, count: int) -> None:
-        items = [self._pop() for _ in range(count)]
-        self._create("tuple", items[::-1])
+        self._create("tuple", self._pop_items(count))

@@ -180,8 +180,7 @@ class Interpreter(Machine):
             self.program.changed.append((target, self._at))
 
     def _append_one(self, count: int) -> None:
-        items = [self._pop() for _ in range(count)]
-        self._append(items[::-1])
+        self._append(self._pop_items(count))
 
     def _import_from_stack(self) -> None:
         name, module = self._pop(), self._pop()
