@@ -47,10 +47,10 @@ def describe(value: Value, analysis: Analysis) -> str:
     if isinstance(value, Container):
         count = len(value.items) // (2 if value.kind == "dict" else 1)
         return f"{value.kind} of {count:,}" if not _has_run(value) else f"{value.kind} of numbers"
-    if isinstance(value, Blob):
-        return {"str": "text"}.get(value.kind, value.kind)
     if not isinstance(value, Call):
-        return "text" if isinstance(value, str) else "a class or function" if isinstance(value, Global) else "number"
+        kinds = {str: "text", int: "number", Number: "number", Global: "a class or function"}
+        kind = value.kind if isinstance(value, Blob) else kinds.get(type(value), "None, True or False")
+        return "text" if kind == "str" else kind
     if id(value) in analysis.functions:
         return f"function {analysis.functions[id(value)].code.name}"
     if id(value) in analysis.classes:

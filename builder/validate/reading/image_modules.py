@@ -46,7 +46,7 @@ _NAMES = {
     "pyzmq": "zmq",
     "rpds-py": "rpds",
     "scikit-learn": "sklearn",
-    "setuptools": "setuptools pkg_resources _distutils_hack",
+    "setuptools": "setuptools pkg_resources _distutils_hack distutils",  # also on 3.12 (tried with 80.9.0)
     "torch": "torch torchgen functorch",
     "umap-learn": "umap",
     "websocket-client": "websocket",

@@ -183,10 +183,9 @@ class _Reader:
         program = self.program
         self.analysis = analysis.analyse(program, self.buffer)
         pythons = self._find_pythons()
-        known = (
-            (image_python,) if image_python else tuple(name for name in image_modules.list_pythons() if name in pythons)
-        )
-        image_pythons = known or image_modules.list_pythons()
+        listed = image_modules.list_pythons()
+        wanted = (image_python,) if image_python else pythons
+        image_pythons = tuple(name for name in listed if name in wanted) or listed
         imports = tuple(self._list_imports(image_pythons))
         self._check_end()
         self._check_python(pythons, image_python)
@@ -195,7 +194,8 @@ class _Reader:
         root = self._describe_root() if self.is_complete else ""
         if not self.analysis.is_complete:
             text = "the functions of the pickle are not read completely: there are too many, or of an unknown Python"
-            self.notes.append(Problem(text=text, fix="pickle fewer modules by value"))
+            fix = "pickle it with a Python of the runner images, and fewer modules by value"
+            self.notes.append(Problem(text=text, fix=fix))
         if self.analysis.has_nested_pickle:
             text = "the pickle contains another one, as torch writes tensors, which is not read"
             self.notes.append(Problem(text=text, fix="convert tensors to numpy arrays to have all of it read"))
@@ -238,6 +238,7 @@ class _Reader:
             text = f"the pickle needs a loader of its own: {program.unsupported[0]}"
             self.problems.append(Problem(text=text, fix=DUMP_AGAIN))
         if program.memo_size > max(_MAX_MEMO, len(self.buffer)):
+            # Twice the index, 8 bytes each: https://github.com/python/cpython/blob/3.12/Modules/_pickle.c
             gigabytes = program.memo_size * 16 / 1e9
             text = f"loading the pickle allocates {gigabytes:,.1f} GB for its memo (index {program.memo_size - 1:,})"
             self.problems.append(Problem(text=text, fix="do not load it; no pickle library writes this"))
@@ -259,12 +260,12 @@ class _Reader:
         if main:
             text = f"the pickle refers to {format_list(main)} in the program that wrote it, and does not contain it"
             self.problems.append(Problem(text=text, fix=f"plain `pickle` does this: {DUMP_AGAIN}"))
-        for when, fails in (("load", "loading"), ("call", "calling")):
+        for when, fails in (("load", "loading it fails"), ("call", "calling it fails where it imports that")):
             missing = [item for item in imports if item.when == when and item.provider is None]
             names = [repr(item.module) for item in missing if item.module != "__main__"]
             if names:
                 modules = f"module{'s' if len(names) > 1 else ''} {format_list(names)}"
-                text = f"the pickle needs the {modules}, which {image}: {fails} it fails"
+                text = f"the pickle needs the {modules}, which {image}: {fails}"
                 self.problems.append(Problem(text=text, fix=_BY_VALUE))
 
     def _check_numpy(self, image_pythons: tuple[str, ...]) -> None:

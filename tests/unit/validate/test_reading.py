@@ -391,7 +391,9 @@ def test_modules_have_other_names_than_their_packages() -> None:
     expected = {**names, "os.path": "Python", "builtins": "Python", "numpy.linalg": "numpy", "no_such": None}
     assert {module: image_modules.find_distribution(module, "3.12") for module in expected} == expected
     assert image_modules.find_distribution("distutils", "3.11") == "Python"
-    assert image_modules.find_distribution("distutils", "3.12") is None
+    assert image_modules.find_distribution("distutils", "3.12") == "setuptools"
+    assert image_modules.find_distribution("imp", "3.11") == "Python"
+    assert image_modules.find_distribution("imp", "3.12") is None
 
 
 @pytest.mark.parametrize("name", ["missing.pkl", ".", "/dev/null"])
