@@ -169,6 +169,10 @@ def _add_danger(
 def _find_danger(result: Analysis, call: Call, path: str | None) -> None:
     """Record what a call does while loading, if it is dangerous."""
     function = call.function
+    is_import = get_cloudpickle_name(path) == "subimport"
+    is_part = path == "builtins.getattr" and result.get_path(_get_argument(call, 0)) is not None
+    if (is_import or is_part) and id(call) not in result.paths:
+        _add_danger(result, "imports by a computed name", str(path), call.position)
     if path is not None:
         effect = risks.find_effect(path)
         # Code is data until it is called; the function itself is read.

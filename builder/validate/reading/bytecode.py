@@ -90,7 +90,7 @@ def load_pythons() -> dict[str, Any]:
 
 
 def read_code(call: Call, buffer: bytes | mmap.mmap) -> Code | None:
-    """Return the code object that a call of ``types.CodeType`` creates; None if its arguments are invalid."""
+    """Return the code object that a call of ``types.CodeType`` creates; None if its arguments are not plain values."""
     arguments = get_items(call.arguments)
     if len(arguments) not in _FIELDS:
         return None
@@ -99,6 +99,9 @@ def read_code(call: Call, buffer: bytes | mmap.mmap) -> Code | None:
     if not isinstance(content, Blob) or not all(isinstance(number, int) for number in numbers):
         return None
     positional, keywords, flags = (number for number in numbers if isinstance(number, int))
+    texts = [item for key in ("names", "variables", "cells", "free") for item in get_items(fields[key])]
+    if not all(isinstance(text, str) for text in texts):  # computed while loading, or too long
+        return None
     instructions = buffer[content.start : content.start + min(content.size, _MAX_CODE)]
     constants, names = len(get_items(fields["consts"])), _get_texts(fields["names"])
     local, free = _get_texts(fields["variables"]), _get_texts(fields["free"])

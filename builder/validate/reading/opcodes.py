@@ -95,7 +95,7 @@ class Interpreter(Machine):
 
     def _create_global(self, module: Value, name: Value) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
-            self._fail("imports something whose name is not a text")
+            self._fail("imports by a name that is computed or very long")
         if self._protocol < 3:  # as the loader does: names of Python 2
             if (module, name) in NAME_MAPPING:
                 module, name = NAME_MAPPING[module, name]

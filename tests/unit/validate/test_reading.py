@@ -108,6 +108,17 @@ def test_the_table_of_this_python_is_the_recorded_one() -> None:
     assert json.loads(json.dumps(describe_python.describe())) == entry
 
 
+def test_a_function_with_computed_names_is_not_read_completely() -> None:
+    content = (RECORDED / "python3.12.pkl").read_bytes()
+    computed = b"coperator\nconcat\n\x8c\x03ran\x8c\x05kdata\x86R"
+    assert content.count(b"\x8c\x08rankdata\x94") == 1
+    edited = content.replace(b"\x8c\x08rankdata\x94", computed + b"\x94")
+    edited = edited[:2] + edited[11:]  # without the frame, whose length is another one
+    reading = read.read_buffer(edited)
+    assert not reading.is_good
+    assert "not read completely" in reading.notes[0].text
+
+
 # ---- what is dangerous in it
 
 
@@ -167,6 +178,15 @@ SUBIMPORT = b"ccloudpickle.cloudpickle\nsubimport\n"
         (b"(cos\nsystem\nS'touch marker'\no.", "runs a command when it is loaded: os.system"),
         (b"\x80\x02c__builtin__\neval\nU\x011\x85R.", "executes code when it is loaded: builtins.eval"),
         (b"\x80\x04\x80\x02c__builtin__\neval\nU\x011\x85R.", "executes code when it is loaded: builtins.eval"),
+        (
+            b"\x80\x04" + SUBIMPORT + b"coperator\nconcat\n\x8c\x01o\x8c\x01s\x86R\x85R.",
+            "imports by a computed name when it is loaded: cloudpickle.cloudpickle.subimport",
+        ),
+        (
+            b"\x80\x04cbuiltins\ngetattr\n" + SUBIMPORT + b"\x8c\x02os\x85Rcoperator\nconcat\n"
+            b"\x8c\x03sys\x8c\x03tem\x86R\x86R.",
+            "imports by a computed name when it is loaded: builtins.getattr",
+        ),
         (b"csys\nmodules\nS'json'\nNs.", "changes what it imports when it is loaded: sys.modules"),
         (
             b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x9400h\x00h\x01\x93\x8c\x0ctouch marker\x85R.",
@@ -304,6 +324,11 @@ DOUBLED = b"\x80\x04]\x94" + b"".join(b"](h%ch%ce\x94" % (level, level) for leve
         (b"\x80\x04h\x07.", "the pickle is damaged: it takes the memo's entry 7", "cloudpickle.dump"),
         (b"\x80\x04\x8cY\xc3\x28" + bytes(87) + b".", "a text that is not valid", "cloudpickle.dump"),
         (b"\x80\x04Nr\xff\xff\xff\xffN.", "allocates 68.7 GB for its memo", "do not load it"),
+        (
+            b"\x80\x04coperator\nconcat\n\x8c\x01o\x8c\x01s\x86R\x8c\x06system\x93.",
+            "imports by a name that is computed",
+            "cloudpickle.dump",
+        ),
         (b"\x80\x04Pid\n.", "needs a loader of its own: a persistent id", "cloudpickle.dump"),
         (DOUBLED, "as a function, but it contains: list of 2", "dump a function"),
         (pickle.dumps(predict), "needs the module 'tests.", "register_pickle_by_value"),
