@@ -226,13 +226,21 @@ class _Reader:
             pythons=pythons,
             image_pythons=image_pythons,
             imports=imports,
-            features=columns.find_features(program.root),
-            benchmarks=columns.find_benchmarks(program.root),
+            features=columns.find_features(self._list_roots()),
+            benchmarks=columns.find_benchmarks(self._list_roots()),
             captures=captures.list_captures(program.root, self.analysis),
             dangers=tuple(sorted(self.analysis.dangers, key=risks.Danger.get_rank)),
             problems=tuple(self.problems),
             notes=tuple(self.notes),
         )
+
+    def _list_roots(self) -> list[Value]:
+        """Return the root object, and what the functions and classes refer to."""
+        functions = [function.names for function in self.analysis.functions.values()]
+        return [
+            self.program.root,
+            *(v for names in (*functions, *self.analysis.classes.values()) for v in names.values()),
+        ]
 
     def _find_pythons(self) -> tuple[str, ...]:
         """Return the versions that all code objects agree on; all that occur, if they do not agree."""
