@@ -47,7 +47,11 @@ def run(
             try:
                 ref = image or _find_image(reading)
                 result = local_run.run(
-                    *(path, ref, files, progress), built_on=reading.python, stand_in=stand_in, yes=yes
+                    *(path, ref, files, progress),
+                    built_on=reading.python,
+                    stand_in=stand_in,
+                    yes=yes,
+                    columns=(reading.features, reading.benchmarks) if reading.features else None,
                 )
             except errors.BuilderError as error:  # such as a missing image: the reading still has an answer
                 reason = str(error)
@@ -64,7 +68,7 @@ def run(
     terminal.print_table(rows + local_run.list_rows(result, reason))
     terminal.print_lines(*reading_rows.list_notes(reading))
     if cause:
-        terminal.print_lines(f"cause: {cause.text}", f"fix:   {cause.fix}")
+        terminal.print_lines(f"cause: {cause.text}", *([f"fix:   {cause.fix}"] if cause.fix else []))
     elif result:
         terminal.print_lines("it runs" if is_good else "it runs, but see what is dangerous in it")
     elif is_good:

@@ -60,6 +60,7 @@ def run(
     built_on: str | None,
     stand_in: str | None,
     yes: bool,
+    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
 ) -> rerun.RerunResult:
     """Run a pickle as the tournament does.
 
@@ -71,6 +72,7 @@ def run(
         built_on: The Python that made the pickle, if known.
         stand_in: The stand-in to use if the image is not available.
         yes: Start an engine without asking.
+        columns: The features and the benchmark models that the pickle reads; None if they are not known.
 
     Raises:
         errors.BuilderError: It could not be run.
@@ -91,6 +93,7 @@ def run(
             live=live[0],
             benchmarks=live[1],
             limits=config.ValidateConfig().limits,
+            columns=columns,
         )
         return rerun.rerun(task, engine, run_id, progress)
 
