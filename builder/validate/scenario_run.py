@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TIME_PART = 0.9  # of the time limit, for the scenarios; the rest is for the start and the end of the container
 _MIN_ROWS = 20
-_ERA_PART, _MAX_ERA_SECONDS = 0.15, 60  # of the entry point's seconds, to measure 200 eras
+_ERA_PART, _MAX_ERA_SECONDS = 0.2, 60  # of the entry point's seconds, to measure 200 eras
 _MEMORY_PART = 0.7  # of the memory limit, for the frames of 200 eras
 
 
