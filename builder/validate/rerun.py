@@ -90,8 +90,8 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     results, cause = validate.judge_entry(result, task.limits, conditions, ids)
     if cause is None and task.columns is not None:
         progress.step("predicting other inputs")
-        found, cause = _judge_scenarios(task, task.columns, conditions, engine, run)
-        results += found
+        judged, cause = _judge_scenarios(task, task.columns, conditions, engine, run)
+        results += judged
     if results[0].good:
         results += validate.note_usage(result.usage, task.limits, task.image)
     return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)

@@ -28,7 +28,7 @@ _TIME_PART = 0.9  # of the time limit, for the scenarios; the rest is for the st
 _MIN_ROWS = 20
 _ROWS_SECONDS = 60  # for all rows, besides the seconds of the entry point: its start is counted as time for its rows
 _FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
-_ERA_PART, _MAX_ERA_SECONDS = 0.15, 60  # of the entry point's seconds, to measure 200 eras
+_ERA_PART, _MAX_ERA_SECONDS = 0.2, 60  # of the entry point's seconds, to measure 200 eras
 _MEMORY_PART = 0.7  # of the memory limit, for the frames of 200 eras
 
 
