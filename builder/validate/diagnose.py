@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder import commands, tournament
+from builder import commands, published_pins, tournament
 from builder.text import replace_unprintable, sanitize
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ FIX_MODEL = (
 )
 SMALLER, FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
+_OTHER_VERSION = (
+    "set `data_version` to the version that the model was trained on, or train it on this one, then run "
+    "`make pickle CONFIG=...`"
+)
 _BY_VALUE = "a pickle must contain all of its code"
 _NO_CSV = "the entry point ended with exit 0 and wrote no CSV"
 _ENDED_PROCESS = "the function ended the process, as `sys.exit` does"
@@ -109,12 +113,14 @@ class RunConditions:
         memory: The memory limit in bytes.
         python: The Python that ran the pickle.
         built_on: The Python that the pickle was built on; None if unknown.
+        is_stand_in: Whether the image is a stand-in, which has fewer packages than the tournament's.
     """
 
     seconds: float
     memory: int
     python: str
     built_on: str | None
+    is_stand_in: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +234,35 @@ _CAUSES = (
         Cause(
             text="the function uses the network, which the tournament's container does not have",
             fix="put what it downloads into the pickle, then run `make pickle CONFIG=...`",
+        ),
+    ),
+    (
+        r"\bKeyError: .*?\b(feature_\w+)",
+        Cause(
+            text="it reads the feature {0}, which the live data do not have: they are of another data version",
+            fix=_OTHER_VERSION,
+        ),
+    ),
+    (
+        r"\bKeyError: .*?\b(v[0-9]{1,2}_\w+)",
+        Cause(
+            text="it reads the benchmark model {0}, which live_benchmark_models does not have",
+            fix=f"read a benchmark model of the same data version by its name; {_OTHER_VERSION}",
+        ),
+    ),
+    (
+        r"\bKeyError: .*?['\"\[](era|data_type|id)\b",
+        Cause(
+            text="it reads the column {0}, which is not among the columns of the frame",
+            fix="`era` and `data_type` are columns of live_features, `id` is its index; fix it, then "
+            "run `make pickle CONFIG=...`",
+        ),
+    ),
+    (
+        r"\bValueError: (live_\w+) is missing (\d+ of \d+) columns: (.*)",
+        Cause(
+            text="{0} has not {1} columns that the model reads ({2}): the data are of another data version",
+            fix=_OTHER_VERSION,
         ),
     ),
     (r"(?i)out of memory|\bMemoryError\b|unable to allocate|\bbad_alloc\b", _OUT_OF_MEMORY),
@@ -494,6 +529,7 @@ def _find_error(run_end: RunEnd, conditions: RunConditions, log: _Log) -> Cause:
         cause = None
     if cause == _OUT_OF_MEMORY:
         return _describe_out_of_memory(conditions, error)
+    cause = _find_published_package(error, conditions) or cause
     if cause is not None:
         return cause
     if run_end.code == _USAGE_CODE and not log.reasons and not log.started:
@@ -504,6 +540,17 @@ def _find_error(run_end: RunEnd, conditions: RunConditions, log: _Log) -> Cause:
         text = f"exit {run_end.code} without an error in the log: {_ENDED_PROCESS}{printed}"
         return Cause(text=text, fix=_RETURN_INSTEAD)
     return Cause(text=error, fix=FIX_MODEL)
+
+
+def _find_published_package(error: str, conditions: RunConditions) -> Cause | None:
+    """Return the cause if only a stand-in misses a module that the tournament's image has."""
+    match, python = re.search(r"No module named '([^'.]+)", error), ".".join(conditions.python.split(".")[:2])
+    package = published_pins.list_modules(python).get(match[1]) if match and conditions.is_stand_in else None
+    if match is None or package is None:
+        return None
+    known = f"the tournament's image has {package} {published_pins.get_versions(python)[package]}"
+    text = f"it needs the module {match[1]!r}, which this stand-in does not have; {known}"
+    return Cause(text=text, fix="run it in the image itself: set `image.ref` to it")
 
 
 def _describe_other_python(conditions: RunConditions, error: str) -> Cause:

@@ -85,7 +85,11 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     with container_run.create_volume(task.image, files, engine, run) as volume:
         result = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
     conditions = diagnose.RunConditions(
-        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
+        seconds=task.limits.seconds,
+        memory=task.limits.memory,
+        python=task.python,
+        built_on=task.built_on,
+        is_stand_in=task.image.kind == "stand_in",
     )
     results, cause = validate.judge_entry(result, task.limits, conditions, ids)
     if cause is None and task.columns is not None:

@@ -246,6 +246,7 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         memory=task.limits.memory,
         python=task.python,
         built_on=task.artifact.manifest.image.python,
+        is_stand_in=task.image.kind == "stand_in",
     )
 
 

@@ -71,7 +71,19 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
         (function("return f[['feature_a']] * float('nan')"), "the function returned NaN", "fill missing values"),
         (function("return f[['feature_a']]"), "the function returned predictions outside 0 to 1", "rank"),
         (function("return None", "a, b, c"), "neither 1 nor 2 parameters", "give it one"),
-        (function("return f['feature_z']"), "exit 1: KeyError: 'feature_z'", "fix the model or function"),
+        (function("return f['feature_z']"), "it reads the feature feature_z, which the live data", "data_version"),
+        (function("return f[['feature_a', 'feature_z']]"), "it reads the feature feature_z, which", "data_version"),
+        (function("return b['v53_lgbm_x']"), "it reads the benchmark model v53_lgbm_x, which", "by its name"),
+        (
+            function("return f.groupby('id').rank() / f['data_type']"),
+            "it reads the column data_type",
+            "columns of live",
+        ),
+        (
+            function("import statsmodels"),
+            "this stand-in does not have; the tournament's image has statsmodels 0",
+            "ref",
+        ),
         (function("return 1 + 'a'"), "exit 1: TypeError: unsupported operand", "fix the model or function"),
         (
             function("import sys; sys.exit(2)"),

@@ -65,7 +65,7 @@ def end(code: int | None, log: str = "", *, timed_out: bool = False, out_of_memo
         (
             end(1, TRACEBACK + "ValueError: x\n\n" + TRACEBACK + "KeyError: 'feature_a'\nlast line"),
             SAME,
-            "exit 1: KeyError: 'feature_a'",
+            "it reads the feature feature_a, which the live data do not have",
         ),
         (end(1, "pandas.errors.ParserError: bad"), SAME, "exit 1: pandas.errors.ParserError: bad"),
         (end(2, "usage: predict.py\nno such option\n\n"), SAME, "exit 2: no such option"),

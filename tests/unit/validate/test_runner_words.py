@@ -83,7 +83,11 @@ REFUSED = [
         "again",
     ),
     # exceptions of the function
-    (logs.make_refusal("'feature_a'", logs.make_traceback("KeyError: 'feature_a'")), "KeyError: 'feature_a'", ""),
+    (
+        logs.make_refusal("'feature_a'", logs.make_traceback("KeyError: 'feature_a'")),
+        "reads the feature feature_a",
+        "data_version",
+    ),
     (logs.make_refusal(f"Pickle function is invalid - {NONE_TYPE}"), NONE_TYPE, ""),
     (
         logs.make_refusal(f"Pickle function is invalid - {NONE_TYPE}", logs.make_traceback(f"TypeError: {NONE_TYPE}")),
