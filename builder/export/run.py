@@ -87,8 +87,8 @@ def export(
     """Write the bundle of a trained model, after checking that it predicts what the framework does.
 
     Args:
-        model: A trained model of LightGBM, scikit-learn or PyTorch; a list or dict of them for an ensemble; a function
-            for anything else.
+        model: A trained model of LightGBM, XGBoost, CatBoost, scikit-learn or PyTorch; a list or dict of them for an
+            ensemble; a function for anything else.
         path: ``NAME.bundle.zip``, or a folder. An existing bundle is replaced.
         sample: Some real rows, from which golden rows are taken (a few hundred are enough; very many are thinned):
             a DataFrame with the features, and the benchmark columns if there are any; or an array (rows, n), features
