@@ -6,8 +6,9 @@ Reads, in the working directory, ``plan.json`` (``post``: the post-processing st
 ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``, each finding
 ``{"file", "line", "text"}``: why the pickle of a custom model may have other bytes when it is built again.
 
-Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong; 1 with a traceback
-on any other error. The host has checked the bundle before, so that is a problem of the image or an internal error.
+Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong, or if a library of the
+image cannot read a booster; 1 with a traceback on any other error. The host has checked the bundle before, so that is a
+problem of the image or an internal error.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from . import custom, serialize
+from . import check_boosters, custom, serialize
 
 MARK = "numerai-builder: "
 
@@ -30,7 +31,8 @@ def main() -> None:
     findings: list[dict[str, Any]] = []
     # Only a build by hand has the golden rows; custom code must not put them into its pickle.
     (folder / "bundle" / "golden.safetensors").unlink(missing_ok=True)
-    if json.loads((folder / "bundle" / "bundle.json").read_bytes())["kind"] == "custom":
+    header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
+    if header["kind"] == "custom":
         from . import build_custom
 
         try:
@@ -39,8 +41,13 @@ def main() -> None:
             print(error, file=sys.stderr, flush=True)
             sys.exit(1)
     else:
+        try:
+            check_boosters.check_boosters(header, folder / "bundle")
+        except check_boosters.BoosterError as error:
+            print(error, file=sys.stderr, flush=True)
+            sys.exit(1)
         # The pickle only stores the name "pandas". Importing it would take longer than the rest of the build.
-        sys.modules["pandas"] = types.ModuleType("pandas")
+        sys.modules.setdefault("pandas", types.ModuleType("pandas"))
         content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
     (folder / "out").mkdir(exist_ok=True)
     (folder / "out" / "model.pkl").write_bytes(content)
