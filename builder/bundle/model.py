@@ -252,8 +252,8 @@ class XgBoost:
         parameters: Number of trained numbers: nodes of all trees, or weights.
         linear: Whether it is a ``gblinear``.
         missing: A number that counts as missing, besides NaN; None if there is none.
-        margins: What the sum of the trees starts from, for each output, if it differs between outputs. Versions before
-            3.1 cannot read that from a file. Empty: ``base_score`` in the file is for all outputs.
+        margins: What the sums of the trees start from, if they differ, which versions before 3.1 cannot read from a
+            file. Empty: ``base_score`` in the file is for all sums.
         categories: Inputs that are replaced by indices, after the preprocessing.
         preprocessing: Of the inputs; None: the booster takes them as they are.
         head: Nodes over the booster's outputs; the last one returns one value.

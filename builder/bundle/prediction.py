@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Eras = NDArray[np.generic] | None
 
-BOOSTER_LIBRARIES = ("lightgbm", "xgboost", "catboost")
-"""Libraries that only boosters need to predict."""
+BOOSTER_LIBRARIES = {"lightgbm": "LightGBM", "xgboost": "XGBoost", "catboost": "CatBoost"}
+"""The names of the libraries that only boosters need to predict, by their packages."""
 RELATIVE_TOLERANCE = 1e-5
 """Fraction of the range of the predictions."""
 FLOOR_ULP = 8
@@ -221,7 +221,9 @@ def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
         library = type(error).__module__.partition(".")[0].lstrip("_")  # CatBoost's own is _catboost
         if library not in BOOSTER_LIBRARIES:
             raise
-        raise errors.BundleError([f"{library} cannot read the booster: {error}; export the model again"]) from error
+        raise errors.BundleError(
+            [f"{BOOSTER_LIBRARIES[library]} cannot read the booster: {error}; export the model again"]
+        ) from error
     return predictions
 
 

@@ -94,7 +94,7 @@ def build_head(
     Args:
         outputs: Number of outputs.
         classes: The numbers of the classes whose probabilities they are, of which the prediction is the expected value;
-            one output is the probability of the second of two classes. None if the outputs are no probabilities.
+            one output is the probability of the second of two classes. None if the outputs are not probabilities.
         output: See ``OutputOptions``.
 
     Raises:
@@ -139,7 +139,7 @@ def group_categories(
         advice: How to train on numbers instead.
 
     Raises:
-        errors.ExportError: A list has values that are not numeric, or lacks a value of the sample.
+        errors.ExportError: A list has values that are not numeric, or has no value that the sample has.
     """
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, values in values_by_input.items():

@@ -130,7 +130,7 @@ def _dump(model: Any, params: dict[str, Any]) -> bytes:
         reduced = catboost.CatBoost()
         reduced.load_model(str(path))
         metadata = reduced.get_metadata()
-        for key in [key for key in metadata.keys() if key != "class_params"]:  # noqa: SIM118 - it is no dict
+        for key in [key for key in metadata.keys() if key != "class_params"]:  # noqa: SIM118 - not a dict
             del metadata[key]
         metadata["params"] = json.dumps({"loss_function": params["loss_function"]}, sort_keys=True)
         reduced.save_model(str(path))

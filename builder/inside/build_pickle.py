@@ -6,9 +6,9 @@ Reads, in the working directory, ``plan.json`` (``post``: the post-processing st
 ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``, each finding
 ``{"file", "line", "text"}``: why the pickle of a custom model may have other bytes when it is built again.
 
-Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong, or if a library of the
-image cannot read a booster; 1 with a traceback on any other error. The host has checked the bundle before, so that is a
-problem of the image or an internal error.
+Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong, or if a library of
+the image cannot read a booster; 1 with a traceback on any other error. The host has checked the bundle before, so that
+is a problem of the image or an internal error.
 """
 
 from __future__ import annotations
