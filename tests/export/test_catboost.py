@@ -118,9 +118,9 @@ def test_two_trainings_have_the_same_bytes_without_metadata(tmp_path: Path) -> N
     for name in ("one", "two"):
         model = cb.CatBoostRegressor(**CATBOOST, train_dir=f"/srv/someone/{name}").fit(X, Y)
         export(model, tmp_path / name, sample=X)
-    one, two = ((tmp_path / name / "model.cbm").read_bytes() for name in ("one", "two"))
-    assert one == two
-    assert b"someone" not in one
+    first, second = ((tmp_path / name / "model.cbm").read_bytes() for name in ("one", "two"))
+    assert first == second
+    assert b"someone" not in first
     assert "someone" in model.get_metadata()["params"]
 
 

@@ -101,12 +101,12 @@ def test_a_base_score_is_one_number_that_all_versions_read(tmp_path: Path) -> No
     """XGBoost before 3.1 reads the list that 3.1 writes as 0.5: seen with 3.0.2 and 1.7.5."""
     export(xgb.XGBRegressor(**XGBOOST).fit(X, Y), tmp_path / "one", sample=X)
     export(xgb.XGBClassifier(**XGBOOST).fit(X, CLASSES), tmp_path / "three", sample=X)
-    one, three = (read.read(tmp_path / name).model for name in ("one", "three"))
-    for content in (one.content, three.content):
+    single, three = (read.read(tmp_path / name).model for name in ("one", "three"))
+    for content in (single.content, three.content):
         text = content.read_bytes()
         assert text.count(b"base_scoreSL") == 1
         assert text[text.index(b"base_scoreSL") + 20 :][:1] in b"0123456789"
-    assert one.margins == ()
+    assert single.margins == ()
     assert len(set(three.margins)) == three.outputs == 3
 
 
@@ -166,10 +166,10 @@ def test_two_exports_have_the_same_bytes_without_attributes_and_names(tmp_path: 
     loaded = xgb.Booster()
     loaded.load_model(model.save_raw("json"))
     export(loaded, tmp_path / "two", sample=X)
-    one, two = ((tmp_path / name / "model.ubj").read_bytes() for name in ("one", "two"))
-    assert one == two
-    assert b"someone" not in one
-    assert b"feature_0" not in one
+    first, second = ((tmp_path / name / "model.ubj").read_bytes() for name in ("one", "two"))
+    assert first == second
+    assert b"someone" not in first
+    assert b"feature_0" not in first
     assert (model.attr("folder"), model.feature_names) == ("/srv/someone", list(X.columns))
 
 
