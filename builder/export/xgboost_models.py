@@ -178,6 +178,8 @@ def _dump(booster: Any) -> tuple[bytes, tuple[float, ...]]:
     booster.feature_names = booster.feature_types = None
     booster.set_attr(**dict.fromkeys(booster.attributes()))
     content = bytes(booster.save_raw("ubj"))
+    if b"weight_drop" in content:
+        content = bytes(_fold_weights(booster).save_raw("ubj"))
     (match,) = _BASE_SCORE.finditer(content)
     end = match.end() + int.from_bytes(match[1], "big")
     scores = content[match.end() : end].strip(b"[]").split(b",")
@@ -186,6 +188,30 @@ def _dump(booster: Any) -> tuple[bytes, tuple[float, ...]]:
     length = len(score).to_bytes(8, "big")
     content = content[: match.start(1)] + length + score + content[end:]
     return content, () if is_same else tuple(map(float, scores))
+
+
+def _fold_weights(booster: Any) -> Any:
+    """Return a dart as a gbtree whose leaves are multiplied by the weights of their trees.
+
+    Version 3.4 writes the weights where 3.2 and earlier ignore them without an error.
+    """
+    import xgboost  # noqa: PLC0415 - as in convert
+
+    document = json.loads(bytes(booster.save_raw("json")))
+    outer = document["learner"]["gradient_booster"]
+    model = outer.get("gbtree", outer)["model"]
+    weights = outer["weight_drop"] if "weight_drop" in outer else model.pop("weight_drop")
+    for tree, weight in zip(model["trees"], weights, strict=True):
+        if tree["tree_param"]["size_leaf_vector"] not in {"0", "1"}:
+            raise errors.ExportError("a dart with multi_output_tree is not supported; train with one_output_per_tree")
+        values, left_children = tree["split_conditions"], tree["left_children"]  # at a leaf, its value and -1
+        tree["split_conditions"] = [
+            value * weight if child < 0 else value for value, child in zip(values, left_children, strict=True)
+        ]
+    document["learner"]["gradient_booster"] = {"name": "gbtree", "model": model}
+    folded = xgboost.Booster()
+    folded.load_model(bytearray(json.dumps(document).encode()))
+    return folded
 
 
 def _predict_booster(booster: Any, inputs: Array) -> Any:
