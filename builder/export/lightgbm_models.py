@@ -120,10 +120,9 @@ def _categories(
     # The booster has a list of values for each pandas category of the training frame, ordered ones too, but not the
     # names of the columns. It is clear which they are only if exactly these columns are categorical features.
     indices = _find_categorical(booster, header)
-    unordered = {
-        index for index, name in enumerate(spec.names) if name in spec.categories and not spec.categories[name]
-    }
-    is_ambiguous = any(spec.categories.values()) or (unordered and unordered != set(indices))
+    is_ordered = [spec.categories[name].ordered for name in spec.names if name in spec.categories]
+    unordered = {index for index, name in enumerate(spec.names) if name in spec.categories}
+    is_ambiguous = any(is_ordered) or (unordered and unordered != set(indices))
     if len(indices) != len(lists) or is_ambiguous:
         raise errors.ExportError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and has {len(indices):,} "

@@ -303,12 +303,12 @@ def _to_inputs(sample: Any, columns: tuple[str, ...]) -> Array:
     return inputs
 
 
-def _find_categories(sample: Any, columns: tuple[str, ...]) -> dict[str, bool]:
-    """Return the columns that are pandas categories, and whether they are ordered."""
+def _find_categories(sample: Any, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Return the dtypes of the columns that are pandas categories."""
     dtypes = getattr(sample, "dtypes", None) if hasattr(sample, "columns") else None
     if dtypes is None:
         return {}
-    return {name: bool(dtypes[name].ordered) for name in columns if hasattr(dtypes[name], "categories")}
+    return {name: dtypes[name] for name in columns if hasattr(dtypes[name], "categories")}
 
 
 def _compute_medians(inputs: Array) -> Array:

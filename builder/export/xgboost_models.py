@@ -143,28 +143,23 @@ def _get_missing(model: Any) -> float | None:
 
 
 def _read_categories(booster: Any, spec: conversion.InputSpec) -> tuple[bundle_model.Categories, ...]:
-    """Return the values of columns that were pandas categories; a version before 3.1 does not store them."""
+    """Return the values of columns that were pandas categories.
+
+    Versions before 3.1 do not store them, and take the indices in the categories of the frame that they predict for.
+    """
     if "c" not in (booster.feature_types or ()):
         return ()
     # The whole booster, since a slice of it has no categories.
     gradient_booster = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
     trees = gradient_booster.get("gbtree", gradient_booster)["model"]  # a dart has another one inside
-    lists = trees.get("cats", {}).get("enc", ())
-    if not lists and spec.categories:
-        raise errors.ExportError(
-            "the booster was trained on pandas categories, which XGBoost stores since version 3.1; train with that, or "
-            f"train on numbers, {_ADVICE}"
-        )
-    return boosters.group_categories(
-        # Strings have offsets, one more than strings.
-        {
-            index: entry["values"] if "type" in entry else ["text"]
-            for index, entry in enumerate(lists)
-            if entry["values"]
-        },
-        spec,
-        advice=_ADVICE,
-    )
+    if "cats" in trees:
+        # Strings have offsets, but no type.
+        stored = {index: entry for index, entry in enumerate(trees["cats"]["enc"]) if entry["values"]}
+        values = {index: entry["values"] if "type" in entry else ["text"] for index, entry in stored.items()}
+    else:
+        indices = {name: index for index, name in enumerate(spec.names)}
+        values = {indices[name]: dtype.categories.tolist() for name, dtype in spec.categories.items()}
+    return boosters.group_categories(values, spec, advice=_ADVICE)
 
 
 def _dump(booster: Any) -> tuple[bytes, tuple[float, ...]]:
