@@ -61,8 +61,9 @@ def convert(
     boosters.check_inputs(feature_names(model), len(model.feature_names_), spec)
     boosters.check_methods(model, "CatBoost", "a CatBoost that loads the saved model")
     categorical = _find_categorical(model, spec)
-    params = json.loads(model.get_metadata()["params"])
-    loss = params["loss_function"]["type"]
+    # A sum of models (catboost.sum_models) has none.
+    loss_function = json.loads(model.get_metadata().get("params") or "{}").get("loss_function", {"type": ""})
+    loss = loss_function["type"]
     is_classifier = hasattr(model, "predict_proba")
     prediction_type: bundle_model.PredictionType = "Probability" if is_classifier else "RawFormulaVal"
     if isinstance(model, catboost.CatBoostRegressor):
@@ -76,7 +77,7 @@ def convert(
     outputs = int(np.prod(np.shape(predict_outputs(spec.sample[:1]))[1:]))
     return conversion.ConvertedModel(
         model=bundle_model.CatBoost(
-            content=_dump(model, params),
+            content=_dump(model, loss_function),
             prediction=prediction_type,
             outputs=outputs,
             parameters=len(model.get_leaf_values()),
@@ -117,7 +118,7 @@ def _to_frame(inputs: Array, names: list[str], categorical: tuple[int, ...]) -> 
     return frame
 
 
-def _dump(model: Any, params: dict[str, Any]) -> bytes:
+def _dump(model: Any, loss_function: dict[str, Any]) -> bytes:
     """Return the content of the model's file, with only the metadata that predicting needs.
 
     The rest is the time and the folder of the training, and its metrics.
@@ -132,6 +133,7 @@ def _dump(model: Any, params: dict[str, Any]) -> bytes:
         metadata = reduced.get_metadata()
         for key in [key for key in metadata.keys() if key != "class_params"]:  # noqa: SIM118 - not a dict
             del metadata[key]
-        metadata["params"] = json.dumps({"loss_function": params["loss_function"]}, sort_keys=True)
+        if loss_function["type"]:
+            metadata["params"] = json.dumps({"loss_function": loss_function}, sort_keys=True)
         reduced.save_model(str(path))
         return path.read_bytes()

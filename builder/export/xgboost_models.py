@@ -67,9 +67,12 @@ def convert(
     rounds, notes = _count_rounds(model, booster, is_linear=is_linear)
     used = booster.copy() if is_linear or rounds == booster.num_boosted_rounds() else booster[:rounds]
     categories = _read_categories(booster, spec)
-    outputs = int(np.prod(_predict_booster(booster, _encode(spec.sample[:1], categories)).shape[1:]))
     objective = learner["objective"]["name"]
     is_classifier = hasattr(model, "predict_proba")
+    if is_classifier and objective == "multi:softmax":  # its booster predicts the class without the probabilities
+        objective = "multi:softprob"
+        used.set_param("objective", objective)
+    outputs = int(np.prod(_predict_booster(used, _encode(spec.sample[:1], categories)).shape[1:]))
     classes = (
         tuple(range(outputs)) if objective == "multi:softprob" else (0, 1) if is_classifier and outputs == 1 else None
     )
@@ -81,7 +84,7 @@ def convert(
         method = model.predict_proba if is_classifier else model.predict
         return boosters.combine(method(inputs, validate_features=False), classes, output)
 
-    content, scores = _dump(used)
+    content, scores = _dump(used, is_linear=is_linear)
     to_margin = _TO_MARGIN.get(objective, np.asarray)
     return conversion.ConvertedModel(
         model=bundle_model.XgBoost(
@@ -162,7 +165,7 @@ def _read_categories(booster: Any, spec: conversion.InputSpec) -> tuple[bundle_m
     return boosters.group_categories(values, spec, advice=_ADVICE)
 
 
-def _dump(booster: Any) -> tuple[bytes, tuple[float, ...]]:
+def _dump(booster: Any, *, is_linear: bool) -> tuple[bytes, tuple[float, ...]]:
     """Return the booster as UBJSON, and the base score of each output if they differ.
 
     XGBoost since 3.1 writes the base score as a list. Earlier versions, such as those in the images, read a list
@@ -178,7 +181,7 @@ def _dump(booster: Any) -> tuple[bytes, tuple[float, ...]]:
     (match,) = _BASE_SCORE.finditer(content)
     end = match.end() + int.from_bytes(match[1], "big")
     scores = content[match.end() : end].strip(b"[]").split(b",")
-    is_same = len(set(scores)) == 1
+    is_same = len(set(scores)) == 1 or is_linear  # a gblinear uses the first for all outputs
     score = scores[0] if is_same else b"5E-1"  # valid for each objective
     length = len(score).to_bytes(8, "big")
     content = content[: match.start(1)] + length + score + content[end:]

@@ -47,6 +47,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "one class against all": lambda: classifier(loss_function="MultiClassOneVsAll").fit(X, CLASSES),
     "ranker": lambda: cb.CatBoostRanker(**CATBOOST).fit(X, CLASSES, group_id=GROUPS),
     "plain": lambda: cb.CatBoost({"loss_function": "Logloss", **CATBOOST}).fit(X, Y > 4),
+    "sum": lambda: cb.sum_models([regressor().fit(X, Y), regressor().fit(X, -Y)], weights=[1, 0.5]),
     "pipeline": lambda: pipeline.make_pipeline(preprocessing.StandardScaler(), regressor()).fit(X, Y),
 }
 

@@ -45,6 +45,8 @@ MODELS: dict[str, Callable[[], Any]] = {
     "dart": lambda: xgb.XGBRegressor(booster="dart", rate_drop=0.5, **XGBOOST).fit(X, Y),
     "linear": lambda: xgb.XGBRegressor(booster="gblinear", n_estimators=6, n_jobs=1).fit(X, Y),
     "forest": lambda: xgb.XGBRFRegressor(**XGBOOST).fit(X, Y),
+    "linear classes": lambda: xgb.XGBClassifier(booster="gblinear", n_estimators=6, n_jobs=1).fit(X, CLASSES),
+    "softmax": lambda: xgb.XGBClassifier(objective="multi:softmax", **XGBOOST).fit(X, CLASSES),
     "two classes": lambda: xgb.XGBClassifier(**XGBOOST).fit(X, Y > 4),
     "three classes": lambda: xgb.XGBClassifier(**XGBOOST).fit(X, CLASSES),
     "ranker": lambda: xgb.XGBRanker(**XGBOOST).fit(X, CLASSES, qid=GROUPS),
