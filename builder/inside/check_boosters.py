@@ -48,7 +48,7 @@ def _load(library: str, name: str, content: bytes, trained_with: str) -> None:
     try:
         getattr(source, f"open_{library}")({"content": content})
     except Exception as error:  # each library has its own class
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).partition("Stack trace:")[0].split())[:300]
         raise BoosterError(
             f"{name}: {library} {version} in this image cannot read the booster, which was exported with "
             f"{trained_with}: {text}; train with {library} {version}, or choose an image with a newer version"
