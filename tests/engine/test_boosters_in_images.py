@@ -54,7 +54,7 @@ def test_a_model_is_built_and_validated_in_the_image(
     train: Any, engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path
 ) -> None:
     models, sample = train()
-    export(models, tmp_path / "bundle", sample=sample)
+    export(models, tmp_path / "bundle", sample=sample, transform="gaussian", neutralize={"features": ["feature_4"]})
     bundle = read.read(tmp_path / "bundle")
     image = resolve.resolve_stand_in("", "boosters", engine, progress.Silent())
     rendered = pickles.render_bundle(tmp_path, bundle, base=image.base)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
-from sklearn import ensemble, pipeline, preprocessing
+from sklearn import ensemble, model_selection, pipeline, preprocessing
 
 from builder import errors
 from builder.bundle import model as bundle_model
@@ -51,6 +51,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "three classes": lambda: xgb.XGBClassifier(**XGBOOST).fit(X, CLASSES),
     "ranker": lambda: xgb.XGBRanker(**XGBOOST).fit(X, CLASSES, qid=GROUPS),
     "custom objective": lambda: xgb.XGBRegressor(objective=squares, **XGBOOST).fit(X, Y),
+    "search": lambda: model_selection.GridSearchCV(xgb.XGBRegressor(**XGBOOST), {"max_depth": [2]}, cv=2).fit(X, Y),
     "pipeline": lambda: pipeline.make_pipeline(preprocessing.StandardScaler(), xgb.XGBRegressor(**XGBOOST)).fit(X, Y),
     "vote": lambda: ensemble.VotingRegressor([("a", xgb.XGBRegressor(**XGBOOST))]).fit(X, Y),
 }

@@ -202,7 +202,7 @@ class _Converter:
             features=framework.feature_names(model, framework.OPTIONS())
             or tuple(f"value_{index}" for index in range(count)),
             benchmarks=(),
-            sample=np.zeros((1, count)),
+            sample=np.full((1, count), np.nan),
             imputation=np.zeros(count),
         )
         booster = cast("bundle_model.Booster", framework.convert(model, spec, framework.OPTIONS()).model)
