@@ -4,7 +4,7 @@
 # make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
 TAKES.render := CONFIG LOCKED
-TAKES.validate := CONFIG LOCKED YES JSON
+TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
 TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
 TAKES.rollback := MODEL CONFIG TO YES JSON
@@ -88,6 +88,7 @@ type: .venv/.test ## check types
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
 	@sh requirements/run.sh engine YES
+	@sh requirements/browser.sh
 	@$(VENV)pytest $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run

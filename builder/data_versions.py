@@ -13,6 +13,10 @@ DEFAULT_BENCHMARK = f"{DEFAULT.replace('.', '')}_lgbm_ender20"
 """A benchmark model of the default version: the names begin with the version, without its dot."""
 
 
+PATTERN = r"v[0-9]+(\.[0-9]+)?"
+"""What the name of a version matches in full."""
+
+
 def is_older(version: str, other: str = DEFAULT) -> bool:
     """Return whether a version, such as ``v5.2``, is older than another one."""
     return _parse(version) < _parse(other)

@@ -33,6 +33,11 @@ def cache_folder() -> Path:
     return folder
 
 
+def cached_features_file(data_version: str) -> Path:
+    """Return the ``features.json`` of a data version, which is there after its live data have been fetched."""
+    return cache_folder() / "data" / data_version / "features.json"
+
+
 def runs_folder() -> Path:
     """Return the folder with a lock file for each run that may have something on an engine; it may be missing."""
     return cache_folder() / "runs"

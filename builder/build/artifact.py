@@ -33,7 +33,8 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "validation.json",
 )
 # What later stages write about one pickle; removed when another pickle replaces it.
-DEPENDENT_FILES = (VALIDATION, "receipt.json")
+PAGE = "report.html"
+DEPENDENT_FILES = (VALIDATION, PAGE, "receipt.json")
 MAX_PICKLE_BYTES = 1 << 34
 """Largest ``model.pkl`` that is read."""
 MAX_CONTEXT_ENTRIES = 2 * files.MOST_FILES

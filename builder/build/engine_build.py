@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from builder import errors, schema
 from builder.build import manifest, render
 from builder.engine import protocol, tar_stream
+from builder.inside import build_warnings
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -20,6 +22,25 @@ _PREFIX = "numerai-builder: "  # of the line that builder/inside/build_pickle.py
 _PICKLE = "/model.pkl"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """What ``builder/inside/build_pickle.py`` reports.
+
+    Attributes:
+        format: Format of the report.
+        pickle: The pickle.
+        warnings: What Python and libraries warned of while the pickle was built, a line each. Not in the manifest: the
+            same inputs need not give the same text.
+    """
+
+    format: Literal[2]
+    pickle: manifest.PickleRecord
+    warnings: Annotated[
+        tuple[Annotated[str, schema.require_line(build_warnings.MAX_CHARACTERS)], ...],
+        schema.require_length(0, build_warnings.MAX_LINES + 1),
+    ]
+
+
 def build(
     context: render.BuildContext,
     target: Path,
@@ -28,7 +49,7 @@ def build(
     *,
     progress: Progress,
     limits: protocol.ContainerLimits | None = None,
-) -> manifest.PickleRecord:
+) -> BuildReport:
     """Build without network and without cache, and write the pickle to ``target``.
 
     Args:
@@ -47,7 +68,8 @@ def build(
     outcome = engine.build(
         render.pack_context(context), run=run, arguments={}, tag=None, cache=False, progress=progress, limits=limits
     )
-    record = _read_report(outcome.log)
+    report = _read_report(outcome.log)
+    record = report.pickle
     progress.step("copying the pickle out")
     with engine.copy_out(outcome.image, _PICKLE, run=run) as chunks:
         sha256 = tar_stream.unpack_file(chunks, target, size=record.size)
@@ -56,7 +78,7 @@ def build(
             f"the build reported a pickle with sha256 {record.sha256}, but the copied file has {sha256}: run it again; "
             "if the error persists, check the engine's disk"
         )
-    return record
+    return report
 
 
 def find_limits(bundle: manifest.ModelBundle, limits: config.LimitsConfig) -> protocol.ContainerLimits | None:
@@ -67,7 +89,7 @@ def find_limits(bundle: manifest.ModelBundle, limits: config.LimitsConfig) -> pr
     return protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory) if bundle.kind == "custom" else None
 
 
-def _read_report(log: str) -> manifest.PickleRecord:
+def _read_report(log: str) -> BuildReport:
     # Anywhere in a line: a custom model's code may have printed text without a newline before it.
     reports = re.findall(rf"{_PREFIX}({{.*}})$", log, re.MULTILINE)
     if not reports:
@@ -77,9 +99,7 @@ def _read_report(log: str) -> manifest.PickleRecord:
         )
     # A custom model's code can print a line with the same prefix: check it like any untrusted input.
     data = schema.read_json(reports[-1].encode(errors="replace"))
-    if isinstance(data, dict):
-        data.pop("format", None)
-    report = data if isinstance(data, list) else schema.parse(manifest.PickleRecord, data)
+    report = data if isinstance(data, list) else schema.parse(BuildReport, data)
     if isinstance(report, list):
         raise errors.BuildError(
             f"the build's report is invalid ({escape(str(report[0])[:300])}), so its result is discarded; "

@@ -57,11 +57,13 @@ class BuildResult:
         artifact: The pickle and its manifest.
         is_new: Whether it was built by this call; if not, nothing changed since the last build.
         lock_lines: The lines added to the lock file; empty if none were.
+        warnings: What Python and libraries warned of while it was built, a line each; empty if it is not new.
     """
 
     artifact: artifact.Artifact
     is_new: bool
     lock_lines: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +164,15 @@ def build(
     # Locked before looking: another process may be building the same pickle now.
     with artifact.lock_folder(folder, progress):
         existing = _load_matching(folder, inputs)
-        result = existing or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
+        result, warnings = (
+            (existing, ())
+            if existing
+            else _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
+        )
         if locked and existing:  # it may have been built before the entry was changed
             lock.check_manifest(config, existing.manifest)
         lines = "" if locked else lock.record(chosen_image, config, result.manifest, progress=progress)
-    return BuildResult(artifact=result, is_new=existing is None, lock_lines=lines)
+    return BuildResult(artifact=result, is_new=existing is None, lock_lines=lines, warnings=warnings)
 
 
 def render(source: Source, progress: Progress) -> RenderResult:
@@ -201,7 +207,7 @@ def _load_matching(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
 
 def _build(
     source: Source, inputs: _Inputs, engine: Engine, *, locked: bool, progress: Progress, watch: Stopwatch
-) -> artifact.Artifact:
+) -> tuple[artifact.Artifact, tuple[str, ...]]:
     from builder.build import engine_build  # noqa: PLC0415 - not when nothing has changed
 
     config, folder = source.config, target.get_dist_folder(source.config)
@@ -223,7 +229,7 @@ def _build(
         # The Dockerfile in dist/NAME has the image's public name, also if the image came from another registry.
         local_context = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
         described = manifest.describe_bundle(bundle, inputs.bundle)
-        pickle = engine_build.build(
+        report = engine_build.build(
             local_context,
             staging / artifact.PICKLE,
             engine,
@@ -237,11 +243,11 @@ def _build(
             image=recorded_image,
             bundle=described,
             config=manifest.ConfigPart(hash=inputs.config),
-            pickle=pickle,
+            pickle=report.pickle,
         )
         if locked:
             lock.check_manifest(config, new_manifest)  # before it replaces the existing pickle
-        return artifact.commit(staging, folder, new_manifest)
+        return artifact.commit(staging, folder, new_manifest), report.warnings
 
 
 def _describe_image(resolved: image.ResolvedImage, inventory: image.Inventory) -> runner_image.RunnerImage:

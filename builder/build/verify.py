@@ -75,7 +75,7 @@ def verify(
     progress.step("building the pickle again")
     rebuilt_path = work / artifact.PICKLE
     build_limits = engine_build.find_limits(built.manifest.bundle, limits)
-    rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress, limits=build_limits)
+    rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress, limits=build_limits).pickle
     differs = rebuilt.sha256 != recorded.sha256
     if not differs:
         # The hash is not all that the manifest says about the pickle.

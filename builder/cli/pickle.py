@@ -43,7 +43,7 @@ def run(
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None
         report = {"format": 1, "made": build.is_new, "folder": folder, "manifest": manifest, "lock": entry}
-        terminal.print_json(report)
+        terminal.print_json({**report, "warnings": list(build.warnings)})
     else:
         _print(build, watch, source.config.root)
         if build.lock_lines:
@@ -67,6 +67,8 @@ def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
             ("seconds", watch.line()),
         ]
     )
+    if build.warnings:
+        terminal.print_lines("note: warnings while the pickle was built:", *(f"  {line}" for line in build.warnings))
     findings.print_findings(result)
     if manifest.image.kind != "exact":
         terminal.print_lines(*image_kinds.format_warning(manifest.image.kind, result.folder))

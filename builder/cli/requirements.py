@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BASE = ("numpy", "pandas", "platformdirs", "pydantic", "rich", "safetensors", "typer")
 BUILD = (
-    *("docker", "dotenv", "filelock", "findpython", "graphql", "httpx", "jinja2", "pandas", "pyarrow"),
+    *("docker", "dotenv", "filelock", "findpython", "graphql", "httpx", "jinja2", "matplotlib", "pandas", "pyarrow"),
     *("scipy", "stamina", "yaml"),
 )
 """What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""

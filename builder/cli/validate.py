@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from typing import TYPE_CHECKING, Annotated
 
-from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -17,7 +17,7 @@ from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
 from builder.tournament import session
-from builder.validate import diagnose
+from builder.validate import diagnose, headroom
 from builder.validate import task as tasks
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ def run(
         str | None,
         Option("--stand-in", metavar="PYTHON", help="run the pickle in this stand-in image instead of its own"),
     ] = None,
+    open_wanted: Annotated[bool, Option("--open", help="open the report in a browser")] = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
+    from builder.validate.page import compose  # noqa: PLC0415 - matplotlib
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -67,32 +69,30 @@ def run(
             content = report.to_bytes(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
+            artifact.write_report(built.folder, artifact.PAGE, compose.compose(result))
     if json_wanted:
         terminal.print_json(json.loads(content))
     else:
         _print_result(result, watch, selected.root)
+    if open_wanted:
+        webbrowser.open((selected.folder / artifact.PAGE).absolute().as_uri())
     return 0 if result.good else 1
 
 
 def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     task = result.task
-    terminal.print_lines(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
+    exempt = "".join(f"; exempt from {key}: {reason}" for key, reason in task.exempt.items())
+    terminal.print_lines(
+        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){exempt}"
+    )
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )
     terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
-    used, limits = result.usage, task.limits
-    inside = ""
-    if used.peak_bytes is not None:
-        part = used.peak_bytes / limits.memory
-        inside = (
-            f"; reported from inside: {filesize.decimal(used.peak_bytes)} of memory "
-            f"({part:.0%} of {filesize.decimal(limits.memory)}), {used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
-        )
+    terminal.print_lines(f"  used  {headroom.describe_usage(result.usage, task.limits)}")
     terminal.print_lines(
-        f"  used  {used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s){inside}"
+        f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
     )
-    terminal.print_lines(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
         terminal.print_lines("last output of the entry point:")
         terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))

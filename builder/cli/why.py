@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich import filesize
 from typer import Option
 
 from builder import data_versions, errors, tournament
@@ -24,7 +23,7 @@ from builder.config import model as config
 from builder.text import sanitize
 from builder.tournament import live_files, slots, status
 from builder.upload import waiting
-from builder.validate import diagnose, report
+from builder.validate import diagnose, headroom, report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,9 +241,7 @@ def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: di
         kind = image_kinds.describe_kind(task.image, Path.cwd())
         rows.append(("local run", f"in {task.image.base} ({kind}), Python {task.python}"))
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in result.checks]
-        peak = result.usage.peak_bytes
-        memory = "" if peak is None else f"; reported from inside: {filesize.decimal(peak)} of memory"
-        rows.append(("", f"used {result.usage.seconds:.1f} s{memory}"))
+        rows.append(("", f"used {headroom.describe_usage(result.usage, task.limits)}"))
     terminal.print_table(rows)
     terminal.print_lines(f"cause: {cause.text}")
     terminal.print_lines(f"fix:   {cause.fix}")
@@ -266,7 +263,7 @@ def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: dia
             "good": result.cause is None,
             "image": {"kind": image.kind, "ref": image.ref, "identity": image.identity, "python": result.task.python},
             "checks": [dataclasses.asdict(check) for check in result.checks],
-            "usage": report.usage_to_data(result.usage),
+            "usage": report.usage_to_data(result.usage, result.task.limits),
             "log": result.log,
         }
     answer = {"format": 1, "failed": True, "pickle": case.pickle.id, "there": tournament_data, "here": ran}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-_VERSION = re.compile(r"v[0-9]+(\.[0-9]+)?")
+_VERSION = re.compile(data_versions.PATTERN)
 _BENCHMARK_VERSION = re.compile(r"v([0-9])([0-9])_")  # v53_lgbm_ender20
 _PREFERRED = ("small", "medium", "all")
 

@@ -1,15 +1,16 @@
 """Read the tournament's ``features.json``, which lists the features of each feature set, such as ``medium``.
 
 The file is expected at the root of the project, as ``v5.3/features.json`` (where ``numerapi`` puts it) or as
-``features.json``.
+``features.json``, or in the cache, as ``data/v5.3/features.json``.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from builder import schema
+from builder import data_versions, paths, schema
 from builder.bundle import post
 from builder.text import describe, find_nearest, format_list
 
@@ -23,8 +24,11 @@ MAX_BYTES = 1 << 26
 
 
 def find(root: Path, data_version: str) -> Path | None:
-    """Return the path of the file for a data version: the one in its folder, else the one at the root, else None."""
-    return next((path for path in _list_paths(root, data_version) if path.is_file()), None)
+    """Return the path of the file for a data version: in its folder, else at the root, else in the cache, else None."""
+    if not re.fullmatch(data_versions.PATTERN, data_version):  # of a report that somebody else wrote: "../.."
+        return None
+    candidates = (*_list_paths(root, data_version), paths.cached_features_file(data_version))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read(path: Path) -> dict[str, tuple[str, ...]]:

@@ -115,6 +115,38 @@ class LimitsConfig:
     seconds: Annotated[int, schema.require_between(1, 86_400)] = 600
 
 
+_Reason = Annotated[str, schema.require_pattern(r"\S(.{0,198}\S)?", "of 1 to 200 characters: the reason")]
+_MAX_EXEMPT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExemptConfig:
+    """Relations that a custom function need not keep, each with the reason; at most two.
+
+    Attributes:
+        shuffle: Why predictions may depend on the order of the rows, such as ranks by first.
+        types: Why features must be int8.
+        era: Why the eras must be text.
+        range: Why the golden rows have other values than live data.
+    """
+
+    shuffle: _Reason | None = None
+    types: _Reason | None = None
+    era: _Reason | None = None
+    range: _Reason | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.reasons) > _MAX_EXEMPT:
+            raise ValueError(
+                f"{len(self.reasons)} relations are exempt; expected at most {_MAX_EXEMPT}: fix the others"
+            )
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The reasons by relation."""
+        return {key: reason for key, reason in vars(self).items() if reason is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ValidateConfig:
     """The data and limits of the validation.
@@ -124,6 +156,7 @@ class ValidateConfig:
             data of the last round, from the tournament) or parquet files.
         rows: Number of rows of shaped data.
         limits: The limits of the run.
+        exempt: Relations that a custom function need not keep, each with the reason; at most two.
     """
 
     data: (
@@ -137,6 +170,7 @@ class ValidateConfig:
     ) = "shaped"
     rows: Annotated[int, schema.require_between(1, 1_000_000)] = 6_000
     limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
+    exempt: ExemptConfig = dataclasses.field(default_factory=ExemptConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +212,7 @@ class ConfigFile:
     image: ImageConfig
     bundle: RelativePath | RemoteBundle
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", f"like {data_versions.DEFAULT}")] = (
+    data_version: Annotated[str, schema.require_pattern(data_versions.PATTERN, f"like {data_versions.DEFAULT}")] = (
         data_versions.DEFAULT
     )
     validate: ValidateConfig = dataclasses.field(default_factory=ValidateConfig)

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -46,6 +47,7 @@ _ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 _CONTAINERD_FOLDER = "/var/lib/containerd"
 _MAX_BUILD_LOG = 1 << 20
 _CPU_PERIOD = 100_000  # microseconds
+_MIN_CPU_SHARES, _DEFAULT_CPU_SHARES = 2, 1024
 _BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
 _COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
@@ -329,13 +331,20 @@ class DockerEngine:
             with _translate_answer_errors("create a volume"):
                 volume = str(self._api.create_volume(labels=labels)["Name"])
             try:
-                # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
-                host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
-                with self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle:
-                    self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
+                self.fill_volume(volume, image, tar, run=run)
                 yield volume
             finally:
                 self.remove(protocol.Leftover(kind="volume", id=volume, labels=labels))
+
+    def fill_volume(self, volume: str, image: str, tar: Iterable[bytes], /, *, run: str) -> None:
+        labels = {protocol.RUN_LABEL: run}
+        # The volume is read-only in the container that uses it, and the engine copies no file to such a volume.
+        host_config = self._api.create_host_config(binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}})
+        with (
+            _translate_errors("fill a volume"),
+            self._create_idle_container(image, labels, f"create a container of {image}", host_config) as idle,
+        ):
+            self._api.put_archive(idle, protocol.WORKDIR, iter(tar))
 
     @contextlib.contextmanager
     def create_container(
@@ -486,11 +495,45 @@ class DockerContainer:
 
     _api: Any
     _id: str = field(repr=False)
+    _is_started: bool = False
+    _peak_bytes: int | None = None
+
+    def start(self) -> None:
+        self._set_cpu_shares(_MIN_CPU_SHARES)
+        self._start()
+
+    def _start(self) -> None:
+        with _translate_answer_errors("start a container"):
+            self._api.start(self._id)
+        self._is_started = True
+        # Not waited for: the engine ends the stream when the container is removed.
+        threading.Thread(target=self._watch_memory, daemon=True).start()
+
+    def _set_cpu_shares(self, shares: int) -> None:
+        # Not all engines with this API can do it, and nothing depends on it but the speed.
+        with _translate_errors("set the CPU shares of a container"), contextlib.suppress(docker.errors.APIError):
+            self._api.update_container(self._id, cpu_shares=shares)
+
+    def _watch_memory(self) -> None:
+        """Record the most memory that the engine reports; nothing is reported of a container that has ended."""
+        with (
+            contextlib.suppress(*_LIBRARY_ERRORS, *_MALFORMED),
+            contextlib.closing(self._api.stats(self._id, decode=True)) as samples,
+        ):
+            for sample in samples:
+                memory = sample["memory_stats"]
+                # As `docker stats` counts: without the page cache that can be dropped, by its names in cgroup 1 and 2:
+                # https://github.com/docker/cli/blob/v28.5.2/cli/command/container/stats_helpers.go#L227-L249
+                cache = memory["stats"].get("total_inactive_file") or memory["stats"].get("inactive_file") or 0
+                self._peak_bytes = max(self._peak_bytes or 0, int(memory["usage"]) - int(cache))
 
     def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
+        if self._is_started:
+            self._set_cpu_shares(_DEFAULT_CPU_SHARES)
+        else:
+            self._start()
         with _translate_answer_errors("run a container"):
-            self._api.start(self._id)
             try:
                 self._api.wait(self._id, timeout=seconds)
             except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
@@ -499,13 +542,14 @@ class DockerContainer:
                 if time.monotonic() < deadline:
                     raise
                 self._api.kill(self._id)
-                return protocol.Exit(code=None, out_of_memory=False, seconds=seconds)
+                return protocol.Exit(code=None, out_of_memory=False, seconds=seconds, peak_bytes=self._peak_bytes)
             state = self._api.inspect_container(self._id)["State"]
             started, ended = (dt.datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
             return protocol.Exit(
                 code=int(state["ExitCode"]),
                 out_of_memory=bool(state["OOMKilled"]),
                 seconds=(ended - started).total_seconds(),
+                peak_bytes=self._peak_bytes,
             )
 
     def read_output(self, max_bytes: int, /) -> bytes:

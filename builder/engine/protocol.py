@@ -76,11 +76,13 @@ class Exit:
         code: Its exit code; None if it was killed because it exceeded its time.
         out_of_memory: Whether the kernel killed a process of the container because memory ran out.
         seconds: How long it ran.
+        peak_bytes: The most memory that the engine saw, which looks about once a second; None if it never did.
     """
 
     code: int | None
     out_of_memory: bool
     seconds: float = field(default=0.0, compare=False)
+    peak_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,11 @@ class Leftover:
 class Container(Protocol):
     """A locked container, from its creation to its removal."""
 
+    def start(self) -> None:
+        """Start it before :meth:`run`; until then it gets only CPU time that no other container wants."""
+
     def run(self, seconds: float, /) -> Exit:
-        """Start it and wait until it ends; kill it after ``seconds``."""
+        """Start it, unless it is started, and wait until it ends; kill it after ``seconds``."""
 
     def read_output(self, max_bytes: int, /) -> bytes:
         """Return its standard output, and no more than the first ``max_bytes`` bytes of it."""
@@ -154,6 +159,9 @@ class Engine(Protocol):
 
         An engine fills a volume through a container, so ``image`` is any image; it is not run.
         """
+
+    def fill_volume(self, volume: str, image: str, tar: Iterable[bytes], /, *, run: str) -> None:
+        """Add files to a volume from :meth:`create_volume`; a container that runs with it finds them."""
 
     def create_container(
         self,

@@ -87,6 +87,7 @@ def convert(
         predict=lambda inputs: boosters.combine(predict_outputs(inputs), classes, output),
         takes_missing=True,
         facts={"framework": "catboost", "version": str(catboost.__version__), "iterations": int(model.tree_count_)},
+        packages=(f"catboost {catboost.__version__}",),
     )
 
 

@@ -67,6 +67,8 @@ class ConvertedModel:
         takes_missing: Whether ``predict`` accepts NaN. If not, the caller replaces missing inputs first.
         golden_missing: Whether some inputs of golden rows are set to NaN; None means as ``takes_missing``.
         facts: Framework, version and other provenance, for the bundle's ``trained``.
+        packages: The packages that predict in the image, with the versions here, each ``name version``. None for a
+            model that is stored as numbers. Also for ``trained``.
         notes: Notes for the user, a line each.
         parity: The result of a comparison that the module has already made, as for functions.
     """
@@ -76,5 +78,6 @@ class ConvertedModel:
     takes_missing: bool
     golden_missing: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     parity: ParityResult | None = None

@@ -129,6 +129,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         predict=_combine(parts, spec.imputation),
         takes_missing=any(part.converted.takes_missing for part in parts),
         facts=_collect_facts(names, parts),
+        packages=tuple(dict.fromkeys(package for part in parts for package in part.converted.packages)),
     )
 
 

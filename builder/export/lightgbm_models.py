@@ -79,6 +79,7 @@ def convert(
             "version": str(lightgbm.__version__),
             "iterations": len(header.sizes) // header.outputs,
         },
+        packages=(f"lightgbm {lightgbm.__version__}",),
     )
 
 

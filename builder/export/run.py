@@ -136,7 +136,7 @@ def export(
         model=converted.model,
         golden=golden,
         post=steps,
-        trained={**converted.facts, **_collect_facts(eras, target)},
+        trained={**converted.facts, "packages": converted.packages, **_collect_facts(eras, target)},
     )
     out = Path(path).expanduser()  # in a notebook, no shell expands ~
     write.write(out, bundle)

@@ -101,6 +101,7 @@ def convert(
         predict=predict,
         takes_missing=True,
         facts={"framework": "xgboost", "version": str(xgboost.__version__), "iterations": rounds},
+        packages=(f"xgboost {xgboost.__version__}",),
         notes=notes,
     )
 

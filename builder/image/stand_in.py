@@ -204,6 +204,11 @@ def find_or_build(engine: protocol.Engine, python: str, progress: Progress, *, f
         ):
             # Another run may have built it while this one waited.
             return find(engine, python) or _build(engine, python, progress)
+    except errors.EngineError:
+        # Other users of the engine have locks of their own: one may have built it, and removed what this build used.
+        if stand_in := find(engine, python):
+            return stand_in
+        raise
     except NoBaseError as error:
         if not fallback or python not in FALLBACKS:
             raise
@@ -233,7 +238,7 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
             progress.step(f"building the Python {python} stand-in image")
             quiet = run.QUIET_SECONDS
             try:
-                engine.build(
+                outcome = engine.build(
                     tar_stream.pack(_list_context(python, release, packages)),
                     run=identity,
                     arguments={
@@ -243,10 +248,13 @@ def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
                         "SPEC": spec,
                         "DIFFERENCES": DIFFERENCES.get(python, ""),
                     },
-                    tag=format_tag(python, spec),
+                    tag=None,
                     cache=False,
                     progress=progress,
                 )
+                # An image that another user built in the meantime keeps the tag, for it may already be in use.
+                if find(engine, python) is None:
+                    engine.tag_image(outcome.image, format_tag(python, spec))
                 quiet = 0.0
             finally:
                 with interrupts.defer():
@@ -325,7 +333,8 @@ def _provide_base(
     if base.reference:
         yield base.reference
         return
-    tag = f"{REPOSITORY}-base:{python}"
+    # Of this user: at the end the tag is removed, and another user's build may still need its own.
+    tag = f"{REPOSITORY}-base:{python}-{os.getuid()}"
     try:
         # Without a run label: images built from it would inherit that and be removed with the run.
         engine.import_image(

@@ -9,8 +9,7 @@ CPU. ``build_pickle`` calls :func:`build_and_compare`, which starts these proces
 4. only if the bytes differ, build ``third.pkl`` like the first: if it equals the first, the CPU is the reason, else
    chance. The finding contains the first opcode that differs.
 
-A build also writes ``OUT.pkl.json``, ``{"parameters": [names]}``. Exit code 3: the user's code is wrong, and stderr has
-the message.
+A build also writes ``OUT.pkl.json``: ``{"parameters": [names]}``, or ``{"error": message}`` if the code is wrong.
 """
 
 from __future__ import annotations
@@ -22,17 +21,19 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
+import re
 import resource
 import subprocess
 import sys
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
-from . import custom, pickle_diff, serialize
+from . import build_warnings, custom, pickle_diff, serialize
 
-REFUSED = 3
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _MAX_CAPABILITIES = 24, 38, 64  # linux/prctl.h, linux/capability.h
 # Neither the memory (the engine limits it, and libraries reserve more than they use) nor the number of processes (which
@@ -59,8 +60,8 @@ os._exit(0)  # for the reason at the end of build_custom.py
 """
 
 
-def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
-    """Return the pickle, the names of its parameters and the findings, each ``{"file", "line", "text"}``.
+def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]], list[str]]:
+    """Return the pickle, its parameters' names, the findings, each ``{"file", "line", "text"}``, and what was printed.
 
     Raises:
         custom.CustomCodeError: The user's code cannot be made into a pickle.
@@ -72,7 +73,7 @@ def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, An
         for path in paths:
             cleanup.callback(_remove, path)
         first, second, third = paths
-        report = _build_in_process(folder, first, {})
+        report, output = _build_in_process(folder, first, {})
         _check_loads(first)
         _build_in_process(folder, second, get_old_cpu_environment())
         findings = []
@@ -81,7 +82,7 @@ def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, An
             is_random = not filecmp.cmp(first, third, shallow=False)
             text = _describe_difference(first, third if is_random else second, is_random=is_random)
             findings = [{"file": custom.MAIN_FILE, "line": 1, "text": text}]
-        return first.read_bytes(), report["parameters"], findings
+        return first.read_bytes(), report["parameters"], findings, output.splitlines()
 
 
 def get_old_cpu_environment() -> dict[str, str]:
@@ -114,7 +115,9 @@ def build_once(folder: Path, target: Path) -> None:
     Raises:
         custom.CustomCodeError: The user's code cannot be made into a pickle.
     """
-    _fix_class_ids(hashlib.sha256((folder / "bundle" / "bundle.json").read_bytes()).digest())
+    header = (folder / "bundle" / "bundle.json").read_bytes()
+    _fix_class_ids(hashlib.sha256(header).digest())
+    _show_deprecations([custom.MODULE_NAME, *json.loads(header).get("modules", ())])
     try:
         content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
     except custom.CustomCodeError:
@@ -126,26 +129,43 @@ def build_once(folder: Path, target: Path) -> None:
             "frames, numbers and functions, and open nothing that predict uses"
         ) from error
     target.write_bytes(content)
-    target.with_name(f"{target.name}.json").write_text(json.dumps({"parameters": parameters}))
+    _get_report_path(target).write_text(json.dumps({"parameters": parameters}))
 
 
-def _build_in_process(folder: Path, target: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """Build the pickle in a new process; return the content of its ``OUT.pkl.json``."""
+def _build_in_process(folder: Path, target: Path, environment: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Build the pickle in a new process; return the content of its ``OUT.pkl.json``, and what it printed."""
     command = [sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)]
     environment = {**os.environ, **_FIXED_ENVIRONMENT, **environment}
     result = subprocess.run(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, check=False, preexec_fn=restrict_process
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        preexec_fn=restrict_process,
     )
-    stderr = result.stderr.decode(errors="replace")
-    if result.returncode == REFUSED:
-        raise custom.CustomCodeError(stderr.strip())
-    sys.stderr.write(stderr)  # what the user's code printed, such as warnings
-    if result.returncode:
+    output = result.stdout.decode(errors="replace")
+    sys.stderr.write(output)  # into the log of the build
+    path = _get_report_path(target)
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if "error" in report:
+        raise custom.CustomCodeError(report["error"])
+    if result.returncode or not report:  # code that calls sys.exit(0) leaves no report
         # Signal 9 is what the kernel sends when memory runs out.
         reason = "ran out of memory" if result.returncode == -9 else f"ended with exit {result.returncode}"
         raise custom.CustomCodeError(f"{custom.MAIN_FILE}: building the pickle {reason}; see its output above")
-    report: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
-    return report
+    return report, output
+
+
+def _get_report_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _show_deprecations(modules: list[str]) -> None:
+    """Make Python print the deprecation warnings of the user's modules, as it does for a program's main module."""
+    pattern = rf"(?:{'|'.join(map(re.escape, modules))})\Z"
+    warnings.filterwarnings("default", category=DeprecationWarning, module=pattern)
 
 
 def _check_loads(path: Path) -> None:
@@ -171,7 +191,7 @@ def _check_loads(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    for file in (path, path.with_name(f"{path.name}.json")):
+    for file in (path, _get_report_path(path)):
         file.unlink(missing_ok=True)
 
 
@@ -212,11 +232,14 @@ def main() -> int:
     folder = Path.cwd()
     # The user's code must import its own modules from code/, not one of the folders beside the bundle.
     sys.path[:] = [path for path in sys.path if path not in ("", str(folder))]
+    warnings.formatwarning = build_warnings.format_warning
+    logging.basicConfig(format="%(name)s: %(levelname)s: %(message)s")
+    target = Path(sys.argv[1])
     try:
-        build_once(folder, Path(sys.argv[1]))
+        build_once(folder, target)
     except custom.CustomCodeError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
+        _get_report_path(target).write_text(json.dumps({"error": str(error)}))
+        return 1
     return 0
 
 

@@ -29,11 +29,13 @@ def check_boosters(header: Mapping[str, Any], folder: Path) -> None:
     Raises:
         BoosterError: The image's library is missing, or cannot read a booster.
     """
+    packages = header.get("trained", {}).get("packages", ())  # each NAME VERSION, as at the export
     for index, member in enumerate(header.get("members", [header])):
         kind = member["kind"]
         if kind in FILES:
             name = f"m{index}.{FILES[kind]}" if "members" in header else FILES[kind]
-            _load(kind, name, (folder / name).read_bytes(), _describe_training(header, index, kind))
+            trained_with = next((text for text in packages if text.startswith(f"{kind} ")), f"another {kind}")
+            _load(kind, name, (folder / name).read_bytes(), trained_with)
 
 
 def _load(library: str, name: str, content: bytes, trained_with: str) -> None:
@@ -53,13 +55,3 @@ def _load(library: str, name: str, content: bytes, trained_with: str) -> None:
             f"{name}: {library} {version} in this image cannot read the booster, which was exported with "
             f"{trained_with}: {text}; train with {library} {version}, or choose an image with a newer version"
         ) from error
-
-
-def _describe_training(header: Mapping[str, Any], index: int, library: str) -> str:
-    """Return the library and its version at the export."""
-    trained = header.get("trained", {})
-    members = trained.get("members", ())  # NAME: FRAMEWORK VERSION
-    if "members" in header and index < len(members):
-        return str(members[index]).rpartition(": ")[2]
-    version = trained.get("version") if trained.get("framework") == library else trained.get(library)
-    return f"{library} {version or 'of an unknown version'}"

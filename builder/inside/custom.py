@@ -152,9 +152,10 @@ def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: 
     finally:
         sys.meta_path.remove(importer)
     for module in modules:
-        # If the function refers to a module as a whole, its dictionary is pickled, and these two are of this process.
+        # If the function refers to a module as a whole, its dictionary is pickled, and these are of this process.
         module.__spec__ = None
         module.__loader__ = None
+        vars(module).pop("__warningregistry__", None)  # the warnings that Python has printed in it
     _register_by_value(modules)
     return function
 
@@ -191,12 +192,12 @@ def explain_error(error: BaseException) -> str:
     """Return the message for an exception of the user's code: ``code/FILE:LINE: in NAME: error``, innermost line."""
     location = MAIN_FILE
     if isinstance(error, SyntaxError) and (error.filename or "").startswith("<numerai-builder/"):
-        location = f"{_strip_filename(str(error.filename))}:{error.lineno}"
+        location = f"{strip_filename(str(error.filename))}:{error.lineno}"
         version = ".".join(map(str, sys.version_info[:2]))
         return f"{location}: {error.msg}, as the image's Python {version} reads it; write it for that Python"
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith("<numerai-builder/code/"):
-            location = f"{_strip_filename(frame.filename)}:{frame.lineno}: in {frame.name}"
+            location = f"{strip_filename(frame.filename)}:{frame.lineno}: in {frame.name}"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{location}: {describe_missing_module(error.name)}"
     return f"{location}: {type(error).__name__}: {error}"
@@ -205,8 +206,8 @@ def explain_error(error: BaseException) -> str:
 def describe_missing_module(name: str) -> str:
     """Return the message for a module that the image does not have."""
     return (
-        f"the image has no module {name!r}; if it is yours, list it under `modules` and put its file into code/, so "
-        "that it is pickled by value; if it is a library, the model cannot use it"
+        f"the image has no module {name!r}; if it is yours, list it under `modules` (export: modules=), with its "
+        "file in code/, so that it is pickled by value; if it is a library, the model cannot use it"
     )
 
 
@@ -224,7 +225,8 @@ def _find_file(name: str, folder: Path) -> str:
     return f"{stem}/__init__.py" if (folder / stem / "__init__.py").is_file() else f"{stem}.py"
 
 
-def _strip_filename(filename: str) -> str:
+def strip_filename(filename: str) -> str:
+    """Return the name of a file of the bundle, such as ``code/model.py``, from that of its code."""
     return filename.removeprefix("<numerai-builder/").removesuffix(">")
 
 

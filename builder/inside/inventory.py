@@ -12,6 +12,11 @@ import platform
 import re
 
 
+def normalize_name(name: str) -> str:
+    """Return the name of a package as package indexes normalise it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def list_packages() -> dict[str, str]:
     """Return the version of every installed distribution by name."""
     versions: dict[str, str] = {}
@@ -19,7 +24,7 @@ def list_packages() -> dict[str, str]:
         name = distribution.metadata["Name"]
         if name:  # an interrupted installation leaves a folder without metadata
             # If a package is on the path twice, the first one is imported.
-            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+            versions.setdefault(normalize_name(name), distribution.version)
     return dict(sorted(versions.items()))
 
 

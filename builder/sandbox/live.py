@@ -1,7 +1,8 @@
 """Generate live data in the published format, the same on every machine.
 
 Index ``id``; columns ``era`` (always ``X``), ``data_type``, int8 features from 0 to 4 (some of them constantly 2, as if
-unavailable) and targets (NaN). The benchmark models are in a separate file, with the rows in another order.
+unavailable) and targets (NaN). The benchmark models are in a separate file, with the rows in another order and not for
+exactly the same ids. Both have columns that no bundle uses, and another order of columns than the bundles.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
 _UNAVAILABLE_EVERY = 50  # every 50th feature is constantly 2, as one that is not available in a live round
+_UNCOVERED_EVERY = 100  # of the ids, one has no benchmark predictions, and one has them that is not live
+# The set that v5.3 added; no bundle is trained on these.
+_QUANTUM = tuple(f"feature_quantum_{number}" for number in range(24))
+_UNUSED_BENCHMARK = f"{data_versions.DEFAULT_BENCHMARK}_unused"
 
 
 class LiveData:
@@ -93,22 +98,32 @@ def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
 
     features, benchmarks = find_columns(bundles)
     random = np.random.default_rng(20_260)
-    ids = pd.Index([f"n{hashlib.sha256(str(index).encode()).hexdigest()[:15]}" for index in range(rows)], name="id")
-    values = random.integers(0, 5, size=(rows, len(features)), dtype=np.int8)
+    uncovered = 1 + rows // _UNCOVERED_EVERY
+    all_ids = [f"n{hashlib.sha256(str(index).encode()).hexdigest()[:15]}" for index in range(rows + uncovered)]
+    ids, covered = (pd.Index(names, name="id") for names in (all_ids[:rows], all_ids[uncovered:]))
+    quantum = [name for name in _QUANTUM if name not in features]
+    columns = random.permutation([*features, *quantum])
+    values = random.integers(0, 5, size=(rows, len(columns)), dtype=np.int8)
     values[:, ::_UNAVAILABLE_EVERY] = 2
     live = pd.concat(
         [
             pd.DataFrame({"era": "X", "data_type": "live"}, index=ids),
-            pd.DataFrame(values, index=ids, columns=features),
+            pd.DataFrame(values, index=ids, columns=columns),
             pd.DataFrame(np.float32("nan"), index=ids, columns=list(_TARGETS), dtype="float32"),
         ],
         axis=1,
     )
-    scores = {name: random.random(rows, dtype=np.float32) for name in benchmarks}
-    benchmark_rows = pd.DataFrame({"era": "X", **scores}, index=ids).iloc[random.permutation(rows)]
+    models = random.permutation([*benchmarks, _UNUSED_BENCHMARK])
+    scores = {name: random.random(len(covered), dtype=np.float32) for name in models}
+    benchmark_rows = pd.DataFrame({"era": "X", **scores}, index=covered).iloc[random.permutation(len(covered))]
     files = {name: folder / name for name in (LIVE, BENCHMARKS, FEATURES)}
     live.to_parquet(files[LIVE], version="2.4")  # the oldest version with int8, readable in the oldest images
     benchmark_rows.to_parquet(files[BENCHMARKS], version="2.4")
-    sets = {"small": features[:40], "medium": features[:700], "all": features}
+    sets = {
+        "small": features[:40],
+        "medium": features[:700],
+        "all": [*features, *quantum],
+        "quantum": quantum,
+    }
     files[FEATURES].write_text(json.dumps({"feature_sets": sets, "targets": list(_TARGETS)}))
     return files

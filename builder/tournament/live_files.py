@@ -89,6 +89,8 @@ def fetch(api: Tournament, version: str, progress: Progress) -> LiveData:
                 _fetch_file(api, f"{version}/{path.name}", path, progress)
             facts = {"round": data.round, "open_time": data.open_time}
             paths.write_atomically(data.folder / _ROUND, json.dumps(facts).encode())
+            if api.client.display_url == settings.DEFAULT_API:
+                _publish_features(data)
             _remove_old_rounds(parent)
     return data
 
@@ -106,6 +108,13 @@ def find_cached(version: str, api_url: str) -> LiveData | None:
             open_time = str(facts.get("open_time", ""))
             return LiveData(version=version, round=facts["round"], open_time=open_time, folder=folder)
     return None
+
+
+def _publish_features(data: LiveData) -> None:
+    """Copy the names of the features to where ``init`` and ``validate`` look for them."""
+    path = paths.cached_features_file(data.version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths.write_atomically(path, data.features.read_bytes())
 
 
 def _get_version_folder(version: str, api_url: str) -> Path:

@@ -5,8 +5,6 @@ Neither is unpickled outside of its container; the predictions come from the CSV
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from dataclasses import dataclass
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder import errors
-from builder.validate import container_run, diagnose, rerun
+from builder.text import sanitize
+from builder.validate import checks, container_run, diagnose, rerun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,24 +82,24 @@ def predict(
         raise errors.DataError([result.problem])
     if result.csv is None:
         raise errors.DataError([str(diagnose.explain_no_csv(result.log))])
-    return read_csv(result.csv)
+    return read_csv(result.csv, rows=rows)
 
 
-def read_csv(content: bytes) -> dict[str, float]:
+def read_csv(content: bytes, *, rows: int) -> dict[str, float]:
     """Return predictions by id, skipping rows without a finite number.
+
+    Args:
+        content: The file.
+        rows: How many rows it should have.
 
     Raises:
         errors.DataError: The CSV is invalid or has no predictions.
     """
-    predictions: dict[str, float] = {}
-    text = content.decode("utf-8", "replace").replace("\0", "")
     try:
-        for row in csv.reader(io.StringIO(text, newline="")):
-            value = _to_float(row[1]) if len(row) > 1 else math.nan
-            if math.isfinite(value):
-                predictions[row[0]] = value
-    except csv.Error as error:
-        raise errors.DataError([f"cannot read its CSV: {error}"]) from error
+        _, ids, values = checks.read_csv(content, rows=rows)
+    except ValueError as error:
+        raise errors.DataError([f"cannot read its CSV: {sanitize(str(error))}"]) from error
+    predictions = {name: value for name, value in zip(ids, values.tolist(), strict=True) if math.isfinite(value)}
     if not predictions:
         raise errors.DataError(["its CSV has no predictions"])
     return predictions
@@ -115,13 +114,6 @@ def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Similarity:
         pearson=_correlate(first, second),
         spearman=_correlate(_compute_ranks(first), _compute_ranks(second)),
     )
-
-
-def _to_float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _scale(values: list[float]) -> list[float]:

@@ -50,12 +50,9 @@ def judge_csv(content: bytes, ids: Sequence[str]) -> list[Check]:
         ids: The ids that it should have, in this order.
     """
     try:
-        columns, rows = _read_csv(content, max_rows=2 * len(ids) + _EXTRA_ROWS)
-    except (csv.Error, UnicodeDecodeError) as error:
-        reason = f"byte {error.start:,} is not UTF-8" if isinstance(error, UnicodeDecodeError) else sanitize(str(error))
-        return [Check(name="csv", good=False, detail=f"is not a CSV of predictions: {reason}")]
-    names = [name for name, _ in rows]
-    values = np.array([_parse_number(text) for _, text in rows])
+        columns, names, values = read_csv(content, rows=len(ids))
+    except ValueError as error:
+        return [Check(name="csv", good=False, detail=f"is not a CSV of predictions: {sanitize(str(error))}")]
     return [
         _judge_columns(columns),
         _judge_index(names, ids),
@@ -85,29 +82,39 @@ def judge_values(values: NDArray[np.float64], ids: Sequence[str]) -> list[Check]
     ]
 
 
-def _read_csv(content: bytes, *, max_rows: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the names of the columns after the id, and each id with the text in the first of them.
+def read_csv(content: bytes, *, rows: int) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Return the names of the columns after the id, the ids, and the values of the first column, NaN for any text.
+
+    Args:
+        content: The file.
+        rows: How many rows it should have; a file with many more is refused.
 
     Raises:
-        csv.Error: It is not a CSV with a header and as many fields in each row, or has more than ``max_rows`` rows.
-        UnicodeDecodeError: It is not UTF-8.
+        ValueError: It is not a CSV in UTF-8 with a header and as many fields in each row.
     """
+    max_rows = 2 * rows + _EXTRA_ROWS
     if len(content) > _MAX_ROW_BYTES * max_rows:
-        raise csv.Error(f"it has {len(content):,} bytes; expected at most {_MAX_ROW_BYTES * max_rows:,}")
+        raise ValueError(f"it has {len(content):,} bytes; expected at most {_MAX_ROW_BYTES * max_rows:,}")
     if b"\0" in content:
-        raise csv.Error("it contains a NUL byte")
-    reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
-    header = next(reader, [])
-    if len(header) < 2:
-        raise csv.Error(f"its first line has {len(header)} columns; expected id and {_COLUMN}")
-    rows = []
-    for row in reader:
-        if len(row) != len(header):
-            raise csv.Error(f"line {reader.line_num:,} has {len(row)} fields; expected {len(header)}")
-        rows.append((row[0], row[1]))
-        if len(rows) > max_rows:
-            raise csv.Error(f"it has more than {max_rows:,} rows")
-    return header[1:], rows
+        raise ValueError("it contains a NUL byte")
+    try:
+        reader = csv.reader(io.StringIO(content.decode("utf-8"), newline=""), strict=True)
+        header = next(reader, [])
+        if len(header) < 2:
+            raise ValueError(f"its first line has {len(header)} columns; expected id and {_COLUMN}")
+        ids, values = [], []
+        for row in reader:
+            if len(row) != len(header):
+                raise ValueError(f"line {reader.line_num:,} has {len(row)} fields; expected {len(header)}")
+            ids.append(row[0])
+            values.append(_parse_number(row[1]))
+            if len(ids) > max_rows:
+                raise ValueError(f"it has more than {max_rows:,} rows")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start:,} is not UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    return header[1:], ids, np.array(values, dtype=np.float64)
 
 
 def _parse_number(text: str) -> float:

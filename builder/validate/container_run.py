@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,8 +22,7 @@ from builder.text import sanitize
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
-    import contextlib
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from builder.config import model as config
@@ -43,11 +44,18 @@ class Usage:
         seconds: Wall clock seconds, as the engine reports them.
         peak_bytes: Peak resident memory in bytes, as reported from inside the container; None without a report.
         cpu_seconds: CPU seconds, from there too.
+        seen_bytes: The most memory that the engine saw, which may miss a short peak; None if it saw none.
     """
 
     seconds: float
     peak_bytes: int | None = None
     cpu_seconds: float | None = None
+    seen_bytes: int | None = None
+
+    @property
+    def memory(self) -> int | None:
+        """The larger of the two figures of memory; None without any."""
+        return max((size for size in (self.peak_bytes, self.seen_bytes) if size is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +108,18 @@ def create_volume(
     For :func:`run_entry` they are ``model.pkl``, ``live.parquet`` and ``benchmarks.parquet``.
     """
     script = paths.inside_folder() / "supervise.py"
-    contents: dict[str, bytes | Path] = {**files, _SUPERVISE: script}
-    entries = [tar_stream.TarEntry(name=name, content=content) for name, content in contents.items()]
-    return engine.create_volume(image.handle, tar_stream.pack(entries), run=run)
+    return engine.create_volume(image.handle, _pack({**files, _SUPERVISE: script}), run=run)
+
+
+def fill_volume(
+    volume: str, image: resolve.ResolvedImage, files: Mapping[str, bytes | Path], engine: protocol.Engine, run: str
+) -> None:
+    """Add files, by name, to a volume from :func:`create_volume`."""
+    engine.fill_volume(volume, image.handle, _pack(files), run=run)
+
+
+def _pack(files: Mapping[str, bytes | Path]) -> Iterator[bytes]:
+    return tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in files.items())
 
 
 def run_entry(
@@ -186,17 +203,74 @@ def run_command(
         errors.EngineError: The engine failed.
         errors.ImageError: The image cannot run ``python``.
     """
+    with create_command(command, volume, image, limits, engine, run=run, folder=folder) as created:
+        return created.run()
+
+
+@contextlib.contextmanager
+def create_command(
+    command: Sequence[str],
+    volume: str,
+    image: resolve.ResolvedImage,
+    limits: config.LimitsConfig,
+    engine: protocol.Engine,
+    *,
+    run: str,
+    folder: str = protocol.WORKDIR,
+) -> Iterator[Command]:
+    """Create a locked container for a command; the arguments are those of :func:`run_command`."""
+
+    def check_image() -> None:
+        """Run the command without the pickle, which may have ended the script as if the image had no command."""
+        with (
+            create_volume(image, {}, engine, run) as empty,
+            engine.create_container(
+                image.handle, (*script, *command), run=run, limits=container_limits, network=False, volume=empty
+            ) as other,
+        ):
+            other_exit = other.run(limits.seconds + _EXTRA_SECONDS)
+            if other_exit.code == supervise.COMMAND_NOT_FOUND and not other.read_output(_MAX_OUTPUT):
+                log = sanitize(other.read_log(output=False)[-500:])
+                raise errors.ImageError(f"{image.ref} cannot run the pickle: {log}")
+
     # -I and -S: nothing of the image or the volume is imported into the script, and it starts faster.
     script = ("python", "-I", "-S", f"{protocol.WORKDIR}/{_SUPERVISE}", folder, protocol.RESULTS)
     container_limits = protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
     with engine.create_container(
         image.handle, (*script, *command), run=run, limits=container_limits, network=False, volume=volume
     ) as container:
-        container_exit = container.run(limits.seconds + _EXTRA_SECONDS)
-        output, log = container.read_output(_MAX_OUTPUT), container.read_log(output=False)
-    if container_exit.code == supervise.COMMAND_NOT_FOUND and not output:
-        raise errors.ImageError(f"{image.ref} cannot run the pickle: {sanitize(log[-500:])}")
-    return read_output(output, log, container_exit)
+        yield Command(container, limits, check_image)
+
+
+class Command:
+    """A command in a locked container."""
+
+    def __init__(
+        self, container: protocol.Container, limits: config.LimitsConfig, check_image: Callable[[], None]
+    ) -> None:
+        self._container, self._limits, self._check_image = container, limits, check_image
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Start it early, if it waits for a file in its volume; its seconds begin with :meth:`run`."""
+        self._container.start()
+        self._started = time.monotonic()
+
+    def run(self) -> ContainerRun:
+        """Run it to its end, within the time limit, and read what it left.
+
+        Raises:
+            errors.EngineError: The engine failed.
+            errors.ImageError: The image cannot run ``python``.
+        """
+        waited = 0.0 if self._started is None else time.monotonic() - self._started
+        container_exit = self._container.run(self._limits.seconds + _EXTRA_SECONDS)
+        output, log = self._container.read_output(_MAX_OUTPUT), self._container.read_log(output=False)
+        if container_exit.code == supervise.COMMAND_NOT_FOUND and not output:
+            self._check_image()
+        if container_exit.code is not None:  # otherwise it was killed after the seconds given above
+            container_exit = dataclasses.replace(container_exit, seconds=max(0.0, container_exit.seconds - waited))
+        return read_output(output, log, container_exit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +297,7 @@ def read_output(output: bytes, log: str, container_exit: protocol.Exit) -> Conta
         log: What it printed to standard error.
         container_exit: How the container ended.
     """
-    usage = Usage(seconds=container_exit.seconds)
+    usage = Usage(seconds=container_exit.seconds, seen_bytes=container_exit.peak_bytes)
     if not output:
         problem = "the pickle ended the process that returns its predictions"
         return ContainerRun(exit=container_exit, log=log, usage=usage, files={}, problem=problem)

@@ -47,7 +47,7 @@ FIX_MODEL = (
     "fix the model or function where it was trained, export it again, then run `make pickle CONFIG=...` and "
     "`make validate CONFIG=...`"
 )
-_SMALLER, _FASTER = "make the model smaller", "make the model smaller or faster"
+SMALLER, FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
 _BY_VALUE = "a pickle must contain all of its code"
 _NO_CSV = "the entry point ended with exit 0 and wrote no CSV"
@@ -139,7 +139,7 @@ class _Log:
 _OTHER_PYTHON = Cause(
     text="the pickle was built with another Python or numpy than the image has", fix=_BUILD, by_build=True
 )
-_OUT_OF_MEMORY = Cause(text="it ran out of memory", fix=f"{_SMALLER}; {_MEASURED}")
+_OUT_OF_MEMORY = Cause(text="it ran out of memory", fix=f"{SMALLER}; {_MEASURED}")
 _NO_COLUMNS = Cause(text="the function returned a DataFrame without columns", fix=_RETURN)
 _OUT_OF_BOUNDS = "IndexError: single positional indexer is out-of-bounds"
 """The error of the runner when it reads the first column of a frame without columns."""
@@ -246,7 +246,7 @@ _ENDS = (
     (rf"(?i)oom[- ]?killed|\bSIGKILL\b|\bsignal 9\b|{_CODE}137\b|^killed$", _OUT_OF_MEMORY),
     (
         r"(?i)timed? ?out\b|out of time|time limit|deadline exceeded",
-        Cause(text="it exceeded its time limit", fix=f"{_FASTER}; {_MEASURED}"),
+        Cause(text="it exceeded its time limit", fix=f"{FASTER}; {_MEASURED}"),
     ),
     (
         r"(?i)model file could not be found|no such key",
@@ -445,7 +445,7 @@ def _find_exceeded_limit(run_end: RunEnd, conditions: RunConditions) -> Cause | 
     if run_end.timed_out:
         return Cause(
             text=f"it exceeded the limit of {conditions.seconds:g} seconds",
-            fix=f"the tournament would stop it too: {_FASTER}",
+            fix=f"the tournament would stop it too: {FASTER}",
         )
     if run_end.out_of_memory or run_end.code in (-9, 137):
         return _describe_out_of_memory(conditions, "exit 137")
@@ -455,7 +455,7 @@ def _find_exceeded_limit(run_end: RunEnd, conditions: RunConditions) -> Cause | 
 def _describe_out_of_memory(conditions: RunConditions, details: str) -> Cause:
     return Cause(
         text=f"it ran out of memory at {conditions.memory / 2**30:.2g} GiB ({details})",
-        fix=f"the tournament would stop it too: {_SMALLER}",
+        fix=f"the tournament would stop it too: {SMALLER}",
     )
 
 

@@ -4,32 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.config import feature_sets
 from builder.text import format_list
-from builder.tournament import live_files
 from builder.validate import checks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-
-def find_feature_sets(root: Path, version: str, api_url: str) -> Mapping[str, Sequence[str]] | None:
-    """Return the features of every feature set of a data version; None if they are not known on this machine.
-
-    Args:
-        root: The folder that contains ``configs/`` and may contain the file.
-        version: The data version.
-        api_url: The API whose live data may be in the cache.
-    """
-    path = feature_sets.find(root, version)
-    if path is None:
-        cached = live_files.find_cached(version, api_url)
-        path = cached.features if cached else None
-    try:
-        return feature_sets.read(path) if path else None
-    except ValueError:  # `init`, which needs the file, reports its problems
-        return None
 
 
 def judge_features(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from builder import errors, paths, schema
 from builder.build import artifact, untrusted_files
+from builder.validate import headroom
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.validate.container_run import Usage
     from builder.validate.run import Validation
 
@@ -65,17 +67,21 @@ def to_bytes(validation: Validation) -> bytes:
         },
         "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
         "limits": dataclasses.asdict(task.limits),
-        "usage": usage_to_data(validation.usage),
+        "exempt": dict(task.exempt),
+        "usage": usage_to_data(validation.usage, task.limits),
+        "scenarios": {"seconds": validation.scenario_seconds},
         "checks": [dataclasses.asdict(check) for check in validation.checks],
         "log": validation.log,
     }
     return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
 
 
-def usage_to_data(usage: Usage) -> dict[str, Any]:
+def usage_to_data(usage: Usage, limits: config.LimitsConfig) -> dict[str, Any]:
     """Return what a run used; the pickle can change the figures that are reported from inside its container."""
     inside = {"peak_bytes": usage.peak_bytes, "cpu_seconds": usage.cpu_seconds}
-    return {"seconds": usage.seconds, "reported_from_inside": inside}
+    parts = dataclasses.asdict(headroom.compute_headroom(usage, limits))
+    engine = {"seconds": usage.seconds, "seen_bytes": usage.seen_bytes}
+    return {**engine, "reported_from_inside": inside, "part_of_limits": parts}
 
 
 def mark_local(content: bytes) -> None:

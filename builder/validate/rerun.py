@@ -83,7 +83,7 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     )
     results, cause = validate.judge_entry(result, task.limits, conditions, ids)
     if results[0].good:
-        results += validate.note_seconds(task.image)
+        results += validate.note_usage(result.usage, task.limits, task.image)
     return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
 
 

@@ -7,19 +7,34 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import commands
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.validate import checks, container_run, diagnose, feature_check, scenarios
+from builder.validate import (
+    checks,
+    container_run,
+    diagnose,
+    diagnostics,
+    feature_check,
+    headroom,
+    library_versions,
+    relations,
+    scenario_run,
+    scenarios,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from builder.build import artifact
+    from builder.bundle import post
     from builder.config import model as config
     from builder.engine import protocol
     from builder.image import resolve
@@ -45,7 +60,10 @@ class ValidationTask:
         source: Where the live data are from, for the report.
         data_version: The data version of the features. An upload is only registered for this one.
         limits: The limits of the run.
-        feature_sets: The features of every feature set of the data version; None if they are not known.
+        packages: The packages of that image, with their versions.
+        feature_sets: The features of every feature set of the data version; empty if they are not known.
+        steps: The post-processing steps of the pickle.
+        exempt: The reasons why some relations are notes, by their keys.
     """
 
     artifact: artifact.Artifact
@@ -56,17 +74,47 @@ class ValidationTask:
     source: str
     data_version: str
     limits: config.LimitsConfig
-    feature_sets: Mapping[str, Sequence[str]] | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    steps: tuple[post.Step, ...] = ()
+    exempt: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was predicted, for the report's plots.
+
+    Attributes:
+        ids: The ids of the live rows.
+        predictions: float64 (rows,), by those ids, as in the CSV; None if the CSV is not valid.
+        golden: The framework's and the pickle's predictions of the golden rows before post-processing, float64 (rows,)
+            each; None if there are none.
+    """
+
+    ids: Sequence[str] = ()
+    predictions: NDArray[np.float64] | None = None
+    golden: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, what the run used, and the end of its log."""
+    """The result of a validation.
+
+    Attributes:
+        task: What was validated.
+        checks: All checks.
+        usage: What the entry point's run used.
+        log: The end of its log.
+        evidence: What was predicted.
+        scenario_seconds: How long the pickle then took for its other inputs; None if it did not predict them.
+    """
 
     task: ValidationTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
+    evidence: Evidence
+    scenario_seconds: float | None = None
 
     @property
     def good(self) -> bool:
@@ -82,40 +130,58 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
         errors.ImageError: The image has no entry point, or cannot run ``python``.
     """
     progress.step("running the pickle in its image")
-    golden = scenarios.make_golden_input(task.bundle)
-    may_rank = isinstance(task.bundle.model, bundle_model.Custom | bundle_model.Ensemble)
-    live = scenarios.read_live(task.files, may_rank=may_rank)
-    relations = scenarios.make_relations(live, task.bundle)
     files: dict[str, bytes | Path] = {
         container_run.MODEL: task.artifact.pickle,
         container_run.LIVE: task.files.live,
         # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         container_run.BENCHMARKS: task.files.benchmarks or task.files.live,
-        **scenarios.make_files([golden, live, *(relation.input for relation in relations)]),
+        **scenarios.SCRIPT_FILES,
     }
-    conditions = _get_conditions(task)
+    conditions, scenario_seconds = _get_conditions(task), None
     ids = checks.read_ids(task.files.live)
-    with container_run.create_volume(task.image, files, engine, run) as volume:
+    evidence = Evidence(ids=ids)
+    with (
+        container_run.create_volume(task.image, files, engine, run) as volume,
+        scenario_run.prepare(task, volume, engine, run=run) as run_scenarios,
+    ):
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
+        if entry.csv is not None and all(check.good for check in results):
+            evidence = dataclasses.replace(evidence, predictions=checks.read_csv(entry.csv, rows=len(ids))[2])
         if results[0].good and entry.csv is not None:
             progress.step("predicting other inputs")
-            command = scenarios.COMMAND
-            other = container_run.run_command(command, volume, task.image, task.limits, engine, run=run)
-            results.append(_judge_golden(task, other, conditions))
-            if results[-1].good:
-                results += _judge_relations(other, live, relations)
-    if task.feature_sets is not None:
+            others = run_scenarios(entry.usage.seconds)
+            scenario_seconds = others.result.usage.seconds
+            golden_checks = _judge_golden(task, others, conditions)
+            results += golden_checks
+            predicted = scenarios.read_predictions(others.result.files, 0, len(task.bundle.golden.predictions))
+            if not isinstance(predicted, str):
+                evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
+            if all(check.good for check in golden_checks):
+                results += _judge_scenarios(task, others, conditions)
+                row_bytes = others.inputs.subject.live.live.nbytes / others.inputs.rows
+                results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
+    if entry.exit.code == 1:
+        results += _judge_failure(task, engine, run)
+    if task.feature_sets:
         is_stand_in = task.image.kind == "stand_in"
         sets, version = task.feature_sets, task.data_version
         results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
     if results[0].good:
-        results += note_seconds(task.image)
+        results += note_usage(entry.usage, task.limits, task.image)
+    results += library_versions.note_differences(task.bundle.trained, task.packages)
     named = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in results
     )
-    return Validation(task=task, checks=tuple(named), usage=entry.usage, log=entry.log)
+    return Validation(
+        task=task,
+        checks=tuple(named),
+        usage=entry.usage,
+        log=entry.log,
+        evidence=evidence,
+        scenario_seconds=scenario_seconds,
+    )
 
 
 def judge_entry(
@@ -157,18 +223,21 @@ def judge_entry(
     return results, diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
 
 
-def note_seconds(image: resolve.ResolvedImage) -> list[checks.Check]:
-    """Return a note that the seconds of a stand-in image are too low; nothing for other images.
+def note_usage(
+    usage: container_run.Usage, limits: config.LimitsConfig, image: resolve.ResolvedImage
+) -> list[checks.Check]:
+    """Return notes about what a successful run used: close to a limit, or too low in a stand-in image.
 
     The exact image contains no compiled bytecode, so that each run compiles all modules that it imports.
     """
-    if image.kind != "stand_in":
-        return []
-    detail = (
-        "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
-        "2 to 4 times as much CPU there"
-    )
-    return [checks.Check(name="seconds", good=None, detail=detail)]
+    notes = [checks.Check(name="headroom", good=None, detail=detail) for detail in headroom.find_notes(usage, limits)]
+    if image.kind == "stand_in":
+        detail = (
+            "lower in a stand-in image: the exact image compiles the packages in every run, so that a small model "
+            "takes 2 to 4 times as much CPU there"
+        )
+        notes.append(checks.Check(name="seconds", good=None, detail=detail))
+    return notes
 
 
 def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
@@ -180,36 +249,71 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
     )
 
 
-def _judge_relations(
-    result: container_run.ContainerRun, live: scenarios.Input, relations: Sequence[scenarios.Relation]
+def _judge_scenarios(
+    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
 ) -> list[checks.Check]:
-    """Return a check for each relation; one only, if there are no predictions to compare with."""
-    expected = scenarios.read_predictions(result.files, 1, len(live.live))
-    if isinstance(expected, str):
-        return [checks.Check(name="live rows", good=False, detail=expected)]
-    return [
-        scenarios.judge_relation(
-            relation, scenarios.read_predictions(result.files, number, len(live.live)), live, expected
-        )
-        for number, relation in enumerate(relations, 2)
-    ]
+    """Return the checks of the scenarios, and a note about what was left out because of the time limit."""
+    inputs, end, left_out = others.inputs, others.result.get_end(task.limits), others.find_left_out()
+    cause = diagnose.find_cause(end, conditions).text if end.code else ""
+    predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
+    results = scenarios.judge(inputs.planned, predictions, inputs.subject.live, task.exempt)
+    names = [scenario.name for scenario in inputs.planned if not left_out.isdisjoint(scenario.inputs)]
+    notes = []
+    if others.cut_from:
+        notes.append(f"{inputs.rows:,} rows of each input instead of {others.cut_from:,}")
+    if names:
+        notes.append(f"not predicted: {'; '.join(names)}")
+    if notes:
+        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
+        results.append(checks.Check(name="left out", good=None, detail=detail))
+    return results
+
+
+def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> list[checks.Check]:
+    """Return a finding if the entry point failed because the live rows have columns that the model does not know."""
+    if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
+        return []
+    live = scenarios.read_live(task.files, may_rank=True)
+    files = scenario_run.predict(task, [scenarios.select_features(live, task.bundle), live], engine, run=run).files
+    without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
+    if isinstance(without, str) or not isinstance(with_others, str):
+        return []
+    detail = f"it can only predict rows that have its own columns alone, in its order; {relations.READ_BY_NAME}"
+    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail)]
 
 
 def _judge_golden(
-    task: ValidationTask, result: container_run.ContainerRun, conditions: diagnose.RunConditions
-) -> checks.Check:
-    """Return the check of the pickle's predictions of the golden rows before post-processing."""
-    name, golden = "golden rows: framework", task.bundle.golden
+    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
+) -> list[checks.Check]:
+    """Return the checks of the pickle's predictions of the golden rows before post-processing."""
+    name, golden, result = "golden rows: framework", task.bundle.golden, others.result
     end = result.get_end(task.limits)
-    if end.code != 0 or end.timed_out or end.out_of_memory:
+    # A crash in a later input leaves the predictions before it: whether it is a finding depends on that input.
+    is_ended = end.code != 0 or end.timed_out or end.out_of_memory
+    if is_ended and scenarios.get_file_name(scenarios.GOLDEN) not in result.files:
         cause = diagnose.find_cause(end, conditions)
-        return checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
-    predictions = result.problem or scenarios.read_predictions(result.files, 0, rows)
+    predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
-        return checks.Check(name=name, good=False, detail=str(diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)))
-    difference, bound = prediction.find_worst_difference(
-        predictions, golden.predictions, prediction.compute_golden_tolerances(task.bundle.model, golden)
-    )
+        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
+        return [checks.Check(name=name, good=False, detail=str(cause))]
+    tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
+    difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
-    return checks.Check(name=name, good=difference <= bound, detail=detail)  # fails if the difference is NaN
+    good = difference <= bound  # not good if the difference is NaN
+    framework = checks.Check(name=name, good=good, detail=detail)
+    if not scenario_run.has_float64_run(task):
+        return [framework]
+    # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
+    name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
+    if isinstance(exact, str):
+        return [framework, checks.Check(name=name, good=False, detail=exact)]
+    differences = [
+        prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
+    ]
+    detail = "largest difference from the framework {:.2g}, bound {:.2g}; from float32 {:.2g}, bound {:.2g}".format(
+        *differences[0], *differences[1]
+    )
+    agrees = all(difference <= bound for difference, bound in differences)
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]

@@ -21,25 +21,33 @@ if TYPE_CHECKING:
 
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
 _UNAVAILABLE_EVERY = 50  # one feature in 50 is 2 in all rows, like one that is not available yet
-_UNCOVERED_EVERY = 500  # one live id in 500 has no benchmark row, and as many other ids have one
+_UNCOVERED_EVERY = 500  # one live id in 500, but at least one, has no benchmark row, and as many other ids have one
 
 
 def make_frames(
-    features: Sequence[str], benchmarks: Sequence[str], *, rows: int, seed: int, missing: set[str]
+    features: Sequence[str],
+    unread: Sequence[str],
+    benchmarks: Sequence[str],
+    unread_benchmarks: Sequence[str],
+    *,
+    rows: int,
+    seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the frames of live features and benchmark predictions; the same arguments always give the same values.
 
     Args:
-        features: Names of the feature columns: int8 from 0 to 4, or float32 NaN if the name is in ``missing``.
-        benchmarks: Names of the benchmark columns: float32 in [0, 1).
+        features: The features that the model reads: int8 from 0 to 4.
+        unread: The other features: the same.
+        benchmarks: The benchmark models that it reads: float32 in [0, 1).
+        unread_benchmarks: The other benchmark models: the same.
         rows: How many live rows.
         seed: Seed of the random numbers.
-        missing: Names of the features that are NaN in all rows.
     """
     random = _Random(seed)
-    ids = random.draw_ids(rows + rows // _UNCOVERED_EVERY)
-    live = _make_live_frame(random, ids[:rows], features, missing)
-    return live, _make_benchmark_frame(random, ids, rows, benchmarks)
+    uncovered = min(rows - 1, max(1, rows // _UNCOVERED_EVERY))  # a single row has its benchmarks
+    ids = random.draw_ids(rows + max(1, uncovered))
+    live = _make_live_frame(random, ids[:rows], features, unread)
+    return live, _make_benchmark_frame(random, ids[uncovered:], random.mix_names(benchmarks, unread_benchmarks))
 
 
 def write_frames(frames: Iterable[tuple[pd.DataFrame, Path]]) -> None:
@@ -94,26 +102,37 @@ class _Random:
         """Return a permutation of ``range(count)``."""
         return np.argsort(self.draw_words(count), kind="stable")
 
+    def mix_names(self, names: Sequence[str], others: Sequence[str]) -> list[str]:
+        """Return all names: the first ones in another order, with the others before, between and after them."""
+        order, other_order = self.draw_order(len(names)), self.draw_order(len(others))
+        if (order[:-1] < order[1:]).all():  # another order of two names is their reverse half of the time
+            order = order[::-1]
+        mixed = [*(names[index] for index in order), *(others[index] for index in other_order)]
+        positions = np.arange(1, len(names) + 1) / (len(names) + 1), np.linspace(0, 1, len(others))
+        return [mixed[index] for index in np.argsort(np.concatenate(positions), kind="stable")]
 
-def _make_live_frame(random: _Random, ids: list[str], features: Sequence[str], missing: set[str]) -> pd.DataFrame:
-    values = random.draw_fifths(len(ids), len(features))
-    unavailable = random.draw_order(len(features))[: len(features) // _UNAVAILABLE_EVERY]
-    values[:, unavailable] = 2
+
+def _make_live_frame(random: _Random, ids: list[str], features: Sequence[str], unread: Sequence[str]) -> pd.DataFrame:
+    columns = random.mix_names(features, unread)
+    values = random.draw_fifths(len(ids), len(columns))
+    # Of both kinds, so that a model with few features does not read constants only.
+    unavailable = {
+        names[index]
+        for names in (features, unread)
+        for index in random.draw_order(len(names))[: len(names) // _UNAVAILABLE_EVERY]
+    }
+    values[:, [name in unavailable for name in columns]] = 2
     index = pd.Index(ids, name="id")
     head = pd.DataFrame({"era": "X", "data_type": "live"}, index=index)
-    body = pd.DataFrame(values, index=index, columns=list(features))
-    if missing:
-        body = body.astype(dict.fromkeys(missing, "float32"))
-        body[sorted(missing)] = np.float32("nan")
+    body = pd.DataFrame(values, index=index, columns=columns)
     tail = pd.DataFrame(np.float32("nan"), index=index, columns=list(_TARGETS), dtype="float32")
     return pd.concat([head, body, tail], axis=1)
 
 
-def _make_benchmark_frame(random: _Random, ids: list[str], rows: int, columns: Sequence[str]) -> pd.DataFrame:
-    uncovered = rows // _UNCOVERED_EVERY
-    covered = [ids[index] for index in random.draw_order(len(ids)) if index >= uncovered]
-    values = {name: random.draw_fractions(len(covered)) for name in columns}
-    return pd.DataFrame({"era": "X", **values}, index=pd.Index(covered, name="id"))
+def _make_benchmark_frame(random: _Random, ids: list[str], columns: Sequence[str]) -> pd.DataFrame:
+    index = pd.Index([ids[row] for row in random.draw_order(len(ids))], name="id")
+    values = {name: random.draw_fractions(len(ids)) for name in columns}
+    return pd.DataFrame({"era": "X", **values}, index=index)
 
 
 def _write_frame(frame: pd.DataFrame, path: Path) -> None:

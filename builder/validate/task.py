@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from builder import errors, paths
 from builder.build import artifact, target
 from builder.bundle import post
+from builder.config import feature_sets
 from builder.config import model as config
 from builder.image import resolve
 from builder.validate import data
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from builder.bundle import model as bundle_model
@@ -43,12 +45,11 @@ def prepare_task(
 
     Raises:
         errors.ArtifactError: The bundle recorded in ``dist/NAME`` does not match the manifest.
-        errors.DataError: The live data have problems.
+        errors.ConfigError: The config exempts a model that is not a custom function from relations.
+        errors.DataError: The live data or ``features.json`` have problems.
         errors.ImageError: The image is not available.
     """
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
-    from builder.tournament import session  # noqa: PLC0415
-    from builder.validate import feature_check  # noqa: PLC0415
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     options = build_target.config.validate if build_target.config else config.ValidateConfig()
@@ -57,22 +58,43 @@ def prepare_task(
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
         image = target.find_image(build_target, pickle, engine, progress)
-    required = post.find_required_columns(model.steps)
+    inventory = resolve.read_inventory(image, engine, run_id)
     data_version = find_data_version(pickle, build_target)
-    files, source = find_live_files(options, model.bundle, build_target, required, progress)
+    sets = _read_feature_sets(build_target.root, data_version)
+    known = tuple(dict.fromkeys(name for names in sets.values() for name in names))
+    required = post.find_required_columns(model.steps)
+    files, source = find_live_files(options, model.bundle, build_target, required, progress, known=known)
     return validate.ValidationTask(
         artifact=pickle,
         bundle=model.bundle,
         image=image,
-        python=resolve.read_inventory(image, engine, run_id).python,
+        python=inventory.python,
         files=files,
         source=source,
         data_version=data_version,
         limits=options.limits,
-        feature_sets=feature_check.find_feature_sets(
-            build_target.root, data_version, session.read_api_url(build_target.root)
-        ),
+        packages=inventory.packages,
+        feature_sets=sets,
+        steps=model.steps,
+        exempt=_read_exempt(options, model.bundle, build_target),
     )
+
+
+def _read_exempt(
+    options: config.ValidateConfig, bundle: bundle_model.Bundle, build_target: target.Target
+) -> dict[str, str]:
+    """Return the reasons why relations are exempt.
+
+    Raises:
+        errors.ConfigError: The model is not a custom function.
+    """
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
+
+    reasons, kind = options.exempt.reasons, kinds.get_kind_name(bundle.model)
+    if reasons and kind != "custom" and build_target.config:
+        problem = f"the model is of the kind {kind}, and only a custom function can be exempt; remove it"
+        raise errors.ConfigError([f"{build_target.config.file}: validate.exempt: {problem}"])
+    return reasons
 
 
 def find_data_version(pickle: artifact.Artifact, build_target: target.Target) -> str:
@@ -84,37 +106,55 @@ def find_data_version(pickle: artifact.Artifact, build_target: target.Target) ->
     return report.find_data_version(pickle.folder) or config.Config.data_version
 
 
+def _read_feature_sets(root: Path, data_version: str) -> Mapping[str, Sequence[str]]:
+    """Return the features of every feature set of a data version; none if its file is not found.
+
+    Raises:
+        errors.DataError: The file is invalid.
+    """
+    path = feature_sets.find(root, data_version)
+    try:
+        return feature_sets.read(path) if path else {}
+    except ValueError as error:
+        raise errors.DataError([str(error)]) from error
+
+
 def find_live_files(
     options: config.ValidateConfig,
     bundle: bundle_model.Bundle,
     build_target: target.Target,
     required: post.RequiredColumns,
     progress: Progress,
+    *,
+    known: Sequence[str],
 ) -> tuple[data.LiveFiles, str]:
-    """Return the files to predict on, and their description for the report."""
+    """Return the files to predict on, and their description for the report; ``known`` are all features, if known."""
     features = tuple(dict.fromkeys((*bundle.features, *required.features)))
     benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *required.benchmarks)))
     if options.data == "shaped":
         cache = paths.cache_folder() / "shaped"
-        return data.make_shaped_data(features=features, benchmarks=benchmarks, rows=options.rows, cache=cache), "shaped"
+        files = data.make_shaped_data(
+            features=features, benchmarks=benchmarks, known=known, rows=options.rows, cache=cache
+        )
+        return files, "shaped"
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
     from builder.validate import live_check  # noqa: PLC0415 - pyarrow
 
     version = build_target.config.data_version if build_target.config else config.Config.data_version
     if options.data == "live":
         live_data, source = _fetch_live_data(version, build_target.root, progress)
-        files = config.LivePaths(live=live_data.live, benchmarks=live_data.benchmarks)
+        parquet = config.LivePaths(live=live_data.live, benchmarks=live_data.benchmarks)
     else:
-        files, source = options.data, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
-    checked = live_check.check_files(
-        files.live,
-        files.benchmarks,
+        parquet, source = options.data, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
+    files = live_check.check_files(
+        parquet.live,
+        parquet.benchmarks,
         features=features,
         benchmark_columns=benchmarks,
         needs_era=required.era or kinds.needs_era(bundle.model),
         data_version=version,
     )
-    return checked, source
+    return files, source
 
 
 def _fetch_live_data(version: str, root: Path, progress: Progress) -> tuple[live_files.LiveData, str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sklearn
+from sklearn import linear_model
 
 from builder import errors, progress
 from builder.build import engine_build
 from builder.engine import protocol, tar_stream
 from builder.image import stand_in
-from tests.support import custom, in_container, pickles
+from tests.support import custom, in_container, pickles, stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +43,7 @@ def test_a_custom_model_is_reproducible_and_runs(
         report = engine_build.build(
             rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent()
         )
-        assert report.findings == ()
+        assert (report.pickle.findings, report.warnings) == ((), ())
         hashes.append(hashlib.sha256((tmp_path / folder / "model.pkl").read_bytes()).hexdigest())
     assert hashes[0] == hashes[1]
     files = {"model.pkl": (tmp_path / "one" / "model.pkl").read_bytes()}
@@ -48,6 +51,36 @@ def test_a_custom_model_is_reproducible_and_runs(
     predictions = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
     expected = 0.5 / (1 + np.exp(-2 * (np.array([[0, 1, 2], [4, 3, 2]]) @ custom.WEIGHTS)))
     np.testing.assert_allclose(predictions, expected, atol=1e-12)
+
+
+WARNS = """
+import pickle
+import lightgbm
+import numpy as np
+
+def load(bundle):
+    estimator = pickle.loads(bundle.read("estimator.pkl"))
+    one = float(np.ones(1))
+    lightgbm.train({"num_threads": 1}, lightgbm.Dataset(np.ones((20, 1)), np.arange(20)), 1)
+    return lambda live_features: live_features[["feature_0"]] * one + estimator.intercept_
+"""
+
+
+def test_what_libraries_warn_of_is_reported(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> None:
+    content = pickle.dumps(linear_model.LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]))
+    old = sklearn.__version__.encode().replace(b"1", b"0")  # as long, because its length is in the pickle
+    bundle = custom.make_bundle(WARNS, files={"estimator.pkl": content.replace(sklearn.__version__.encode(), old)})
+    rendered = pickles.render_bundle(tmp_path, bundle, base=stand_ins.get_default().tag)
+    report = engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
+    text = "\n".join(report.warnings)
+    assert "sklearn/base.py:" in text
+    assert (
+        f": InconsistentVersionWarning: Trying to unpickle estimator LinearRegression from version {old.decode()} "
+        in text
+    )
+    assert "code/model.py:8: DeprecationWarning: Conversion of an array with ndim > 0 to a scalar is deprecated" in text
+    assert "[LightGBM] [Warning] " in text
+    assert all(line.isprintable() for line in report.warnings)
 
 
 GREEDY = """

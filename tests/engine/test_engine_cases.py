@@ -51,6 +51,15 @@ def test_exceeding_the_memory_limit_is_reported(
     assert ending == engines.Exit(code=137, out_of_memory=True)
 
 
+def test_the_engine_sees_the_memory_of_a_container(
+    engine: docker_engine.DockerEngine, run_id: str, python_image: str
+) -> None:
+    ending, log = run_python(engine, python_image, run_id, "import time; held = bytearray(50 << 20); time.sleep(3)")
+    assert ending.code == 0, log
+    assert ending.peak_bytes is not None
+    assert 50 << 20 <= ending.peak_bytes <= SMALL.memory
+
+
 def test_a_locked_container_has_no_network_no_rights_and_no_disk(
     engine: docker_engine.DockerEngine, run_id: str, python_image: str
 ) -> None:

@@ -144,7 +144,7 @@ ATTACKS = {
             return bad(live)
         """,
         GOLDEN,
-        "largest difference",
+        "they could not be predicted: exit 1",
     ),
     "forge the output and kill the supervisor": (
         """
@@ -177,6 +177,20 @@ ATTACKS = {
         GOLDEN,
         "largest difference",
     ),
+    "forge the output and let the supervisor add to it": (
+        """
+        def predict(live):
+            if is_entry():
+                return bad(live)
+            report = {"format": 1, "peak_bytes": 1, "cpu_seconds": 0.0, "count": 0, "files": []}
+            with open("/proc/%d/fd/1" % os.getppid(), "w") as output:
+                output.write(json.dumps(report) + chr(10))
+            return good(live)
+        """,
+        GOLDEN,
+        "the files in the output folder are incomplete",
+    ),
+    "exit as a missing command does": ("def predict(live): os._exit(127)", "entry point", "exit 127"),
     "exit early with 0": ("def predict(live): os._exit(0)", "csv", "wrote no CSV"),
     "write the frame itself": (
         """
@@ -205,6 +219,7 @@ def test_a_pickle_cannot_write_the_verdict(
 MALFORMED = {
     "not UTF-8": (r"open(CSV, 'wb').write(b'id,prediction\nn\xff,0.5\n')", "csv", "byte 15 is not UTF-8"),
     "a link": ("os.symlink('/box/live.parquet', CSV)", "results", "a link in the output folder"),
+    "thousands of files": ("[open(f'/results/{n}', 'w') for n in range(900)]", "results", "left 900 files"),
     "a sparse file": ("open(CSV, 'w').truncate(5 << 30)", "results", "files of 5,368,709,120 bytes"),
     "a disk full": ("fill()", "csv", "it has 134,"),
 }
@@ -265,19 +280,21 @@ COLUMNS = "same values: columns in another order, and columns that the model doe
 
 
 @pytest.mark.parametrize(
-    "columns",
-    ["live.columns[live.columns.str.startswith('feature_')]", "live.columns[2:5]"],
+    ("columns", "checks"),
+    [("live.columns.str.startswith('feature_')", {"entry point", COLUMNS}), ("range(2, 5)", {COLUMNS})],
     ids=["prefix", "position"],
 )
 def test_columns_that_are_not_read_by_name_are_refused(
-    judge: Callable[[str], validate.Validation], columns: str
+    judge: Callable[[str], validate.Validation], columns: str, checks: set[str]
 ) -> None:
-    """The entry point and the golden rows have the columns in the model's order, so only this relation shows it."""
-    source = (
-        f"def predict(live): return good(live[{columns}].set_axis(['feature_0', 'feature_1', 'feature_2'], axis=1))"
-    )
+    """The golden rows have the columns in the model's order, so only the live rows show it."""
+    source = f"""
+        def predict(live):
+            columns = live.columns[{columns}]
+            return good(live[columns].set_axis(['feature_0', 'feature_1', 'feature_2'], axis=1))
+    """
     failed = get_failed_checks(judge(source))
-    assert failed.keys() == {COLUMNS}
+    assert failed.keys() == checks
     assert "read each column by its name, not by its position or a prefix" in failed[COLUMNS]
 
 

@@ -55,7 +55,9 @@ def test_both_builds_have_the_same_hash(
     ):
         folder.mkdir(parents=True)
         rendered = change(pickles.render_bundle(folder, pickles.scenario_bundle(name), base=base))
-        artifact = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        report = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        artifact = report.pickle
+        assert report.warnings == ()
         content = (folder / "model.pkl").read_bytes()
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
         assert artifact.size == len(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ def test_an_interrupted_build_leaves_nothing(
     monkeypatch.setattr(stand_in, "_create_root_file_system", files)
     with pytest.raises(KeyboardInterrupt):
         stand_in._build(engine, "3.13", Interrupted("RUN python3 -m venv"))
-    assert engine.find_image("numerai-builder/stand-in-base:3.13") is None
+    assert engine.find_image(f"numerai-builder/stand-in-base:3.13-{os.getuid()}") is None
     for key, value in (
         (stand_in.BASE_LABEL, "3.13"),
         (stand_in.INPUTS_LABEL, existing.image.labels[stand_in.INPUTS_LABEL]),
@@ -172,7 +173,7 @@ def test_an_interrupted_download_leaves_nothing(
         stand_in._build(engine, "3.13", progress.Silent())
     assert not [path for path in paths.cache_folder().glob("stand-in-*") if path.is_dir()]
     assert not list(find_processes(str(tmp_path)))
-    assert engine.find_image("numerai-builder/stand-in-base:3.13") is None
+    assert engine.find_image(f"numerai-builder/stand-in-base:3.13-{os.getuid()}") is None
 
 
 def find_processes(argument: str) -> Iterator[str]:

@@ -108,15 +108,17 @@ def test_framework_bundle_and_pickle_agree(
 def test_boosters_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
     models = [booster(seed=seed) for seed in range(3)]
     export(models, tmp_path / "bundle", sample=SAMPLE, transform="rank")
-    predict = pickles.load_predict(read.read(tmp_path / "bundle"))
+    bundle = read.read(tmp_path / "bundle")
+    assert bundle.trained["packages"] == (f"lightgbm {lightgbm.__version__}",)
+    predict = pickles.load_predict(bundle)
     names = predict.__globals__
     opened: list[weakref.ref[Any]] = []
 
     def open_and_see(model: Any) -> Any:
         assert not [ref for ref in opened if ref() is not None], "the previous booster is still in memory"
-        bundle = really(model)
-        opened.append(weakref.ref(bundle))
-        return bundle
+        loaded = really(model)
+        opened.append(weakref.ref(loaded))
+        return loaded
 
     really, names["open_lightgbm"] = names["open_lightgbm"], open_and_see
     live = rows(20).assign(era="X")
@@ -150,6 +152,7 @@ def test_options_and_versions_are_in_the_bundle(tmp_path: Path) -> None:
     )
     assert (bundle.trained["framework"], bundle.trained["version"]) == ("scikit-learn", sklearn.__version__)
     assert bundle.trained["target"] == "target_cyrusd_20"
+    assert bundle.trained["packages"] == (), "both are stored as numbers"
 
 
 def test_ensemble_of_ranks_is_bounded_and_needs_no_step(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def make_booster(**options: Any) -> Any:
 def test_booster_after_a_step(step: str) -> None:
     model = fit(STEPS[step], make_booster(), frame=FLOATS)
     bundle = cases.assert_agree(model, FLOATS)
-    assert bundle.trained["lightgbm"] == lightgbm.__version__
+    assert bundle.trained["packages"] == (f"lightgbm {lightgbm.__version__}",)
     some = compose.ColumnTransformer([("some", preprocessing.StandardScaler(), [4, 1])], remainder="drop")
     cases.assert_agree(fit(some, make_booster(), frame=MISSING), MISSING, FLOATS)
 

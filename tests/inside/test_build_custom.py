@@ -15,7 +15,7 @@ import pytest
 
 from builder.build import engine_build
 from builder.bundle import post
-from builder.inside import build_custom
+from builder.inside import build_custom, build_warnings
 from tests.support import custom, fork_server, pickles
 
 if TYPE_CHECKING:
@@ -97,9 +97,73 @@ def test_the_host_reads_what_it_prints(tmp_path: Path) -> None:
         tmp_path, custom.make_bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.make_step("rank"),))
     )
     result = run_build(tmp_path)
-    report = engine_build._read_report(result.stdout)
+    report = engine_build._read_report(result.stdout).pickle
     assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())
     assert [path.name for path in (tmp_path / "context" / "out").iterdir()] == ["model.pkl"]
+
+
+# ---- warnings
+
+
+WARNS = """
+import logging
+import sys
+import warnings
+import numpy as np
+import team.maths
+
+def load(bundle):
+    team.maths.warn()
+    warnings.warn("first\\nsecond \\x1b[2J", stacklevel=1)
+    logging.getLogger("some.library").warning("from a logger")
+    logging.getLogger("some.library").info("not this")
+    print("[LightGBM] [Warning] from a native library")
+    print("[LightGBM] [Info] not this")
+    for _ in range(3):
+        print("the same ERROR", file=sys.stderr)
+    return lambda live: team.maths.predict(live)
+"""
+WARNS_IN_MODULE = """
+import warnings
+import numpy as np
+
+def warn():
+    warnings.warn("deprecated", DeprecationWarning)
+
+def predict(live):
+    return live
+"""
+
+
+def test_what_is_warned_of_is_reported_and_is_not_in_the_pickle(tmp_path: Path) -> None:
+    pickles.render_bundle(tmp_path, custom.make_bundle(WARNS, modules={"team.maths": WARNS_IN_MODULE}))
+    result = run_build(tmp_path)
+    # What is printed to standard output is buffered, so that it may come later.
+    assert set(engine_build._read_report(result.stdout).warnings) == {
+        "code/team/maths.py:6: DeprecationWarning: deprecated",
+        "code/model.py:10: UserWarning: first second  [2J",
+        "some.library: WARNING: from a logger",
+        "[LightGBM] [Warning] from a native library",
+        "the same ERROR",
+    }
+    assert "[Info] not this" in result.stderr, "all output is in the log of the build"
+    assert b"__warningregistry__" not in (tmp_path / "context" / "out" / "model.pkl").read_bytes()
+
+
+def test_a_warning_does_not_hide_an_error(tmp_path: Path) -> None:
+    modules = {"team.maths": WARNS_IN_MODULE}
+    code = WARNS.replace("    return", "    bundle.read('gone')\n    return")
+    message = build_failing(code, tmp_path / "error", modules=modules)
+    assert message.splitlines()[-1].startswith("code/model.py:17: in load: FileNotFoundError: the bundle has no file")
+    code = WARNS.replace("    return", "    sys.exit(0)\n    return")
+    message = build_failing(code, tmp_path / "exit", modules=modules)
+    assert message.splitlines()[-1] == "code/model.py: building the pickle ended with exit 0; see its output above"
+
+
+def test_of_many_warnings_the_first_are_reported() -> None:
+    lines = [f"warning {number}\t{'x' * 1_000}" for number in range(25)]
+    warnings = build_warnings.find_warnings([*lines, *lines, "something else"])
+    assert warnings == [*(f"{line[:500]}".replace("\t", " ") for line in lines[:10]), "and 15 more warnings"]
 
 
 # ---- builds that differ
@@ -126,7 +190,7 @@ def load(bundle):
 
 def test_builds_that_differ_by_chance_are_reported_with_the_first_opcode(tmp_path: Path) -> None:
     pickles.render_bundle(tmp_path, custom.make_bundle(make_code("weights = [time.time_ns()]")))
-    report = engine_build._read_report(run_build(tmp_path).stdout)
+    report = engine_build._read_report(run_build(tmp_path).stdout).pickle
     assert [value.file for value in report.findings] == ["code/model.py"]
     text = report.findings[0].text
     assert re.match(r"two builds of the pickle differ \(first at byte \d+: LONG1 \d+ and LONG1 \d+\)", text)
@@ -137,7 +201,7 @@ def test_builds_that_differ_between_cpus_are_reported_with_the_first_opcode(tmp_
     pickles.render_bundle(
         tmp_path, custom.make_bundle(make_code("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays)
     )
-    report = engine_build._read_report(run_build(tmp_path).stdout)
+    report = engine_build._read_report(run_build(tmp_path).stdout).pickle
     if not build_custom.get_old_cpu_environment()["NPY_DISABLE_CPU_FEATURES"]:
         assert report.findings == (), "this CPU has no optional features"
         return
@@ -197,7 +261,7 @@ def test_the_report_is_one_line_of_json(context: Path) -> None:
         check=True,
     )
     report = json.loads(result.stdout.removeprefix("numerai-builder: "))
-    assert report.keys() == {"format", "sha256", "size", "protocol", "parameters", "findings"}
+    assert report.keys() == {"format", "pickle", "warnings"}
 
 
 def test_custom_code_runs_without_capabilities_and_with_limits(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_host_reads_what_it_prints(context: Path, expected: bytes) -> None:
         text=True,
         check=True,
     )
-    report = engine_build._read_report(result.stdout)
+    report = engine_build._read_report(result.stdout).pickle
     assert report.sha256 == hashlib.sha256(expected).hexdigest()
     assert (report.size, report.protocol) == (len(expected), 5)
     assert report.parameters == ("live_features", "live_benchmark_models")

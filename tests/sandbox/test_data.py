@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, progress
+from builder.config import feature_sets
 from builder.sandbox import faults, server
-from builder.tournament import live_files, session
-from builder.validate import feature_check
+from builder.tournament import live_files, session, settings
 from tests.support import command
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def test_a_new_round_is_fetched_and_old_ones_are_removed(sandbox: server.Sandbox
         sandbox.state.open_round(number)
         fetched.append(fetch())
     assert [item.folder.exists() for item in fetched] == [False, True, True]
-    found = live_files.find_cached("v5.3", sandbox.api_url)
-    assert found is not None
-    assert (found.round, found.folder) == (1003, fetched[2].folder)
+    cached = live_files.find_cached("v5.3", sandbox.api_url)
+    assert cached is not None
+    assert (cached.round, cached.folder) == (1003, fetched[2].folder)
 
 
 def test_what_was_fetched_from_one_api_is_not_used_for_the_tournament(sandbox: server.Sandbox) -> None:
@@ -87,12 +87,18 @@ def test_a_file_that_is_not_parquet_is_refused_and_not_kept(sandbox: server.Sand
     assert fetch().live.is_file()
 
 
-def test_the_features_of_a_cached_version_are_known(sandbox: server.Sandbox, tmp_path: Path) -> None:
-    assert feature_check.find_feature_sets(tmp_path, "v5.3", sandbox.api_url) is None
-    names = json.loads(fetch().features.read_bytes())["feature_sets"]
-    found = feature_check.find_feature_sets(tmp_path, "v5.3", sandbox.api_url)
-    assert found is not None
-    assert {name: list(features) for name, features in found.items()} == names
+def test_the_features_of_a_sandbox_are_not_used_for_the_tournament(tmp_path: Path) -> None:
+    fetch()
+    assert feature_sets.find(tmp_path, "v5.3") is None
+
+
+def test_the_features_of_the_tournament_are_kept_for_other_commands(
+    sandbox: server.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DEFAULT_API", sandbox.api_url.rstrip("/"))
+    path = feature_sets.find(tmp_path, "v5.3") if fetch() else None
+    assert path is not None
+    assert path.read_bytes() == sandbox.publish_datasets()["v5.3/features.json"].read_bytes()
 
 
 def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from builder.sandbox import registry, run_in_container, runs, server
 from tests.sandbox import client
-from tests.support import clones
+from tests.support import clones, stand_ins
 from tests.support.pickles import Calls
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickl
     assert record["validationStatus"] == spoken.good, logs
     steps = [status["status"] for status in record["triggers"][0]["statuses"]]
     assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
-    assert any("INFO:root:Running numerai-predict: - Python 3.12" in line for line in logs)
+    python = stand_ins.get_default().python
+    assert any(f"INFO:root:Running numerai-predict: - Python {python}" in line for line in logs)
     assert any("Saving predictions" in line for line in logs)
     assert sandbox.state.get_slot("fresh").latest_submission is not None
 

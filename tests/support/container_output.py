@@ -39,7 +39,7 @@ def make_entry(csv: bytes | None) -> bytes:
     return make({} if csv is None else {"live_predictions-0a.csv": csv})
 
 
-def make_predictions(golden: Any, rows: int, *others: Any) -> bytes:
-    """Return the output of ``inside.predict_inputs``: the golden rows, then other inputs, by default 0."""
-    predictions = [golden, *(others or [np.zeros(min(rows, 1000))] * 8)]
-    return make({f"{number}.f64": np.asarray(item, "<f8").tobytes() for number, item in enumerate(predictions)})
+def make_predictions(golden: Any, *others: Any) -> bytes:
+    """Return the output of ``inside.predict_inputs``: the golden rows, the same in float64, then other inputs."""
+    predictions = {str(number): item for number, item in enumerate([golden, *others])} | {"0.float64": golden}
+    return make({f"{name}.f64": np.asarray(item, "<f8").tobytes() for name, item in predictions.items()})

@@ -349,6 +349,25 @@ def a_volume_has_the_files_and_is_removed(subject: Subject) -> None:
         assert list_kinds(subject, identity) == []
 
 
+def a_started_container_finds_files_that_are_added_to_its_volume(subject: Subject) -> None:
+    source = """
+import os, time
+while not os.path.exists("in/b"):
+    time.sleep(0.01)
+print(open("in/a").read())
+"""
+    with (
+        run.start(subject.engine) as identity,
+        subject.engine.create_volume(subject.image, pack(**{"in/a": "text"}), run=identity) as volume,
+        run_python(subject, identity, source, volume) as container,
+    ):
+        container.start()
+        subject.engine.fill_volume(volume, subject.image, pack(**{"in/b": ""}), run=identity)
+        assert sorted(list_kinds(subject, identity)) == ["container", "volume"]
+        assert container.run(60) == protocol.Exit(code=0, out_of_memory=False)
+        assert container.read_log() == "text\n"
+
+
 def the_two_streams_are_read_apart_and_bounded(subject: Subject) -> None:
     source = """
 import sys
@@ -470,6 +489,7 @@ CASES: tuple[Callable[[Subject], None], ...] = (
     copying_an_absent_file_is_an_error,
     a_container_of_copy_out_is_removed_after_an_error,
     a_volume_has_the_files_and_is_removed,
+    a_started_container_finds_files_that_are_added_to_its_volume,
     the_two_streams_are_read_apart_and_bounded,
     create_exit_case("pass", 0),
     create_exit_case("raise SystemExit(7)", 7),

@@ -165,13 +165,17 @@ class FakeEngine:
     def create_volume(self, image: str, tar: Iterable[bytes], /, *, run: str) -> Iterator[str]:
         with self._create(image, run):
             folder = self._new_folder()
-            _unpack(tar, folder)
+        self.fill_volume(str(folder), image, tar, run=run)
         volume = self._add_leftover("volume", run)
         try:
             yield str(folder)
         finally:
             self.remove(volume)
             shutil.rmtree(folder)
+
+    def fill_volume(self, volume: str, image: str, tar: Iterable[bytes], /, *, run: str) -> None:
+        with self._create(image, run):
+            _unpack(tar, Path(volume))
 
     @contextlib.contextmanager
     def create_container(
@@ -320,6 +324,9 @@ class _Container:
     ) -> None:
         self._engine, self._image, self._command, self._folders = engine, image, command, folders
         self._output, self._log = b"", b""
+
+    def start(self) -> None:
+        self._engine.get_facts()
 
     def run(self, seconds: float, /) -> protocol.Exit:
         self._engine.get_facts()

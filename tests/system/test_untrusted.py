@@ -35,9 +35,8 @@ def test_a_forged_dockerfile_is_not_built_and_a_forged_pickle_is_different(
     received = shutil.copytree(clone / "dist" / "mlp", tmp_path / "theirs")
     forge(received, b"\x80\x05K\x01.")
     pickle = (received / "model.pkl").read_bytes()
-    report = json.dumps(
-        json.loads((received / "manifest.json").read_bytes())["pickle"] | {"format": 1}, separators=(",", ":")
-    )
+    record = json.loads((received / "manifest.json").read_bytes())["pickle"]
+    report = json.dumps({"format": 2, "pickle": record, "warnings": []}, separators=(",", ":"))
     base = json.loads((received / "manifest.json").read_bytes())["image"]["base"]
     (received / "context" / "other.pkl").write_bytes(pickle)
     attack = (

@@ -7,36 +7,30 @@ then run in a new process, without the notebook's state, where it must predict w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import json
 import math
 import os
 import platform
-import subprocess
-import sys
-import tempfile
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from builder import errors, paths
+from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.bundle.kinds import custom
-from builder.bundle.storage import files as bundle_files
-from builder.bundle.storage import tensors
 from builder.export import arguments, conversion, frameworks, parity
-from builder.export.function import privacy, trial
+from builder.export.function import included, outside, packages, privacy
 from builder.export.function import source as function_source
+from builder.export.function.process import TrialProcess
 from builder.inside import predict_inputs
-from builder.text import describe, format_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from builder.export.conversion import Array
 
@@ -89,12 +83,11 @@ def convert(
     """
     if options.kind != "custom":
         raise arguments.invalid_value(options.kind, "kind", "'custom', the only kind of functions")
-    modules = function_source.read_modules(_parse_modules(options.modules))
-    sources = {name: content for name, (_, content) in modules.items()}
-    files = _parse_files(options.files)
+    modules = included.read_modules(included.parse_modules(options.modules))
+    files = included.parse_files(options.files)
     is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
     if is_load:
-        generated = function_source.generate_load(model, sources)
+        generated = function_source.generate_load(model, modules)
     else:
         _check_parameters(model)
         if files:
@@ -102,12 +95,14 @@ def convert(
                 "export: files= requires a function load(bundle) that reads them and returns the predicting function; "
                 "export load itself, or close over the contents"
             )
-        generated = function_source.generate(model, sources)
-    notes = list(generated.notes)
+        generated = function_source.generate(model, modules)
+    findings = generated.findings
     for name, path in files.items():
-        notes += privacy.check_file(path, name)
+        findings.notes += privacy.check_file(path, name)
     for name, (_, source) in modules.items():
-        notes += privacy.check_source(source.decode(errors="replace"), name)
+        text = source.decode(errors="replace")
+        findings.notes += privacy.check_source(text, name)
+        findings.add_source(text, name, modules)
     contents: dict[str, bytes | Path] = {"code/model.py": generated.text.encode(), **dict(modules.values())}
     contents |= {f"files/{name}": content for name, content in generated.data.files.items()}
     contents |= {f"files/{name}": path for name, path in files.items()}
@@ -117,20 +112,27 @@ def convert(
         arrays=generated.data.arrays,
         parameters=sum(array.size for array in generated.data.arrays.values()),
     )
-
-    def predict_alone(inputs: Array, *, dtype: str = "float64") -> Array:
-        return _run_bundle(custom_model, spec, inputs, dtype=dtype)
-
-    predict = predict_alone if is_load else _wrap_function(model, spec)
-    parity_result = _compare(predict, predict_alone, spec)
-    _check_int8(predict, spec, model.__name__)
+    with contextlib.ExitStack() as processes:
+        alone = TrialProcess(custom_model, spec, generated)
+        processes.callback(alone.close)
+        predict: _PredictFunction = _wrap_function(model, spec)
+        if is_load:
+            another = TrialProcess(custom_model, spec, generated)
+            processes.callback(another.close)
+            predict = another.predict
+        parity_result = _compare(predict, alone, spec, findings.causes)
+        alone.close()
+        _check_int8(predict, spec, model.__name__)
+        golden_missing = _accepts_missing(predict, spec)
+        processes.pop_all()  # the caller predicts too
     return conversion.ConvertedModel(
         model=custom_model,
         predict=predict,
         takes_missing=True,
-        golden_missing=_accepts_missing(predict, spec),
+        golden_missing=golden_missing,
         facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
-        notes=tuple(notes),
+        packages=packages.find_packages([generated.text, *(source for _, source in modules.values())]),
+        notes=tuple(dict.fromkeys([*findings.notes, *alone.reads])),
         parity=parity_result,
     )
 
@@ -142,48 +144,6 @@ def _check_parameters(function: types.FunctionType) -> None:
             f"export: {function.__name__} takes ({', '.join(map(str, parameters))}); the tournament calls it with "
             "(live_features) or (live_features, live_benchmark_models)"
         )
-
-
-def _to_list(value: Any, name: str) -> list[Any]:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise arguments.invalid_value(value, name, "a list")
-    return list(value)
-
-
-def _parse_modules(value: Any) -> list[str]:
-    """Return the dotted names of modules that are passed as names or as the modules themselves."""
-    names = []
-    for module in _to_list(value, "modules"):
-        if not isinstance(module, (str, types.ModuleType)):
-            raise arguments.invalid_value(module, "modules", "a module, or its dotted name")
-        names.append(module if isinstance(module, str) else module.__name__)
-        problem = custom.find_module_name_problem(names[-1])
-        if problem is not None:
-            raise errors.ExportError(f"export: modules: {problem}")
-    return names
-
-
-def _parse_files(value: Any) -> dict[str, Path]:
-    """Return the paths of files, which are passed as a list or as a mapping, by their names in the bundle."""
-    items = _to_list(value, "files")
-    pairs = list(value.items()) if isinstance(value, Mapping) else [(None, path) for path in items]
-    for name, path in pairs:
-        if not isinstance(path, (str, os.PathLike)) or not isinstance(name, (str, type(None))):
-            raise arguments.invalid_value(path, "files", 'a list of paths, or a mapping {"name": path, ...}')
-    files = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
-    missing = [str(path) for path in files.values() if not path.is_file()]
-    if missing:
-        raise errors.ExportError(f"export: files not found: {format_list(missing)}; pass paths of existing files")
-    if len(files) < len(items):
-        raise errors.ExportError('export: two files have the same name; pass files={"name": path, ...}')
-    # The bundle's writer checks names too, but the trial run before that writes the files to a temporary folder.
-    invalid = [describe(name) for name in files if not bundle_files.is_extra_name(f"files/{name}")]
-    if invalid:
-        raise errors.ExportError(
-            f"export: invalid names in a bundle: {format_list(invalid)}; expected {bundle_files.NAMING}; pass "
-            'files={"name": path, ...} with other names'
-        )
-    return files
 
 
 def _wrap_function(function: types.FunctionType, spec: conversion.InputSpec) -> _PredictFunction:
@@ -205,22 +165,24 @@ def _wrap_function(function: types.FunctionType, spec: conversion.InputSpec) -> 
 
 
 def _compare(
-    predict: _PredictFunction, predict_alone: _PredictFunction, spec: conversion.InputSpec
+    predict: _PredictFunction, alone: TrialProcess, spec: conversion.InputSpec, causes: Sequence[str]
 ) -> conversion.ParityResult | None:
-    """Compare the bundle in a new process with the function; return None if the function predicts NaN or infinity."""
+    """Compare the bundle in a new process with the function; return None if the function predicts NaN or infinity.
+
+    ``causes`` are possible reasons for a difference.
+    """
     inputs = _select_trial_rows(spec)
     expected = predict(inputs)
     if not np.isfinite(expected).all():
         return None  # the caller refuses it, as for all kinds of models
-    # Also again in this process: a function with a state agrees with the first run in a new process.
-    repetitions = [predict_alone(inputs)] if predict is predict_alone else [predict_alone(inputs), predict(inputs)]
-    difference = max(float(np.abs(predictions - expected).max()) for predictions in repetitions)
+    # Also a second time: a function with a state agrees with the first run in a new process.
+    difference = max(float(np.abs(run(inputs) - expected).max()) for run in (alone.predict, predict))
     bound = prediction.compute_tolerance(expected)
     if not difference <= bound:
+        question = ": does it draw random numbers, have a state, or was its source edited after it was defined?"
         raise errors.ExportError(
             f"export: predictions of the function differ by up to {difference:.2g} when it is run again or from the "
-            f"bundle; at most {bound:.2g} is allowed: does it draw random numbers, have a state, or was its source "
-            "edited after it was defined?"
+            f"bundle; at most {bound:.2g} is allowed{outside.format_causes([*causes, *alone.reads]) or question}"
         )
     return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)
 
@@ -265,32 +227,3 @@ def _accepts_missing(predict: Callable[[Array], Array], spec: conversion.InputSp
         return bool(np.isfinite(predict(inputs)).all())
     except errors.ExportError:
         return False
-
-
-def _run_bundle(model: bundle_model.Custom, spec: conversion.InputSpec, inputs: Array, *, dtype: str) -> Array:
-    """Return the bundle's predictions in a new process: float64 (rows,)."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        header = {"features": spec.features, "benchmarks": spec.benchmarks, "modules": model.modules, "dtype": dtype}
-        (folder / "bundle.json").write_text(json.dumps(header))
-        tensors.write(folder / "arrays.safetensors", model.arrays)
-        np.save(folder / "inputs.npy", inputs)
-        for file, content in model.files.items():
-            path = folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-        # -P keeps the folder of trial.py off sys.path: its modules have names that the user's may have too.
-        result = subprocess.run(
-            [sys.executable, "-B", "-P", trial.__file__, str(paths.inside_folder().parent), str(folder)],
-            cwd=folder,
-            env=dict(os.environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if result.returncode:
-            message = (result.stderr.strip().splitlines() or [f"exit {result.returncode}"])[-1]
-            raise errors.ExportError(f"export: the bundle fails in a new process: {message}")
-        predictions: Array = np.load(folder / "predictions.npy")
-        return predictions

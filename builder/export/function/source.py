@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import dis
-import importlib
-import importlib.util
-import inspect
 import pprint
 import sys
 import sysconfig
@@ -20,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.export.function import closure, privacy
+from builder.export.function import closure, inspection, outside, privacy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection
 
 _RESERVED_NAMES = frozenset({"load", "bundle"})
-_GLOBAL_OPCODES = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})  # LOAD_METHOD until Python 3.11
 _MAX_LINE = 100
 _UFUNC_MODULES = ("numpy", "scipy.special")
 
@@ -39,20 +33,27 @@ class FunctionSource:
     Attributes:
         text: The contents of ``code/model.py``.
         data: The arrays and files that it reads.
-        notes: Notes for the user.
+        findings: What it takes from outside of the bundle, and other notes for the user.
     """
 
     text: str
     data: closure.ClosureData
-    notes: tuple[str, ...] = ()
+    findings: outside.Findings
+
+    def describe_line(self, line: int) -> str:
+        """Return where the user wrote a line of the module: ``line 2 of predict``."""
+        for node in ast.parse(self.text).body:
+            if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or line):
+                return f"line {line - node.lineno + 1} of {node.name}"
+        return f"line {line} of code/model.py"
 
 
-def generate(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
+def generate(function: types.FunctionType, modules: Collection[str]) -> FunctionSource:
     """Generate the module of a function that predicts.
 
     Args:
         function: The function; it takes one or two frames.
-        modules: The user's modules that the bundle contains, by name.
+        modules: The names of the user's modules that the bundle contains.
 
     Raises:
         errors.ExportError: The function's source is not available, or it uses what a bundle cannot contain.
@@ -64,7 +65,7 @@ def generate(function: types.FunctionType, modules: Mapping[str, bytes]) -> Func
     return collector.finish(f"The function `{name}`, and what it uses.", body)
 
 
-def generate_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
+def generate_load(function: types.FunctionType, modules: Collection[str]) -> FunctionSource:
     """Generate the module of the user's ``load(bundle)``; arguments and errors as for ``generate``."""
     collector = _SourceCollector(modules=modules)
     collector.add_function(function)
@@ -76,36 +77,6 @@ def generate_load(function: types.FunctionType, modules: Mapping[str, bytes]) ->
     return collector.finish("The user's load(bundle), and what it uses.", [])
 
 
-def read_modules(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
-    """Return the path in the bundle and the source of each module, by its dotted name.
-
-    Raises:
-        errors.ExportError: A module is not found, or is not written in Python.
-    """
-    sources = {}
-    for name in names:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            spec = None
-        origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
-        if spec is None or (origin is None and spec.submodule_search_locations is None):
-            raise errors.ExportError(f"export: modules: module {name!r} not found; is its folder on sys.path?")
-        if origin is None:
-            raise errors.ExportError(
-                f"export: modules: {name} is a folder without __init__.py; pass the modules in it: {name}.NAME"
-            )
-        if origin.suffix != ".py":
-            raise errors.ExportError(
-                f"export: modules: {name} is not written in Python ({origin.name}), so a bundle cannot contain it; "
-                "remove it from modules="
-            )
-        path = name.replace(".", "/")
-        file = f"{path}/__init__.py" if spec.submodule_search_locations is not None else f"{path}.py"
-        sources[name] = (f"code/{file}", origin.read_bytes())
-    return sources
-
-
 @dataclass(kw_only=True)
 class _SourceCollector:
     """Collects the names that the module needs, starting from one function.
@@ -114,17 +85,20 @@ class _SourceCollector:
         modules: The user's modules that the bundle contains.
         data: Arrays and files.
         loaded: Names that ``load`` sets, with their expressions.
+        findings: What the functions take from outside of the bundle.
     """
 
-    modules: Mapping[str, object]
+    modules: Collection[str]
     data: closure.ClosureData = field(default_factory=closure.ClosureData)
     loaded: dict[str, str] = field(default_factory=dict)
-    _notes: list[str] = field(default_factory=list)
+    findings: outside.Findings = field(default_factory=outside.Findings)
     _imports: set[str] = field(default_factory=set)
     _constants: dict[str, str] = field(default_factory=dict)
     _functions: dict[str, str] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
     _bound: dict[str, tuple[object, str]] = field(default_factory=dict)
+    _assigned: set[str] = field(default_factory=set)
+    _refused: dict[str, errors.ExportError] = field(default_factory=dict)
 
     def bind(self, name: str, value: Any, user: str) -> None:
         """Add a name with its value in the function ``user``."""
@@ -141,44 +115,63 @@ class _SourceCollector:
                 f"export: {user} uses the name `{name}`, which is reserved for the bundle's code; rename it"
             )
         self._bound[name] = (value, user)
-        if isinstance(value, types.ModuleType):
-            self._imports.add(self._format_import(name, value))
-        elif (line := self._find_import(name, value)) is not None:
+        is_module = isinstance(value, types.ModuleType)
+        line = self._format_import(name, value) if is_module else self._find_import(name, value)
+        if line is not None:
             self._imports.add(line)
+            self.findings.add_import(line.split()[1], user, self.modules)
         elif isinstance(value, types.FunctionType):
             self.add_function(value)
             if value.__name__ != name:  # the source defines the function under its own name
                 self.bind(value.__name__, value, user)
                 self._aliases[name] = value.__name__
         else:
-            if isinstance(value, type):
-                raise errors.ExportError(closure.explain_refusal(value, name))
-            self._notes += privacy.check_value(value, name)
-            imports = len(self.data.imports)
+            self.findings.notes += privacy.check_value(value, name)
+            self._bind_data(name, value)
+
+    def _bind_data(self, name: str, value: Any) -> None:
+        imports = len(self.data.imports)
+        try:
             text = self._to_expression(value, name)
-            # Only load has the bundle, and imports modules for data.
-            if "bundle." in text or len(self.data.imports) > imports:
-                self.loaded[name] = text
-            else:
-                self._constants[name] = _wrap_constant(value, text, len(name) + 3)
+        except errors.ExportError as error:
+            self._refused[name] = error  # a function that is added later may assign it
+            return
+        # Only load has the bundle, and imports modules for data.
+        if "bundle." in text or len(self.data.imports) > imports:
+            self.loaded[name] = text
+        else:
+            self._constants[name] = _wrap_constant(value, text, len(name) + 3)
 
     def add_function(self, function: types.FunctionType) -> None:
         """Add a function's source and all names that it uses."""
         name = function.__name__
         if name in self._functions:
             return
-        text, node = _read_source(function)
-        self._notes += privacy.check_source(text, name)
+        text, node = inspection.read_source(function)
+        self.findings.notes += privacy.check_source(text, name)
+        self.findings.add_source(text, name, self.modules)
         self._functions[name] = text
-        for outer_name, value in _iter_outer_names(function):
+        self._assigned |= inspection.find_assigned_names(ast.parse(text))
+        for outer_name, value in inspection.iter_outer_names(function):
             self.bind(outer_name, value, name)
-        for module in _iter_submodules(function):
+        for module in inspection.iter_submodules(function):
             self._imports.add(f"import {module}")
         self._bind_defaults(function, node)
 
     def finish(self, summary: str, load: list[str]) -> FunctionSource:
-        """Return the module, with ``summary`` as its docstring and the lines of ``load`` at its end."""
-        return FunctionSource(text=self._format_module(summary, load), data=self.data, notes=tuple(self._notes))
+        """Return the module, with ``summary`` as its docstring and the lines of ``load`` at its end.
+
+        Raises:
+            errors.ExportError: A value is not data, and no function assigns it.
+        """
+        for name, error in self._refused.items():
+            if name not in self._assigned:
+                raise error
+            self._constants[name] = "None"
+            self.findings.notes.append(
+                f"`{name}` is None when the bundle is loaded: a function assigns it, and its value here is not data"
+            )
+        return FunctionSource(text=self._format_module(summary, load), data=self.data, findings=self.findings)
 
     def _format_module(self, summary: str, load: list[str]) -> str:
         parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]
@@ -211,6 +204,8 @@ class _SourceCollector:
                 self.bind(name, function.__globals__[name], function.__name__)
             if name in self._constants or hasattr(builtins, name):
                 continue
+            if name in self._refused:
+                raise self._refused[name]
             value = function.__globals__.get(name)
             if not isinstance(value, types.ModuleType) and self._find_import(name, value) is None:
                 raise errors.ExportError(
@@ -228,6 +223,8 @@ class _SourceCollector:
         return f"import {full_name}" if name == full_name else f"import {full_name} as {name}"
 
     def _to_expression(self, value: Any, name: str) -> str:
+        if isinstance(value, type):
+            raise errors.ExportError(closure.explain_refusal(value, name))
         try:
             return self.data.to_expression(value, name)
         except errors.ExportError as error:
@@ -276,110 +273,6 @@ def _find_library_object(value: Any) -> tuple[str, str]:
         if name and module != "__main__" and _is_installed(module):
             return module, name
     return "", ""
-
-
-def _read_source(function: types.FunctionType) -> tuple[str, ast.FunctionDef]:
-    """Return a function's source without indentation, and its syntax tree.
-
-    Raises:
-        errors.ExportError: The source is not available, or not a plain ``def``.
-    """
-    name = function.__name__
-    if name == "<lambda>":
-        raise errors.ExportError(
-            "export: a lambda cannot be exported, since it has no name; define a function with def"
-        )
-    if hasattr(function, "__wrapped__"):  # inspect.getsource would return the source of the wrapped function
-        raise errors.ExportError(
-            f"export: {name} is wrapped by another function, which the bundle would not contain; do what that does in "
-            f"{name} itself"
-        )
-    try:
-        text = textwrap.dedent(inspect.getsource(function)).rstrip()
-    except (OSError, TypeError) as error:
-        raise errors.ExportError(
-            f"export: the source of {name} is not available; define it in a file or in a cell of a notebook, not at a "
-            "prompt or with exec"
-        ) from error
-    try:
-        nodes = ast.parse(text).body
-    except SyntaxError as error:
-        raise errors.ExportError(
-            f"export: the source of {name} cannot be separated from the code around it ({error.msg}); define it at the "
-            "top level of a file or cell"
-        ) from error
-    node = nodes[0]
-    if len(nodes) != 1 or not isinstance(node, ast.FunctionDef) or node.name != name:
-        raise errors.ExportError(f"export: {name} is not a plain function; define it with def")
-    if node.decorator_list:
-        decorator = ast.unparse(node.decorator_list[0])
-        raise errors.ExportError(
-            f"export: {name} has the decorator @{decorator}, which the bundle would not contain; do what it does in "
-            "the function"
-        )
-    statements = [statement for statement in ast.walk(node) if isinstance(statement, ast.Nonlocal)]
-    if any(variable in function.__code__.co_freevars for statement in statements for variable in statement.names):
-        raise errors.ExportError(
-            f"export: {name} changes a variable of the enclosing function; keep the value in {name} itself"
-        )
-    return text, node
-
-
-def _iter_outer_names(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the names that a function uses from enclosing scopes, with their values.
-
-    Raises:
-        errors.ExportError: A name has no value.
-    """
-    code = function.__code__
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:
-            raise errors.ExportError(f"export: {function.__name__} uses `{name}` before it has a value") from None
-    for name in _find_global_names(code):
-        if name in function.__globals__ and not (name.startswith("__") and name.endswith("__")):
-            yield name, function.__globals__[name]
-        elif name == "__file__":
-            raise errors.ExportError(f"export: {function.__name__} uses __file__, which does not exist in a pickle")
-        elif not hasattr(builtins, name) and name not in ("__name__", "__doc__", "__module__", "__qualname__"):
-            raise errors.ExportError(f"export: {function.__name__} uses `{name}`, which is not defined")
-
-
-def _find_global_names(code: types.CodeType) -> list[str]:
-    """Return the global names that a function, or a function in it, reads but does not set."""
-    names: dict[str, None] = {}
-    for part in _iter_code(code):
-        instructions = list(dis.get_instructions(part))
-        written = {str(item.argval) for item in instructions if item.opname in ("STORE_NAME", "STORE_GLOBAL")}
-        read = (str(item.argval) for item in instructions if item.opname in _GLOBAL_OPCODES)
-        names |= dict.fromkeys(name for name in read if name not in written)
-    return list(names)
-
-
-def _iter_submodules(function: types.FunctionType) -> Iterator[str]:
-    """Yield the submodules that a function uses as attributes: ``scipy.stats`` for ``sp.stats.zscore``."""
-    for code in _iter_code(function.__code__):
-        module = ""
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in _GLOBAL_OPCODES:
-                value = function.__globals__.get(str(instruction.argval))
-                module = value.__name__ if isinstance(value, types.ModuleType) else ""
-            elif (
-                module and instruction.opname in _ATTRIBUTE_OPCODES and f"{module}.{instruction.argval}" in sys.modules
-            ):
-                module = f"{module}.{instruction.argval}"
-                yield module
-            else:
-                module = ""
-
-
-def _iter_code(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield a function's code and that of the functions in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _iter_code(constant)
 
 
 def _is_installed(name: str) -> bool:

@@ -101,6 +101,7 @@ def convert(
         ),
         takes_missing=not inputs.caller_imputed.all(),
         facts=_collect_facts(model),
+        packages=_list_packages(model),
     )
 
 
@@ -263,15 +264,15 @@ def _find_order(model: Any, names: tuple[str, ...]) -> Indices:
 
 
 def _collect_facts(model: Any) -> Mapping[str, bundle_model.Fact]:
-    """Return the versions and classes that the model consists of."""
-    parts = list(_iter_parts(model))
-    facts: dict[str, bundle_model.Fact] = {
-        "framework": "scikit-learn",
-        "version": sklearn.__version__,
-        "objects": tuple(dict.fromkeys(type(part).__name__ for part in parts)),
-    }
-    libraries = dict.fromkeys(filter(None, map(_find_booster_library, parts)))
-    return {**facts, **{name: str(importlib.import_module(name).__version__) for name in libraries}}
+    """Return the version and the classes that the model consists of."""
+    objects = tuple(dict.fromkeys(type(part).__name__ for part in _iter_parts(model)))
+    return {"framework": "scikit-learn", "version": sklearn.__version__, "objects": objects}
+
+
+def _list_packages(model: Any) -> tuple[str, ...]:
+    """Return the libraries of boosters in the model, with their versions; all other parts are stored as numbers."""
+    libraries = dict.fromkeys(filter(None, map(_find_booster_library, _iter_parts(model))))
+    return tuple(f"{name} {importlib.import_module(name).__version__}" for name in libraries)
 
 
 def _iter_parts(model: Any) -> Iterator[Any]:

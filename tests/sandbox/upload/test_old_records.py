@@ -73,7 +73,7 @@ def add_registered_pickle(project: Project, slot: str = "running", *, assign: bo
 def check_old_files_removed(project: Project) -> None:
     """Assert that no file of the old version is left beside the pickle."""
     remaining = {path.name for path in project.folder.rglob("*")}
-    assert remaining <= {"model.pkl", "manifest.json", "validation.json", "receipt.json"}
+    assert remaining <= {"model.pkl", "manifest.json", "validation.json", "report.html", "receipt.json"}
 
 
 def test_an_upload_resumes_once_the_bundle_is_converted(project: Project) -> None:

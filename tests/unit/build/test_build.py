@@ -35,7 +35,8 @@ COPY --from=make /build/model.pkl /model.pkl
 WRITE_PICKLE = "open('model.pkl', 'wb').write(b'x'); "
 PRINT_REPORT = """\
 import hashlib, json; \
-report = {'sha256': hashlib.sha256(b'x').hexdigest(), 'size': 1, 'protocol': 5, 'parameters': []}; \
+record = {'sha256': hashlib.sha256(b'x').hexdigest(), 'size': 1, 'protocol': 5, 'parameters': []}; \
+report = {'format': 2, 'pickle': record, 'warnings': []}; \
 print('numerai-builder:', json.dumps(report))"""
 
 
@@ -54,7 +55,7 @@ def create_context(folder: Path) -> render.BuildContext:
 
 def build_with(
     engine: FakeEngine, context: render.BuildContext, target: Path, reporter: Progress | None = None
-) -> manifest.PickleRecord:
+) -> engine_build.BuildReport:
     with run.start(engine) as identity:
         return engine_build.build(context, target, engine, identity, progress=reporter or progress.Silent())
 
@@ -66,9 +67,10 @@ def create_context_with(source: str) -> render.BuildContext:
 
 def test_a_pickle_is_copied_out_unchanged(engine: FakeEngine, tmp_path: Path) -> None:
     reporter = engine_cases.Steps()
-    record = build_with(engine, create_context(tmp_path), tmp_path / "model.pkl", reporter)
+    report = build_with(engine, create_context(tmp_path), tmp_path / "model.pkl", reporter)
     content = (tmp_path / "model.pkl").read_bytes()
-    assert record == manifest.PickleRecord(
+    assert report.warnings == ()
+    assert report.pickle == manifest.PickleRecord(
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         protocol=5,
@@ -77,7 +79,7 @@ def test_a_pickle_is_copied_out_unchanged(engine: FakeEngine, tmp_path: Path) ->
     assert next(pickletools.genops(content))[1] == 5
     assert reporter.texts[-1] == "copying the pickle out"
     assert engine.list_leftovers() == []
-    assert build_with(engine, create_context(tmp_path), tmp_path / "again.pkl") == record
+    assert build_with(engine, create_context(tmp_path), tmp_path / "again.pkl") == report
     assert (tmp_path / "again.pkl").read_bytes() == content
 
 
@@ -92,7 +94,7 @@ def test_a_build_without_a_report_is_refused(engine: FakeEngine, tmp_path: Path)
 
 def test_the_report_is_found_after_other_output_on_its_line(engine: FakeEngine, tmp_path: Path) -> None:
     source = WRITE_PICKLE + "print('loading', end='', flush=True); " + PRINT_REPORT
-    assert build_with(engine, create_context_with(source), tmp_path / "model.pkl").size == 1
+    assert build_with(engine, create_context_with(source), tmp_path / "model.pkl").pickle.size == 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_the_report_is_found_after_other_output_on_its_line(engine: FakeEngine, 
         '{"sha256": 1}',
         '{"sha256"}',
         '{"a":' * 1_000 + "1" + "}" * 1_000,
-        '{"sha256": "\x1b[2J", "size": 1, "protocol": 5, "parameters": []}',
+        '{"format": 2, "pickle": {"sha256": "\x1b[2J", "size": 1, "protocol": 5, "parameters": []}, "warnings": []}',
     ],
 )
 def test_an_invalid_report_is_refused(engine: FakeEngine, tmp_path: Path, line: str) -> None:

@@ -6,19 +6,22 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import threading
 import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from builder import paths, progress
 from builder.build import artifact, manifest
 from builder.image import stand_in
 from builder.validate import checks, data
-from tests.support import bundles, container_output, manifests, runner_logs
+from tests.support import bundles, container_output, judged, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -232,7 +235,7 @@ def test_validate_prints_the_checks_and_the_resources(
     assert err == ""
     for text in (
         f"{built.pickle}  on 6,000 rows (shaped)",
-        "reported from inside: 150.0 MB of memory (3% of 4.3 GB), 1.25 s of CPU on 1",
+        "reported from inside: 150.0 MB of memory (3.5% of 4.3 GB), 1.25 s of CPU (83% of 1 CPU)",
         "1.50 s (0.2% of 600 s)",
     ):
         assert text in out
@@ -251,6 +254,45 @@ def test_validate_prints_the_checks_and_the_resources(
     report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (2, False)
     assert json.loads((built.folder / artifact.VALIDATION).read_bytes()) == report
+
+
+def test_validate_notes_other_versions_than_at_training(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = dataclasses.replace(bundles.make_bundle(), trained={"packages": ("numpy 1.0", f"pandas {pd.__version__}")})
+    bundles.write_bundle(project / "configs" / "bundles" / "small", bundle)
+    assert build() == 0
+    set_validation_output(engine)
+    read_output(capsys)
+    assert call("validate", "configs/small.yaml") == 0
+    note = rf"^  note +library versions +numpy 1\.0 at training, {re.escape(np.__version__)} in the image$"
+    assert re.search(note, read_output(capsys)[0], re.MULTILINE)
+    report = json.loads((project / "dist" / "small" / artifact.VALIDATION).read_bytes())
+    assert report["checks"][-1]["name"] == "library versions"
+
+
+def test_validate_uses_every_feature_of_the_data_version(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_artifact(project, engine)
+    features, path = bundles.make_bundle().features, project / "v5.3" / "features.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"feature_sets": {"small": features[1:], "all": [*features[::-1], "feature_new"]}}))
+    set_validation_output(engine)
+    shaped = paths.cache_folder() / "shaped"
+    shutil.rmtree(shaped)
+    assert call("validate", "configs/small.yaml") == 0
+    assert "same values: columns in another order, and columns that" in read_output(capsys)[0]
+    (live,) = shaped.glob("*-live.parquet")
+    names = [name for name in pq.read_schema(live).names if name.startswith("feature_")]
+    assert set(names) == {*features, "feature_new"}
+    # Now they are exactly the model's.
+    path.write_text(json.dumps({"feature_sets": {"small": features}}))
+    assert call("validate", "configs/small.yaml") == 0
+    assert re.search("same values: columns in another order +1,000 rows", read_output(capsys)[0])
+    path.write_text("[]")
+    assert call("validate", "configs/small.yaml") == 2
+    assert f"{path} is invalid (the file does not contain a JSON object" in read_output(capsys)[1]
 
 
 def test_validate_prints_the_reason_without_the_runners_help(
@@ -280,7 +322,7 @@ def test_validate_prints_the_reason_without_the_runners_help(
     assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
-def test_validate_detects_changes_since_the_build(
+def test_validate_detects_changes_since_the_build_and_exemptions_of_other_kinds(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built = write_artifact(project, engine)
@@ -289,6 +331,12 @@ def test_validate_detects_changes_since_the_build(
     assert call("validate", "configs/small.yaml") == 2
     assert (
         f"{project / 'configs' / 'small.yaml'} changed since it was built; run `make pickle CONFIG=configs/small.yaml`"
+        in read_output(capsys)[1]
+    )
+    (project / "configs" / "small.yaml").write_text(CONFIG + "validate: {exempt: {shuffle: ranks by first}}\n")
+    assert call("validate", "configs/small.yaml") == 2
+    assert (
+        "validate.exempt: the model is of the kind mlp, and only a custom function can be exempt"
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
@@ -345,8 +393,9 @@ def set_validation_output(engine: FakeEngine, values: Any = None) -> None:
     csv = container_output.make_csv(
         checks.read_ids(files.live), np.linspace(0.5, 1, 6000) if values is None else values
     )
+    zeros = [np.zeros(rows) for rows in judged.count_rows(bundle, files, bundle.post)]
     engine.programs = {
-        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, 6000)),
+        "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, *zeros)),
         "predict.py": Program(output=container_output.make_entry(csv), log="L\n"),
     }
 

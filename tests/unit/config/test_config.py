@@ -297,6 +297,26 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         ["FILE:4: validate.rows: 0 is invalid; expected an integer from 1 to 1,000,000"],
     ),
     (
+        "an unknown relation",
+        MINIMAL + "validate: {exempt: {shufle: ranks by first}}\n",
+        ["FILE:4: validate.exempt.shufle: unknown key; did you mean shuffle?"],
+    ),
+    (
+        "a relation that is always required",
+        MINIMAL + "validate: {exempt: {columns: by position}}\n",
+        ["FILE:4: validate.exempt.columns: unknown key; valid keys: shuffle, types, era, range"],
+    ),
+    (
+        "three relations",
+        MINIMAL + "validate: {exempt: {shuffle: a, types: b, era: c}}\n",
+        ["FILE:4: validate.exempt: 3 relations are exempt; expected at most 2: fix the others"],
+    ),
+    (
+        "a relation without a reason",
+        MINIMAL + "validate: {exempt: {shuffle: ' '}}\n",
+        ['FILE:4: validate.exempt.shuffle: " " is invalid; expected text of 1 to 200 characters: the reason'],
+    ),
+    (
         "cpus",
         MINIMAL + "validate: {limits: {cpus: 0}}\n",
         ["FILE:4: validate.limits.cpus: 0 is invalid; expected a number above 0 and at most 64"],
@@ -482,6 +502,11 @@ def test_only_three_keys_are_required(root: Path) -> None:
     assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.3")
     assert loaded.validate == config.ValidateConfig()
     assert loaded.image == config.ImageConfig(ref=REF)
+
+
+def test_relations_are_exempt_with_their_reasons(root: Path) -> None:
+    loaded = config.load(write(root, MINIMAL + "validate: {exempt: {shuffle: ranks by first, era: is text}}\n"))
+    assert loaded.validate.exempt.reasons == {"shuffle": "ranks by first", "era": "is text"}
 
 
 def test_the_root_contains_the_nearest_configs_folder(root: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder import paths
 from builder.config import feature_sets
 
 if TYPE_CHECKING:
@@ -90,3 +91,22 @@ def test_any_bytes_raise_only_a_value_error(tmp_path_factory: pytest.TempPathFac
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"features\.json"):
         feature_sets.read(path)
+
+
+def test_the_file_of_a_data_version_is_found_in_the_project_or_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    root = tmp_path / "project"
+    assert feature_sets.find(root, "v5.3") is None
+    cached = paths.cached_features_file("v5.3")
+    cached.parent.mkdir(parents=True)
+    cached.write_text("{}")
+    assert feature_sets.find(root, "v5.3") == cached
+    assert feature_sets.find(root, "v5.2") is None
+    # A version that is not one is not part of a path.
+    assert feature_sets.find(root, "../data/v5.3") is None
+    own = root / "v5.3" / "features.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("{}")
+    assert feature_sets.find(root, "v5.3") == own

@@ -233,6 +233,7 @@ CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
     ),
     "copy_out": lambda engine: engine.copy_out("a:1", "/x", run="r").__enter__(),
     "create_volume": lambda engine: engine.create_volume("a:1", [b"x"], run="r").__enter__(),
+    "fill_volume": lambda engine: engine.fill_volume("v", "a:1", [b"x"], run="r"),
     "create_container": lambda engine: engine.create_container(
         "a:1", ("x",), run="r", limits=protocol.ContainerLimits(cpus=1, memory=1 << 26), network=False
     ).__enter__(),

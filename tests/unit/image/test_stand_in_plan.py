@@ -143,6 +143,28 @@ def test_an_engine_that_stops_while_a_base_is_pulled_is_an_error(engine: FakeEng
         stand_in._find_base(engine, "3.12", stand_in.list_bases("3.12"), GoesDown())
 
 
+def test_a_build_that_another_users_build_disturbs_uses_that_image(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = stand_in.compute_inputs_hash("3.11", stand_in.list_bases("3.11")[0])
+    spec = stand_in.compute_spec_hash(inputs, "3.11.2")
+    labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.INPUTS_LABEL: inputs, stand_in.SPEC_LABEL: spec}
+
+    def build(*_: object) -> None:
+        raise errors.EngineError("could not build: the engine says: no such image")
+
+    monkeypatch.setattr(stand_in, "_build", build)
+    with pytest.raises(errors.EngineError, match="no such image"):
+        stand_in.find_or_build(engine, "3.11", progress.Silent())
+
+    def build_after_another_user(*_: object) -> None:
+        engine.add_image(stand_in.format_tag("3.11", spec), labels=labels)
+        build()
+
+    monkeypatch.setattr(stand_in, "_build", build_after_another_user)
+    assert stand_in.find_or_build(engine, "3.11", progress.Silent()).spec == spec
+
+
 @pytest.mark.parametrize("python", ["oldest", "newest"])
 def test_editions_are_built_on_a_python_of_debian(python: str, engine: FakeEngine) -> None:
     (suite, *_) = bases = stand_in.choose_bases(python, DEBIAN_ROOT)

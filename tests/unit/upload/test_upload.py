@@ -233,13 +233,16 @@ def test_only_common_rows_are_compared() -> None:
 
 
 def test_csv_with_missing_predictions_is_read() -> None:
-    assert compare.read_csv(b"id,prediction\nn1,0.5\nn2,\nn3,nan\n007,0.25\n") == {"n1": 0.5, "007": 0.25}
+    csv = b"id,prediction\nn1,0.5\nn2,\nn3,nan\n007,0.25\n"
+    assert compare.read_csv(csv, rows=4) == {"n1": 0.5, "007": 0.25}
+    with pytest.raises(errors.DataError, match=r"cannot read its CSV: it has more than 1,008 rows"):
+        compare.read_csv(b"id,prediction\n" + b"a,1\n" * 1009, rows=4)
 
 
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_predictions_or_an_error(content: bytes) -> None:
     try:
-        predictions = compare.read_csv(content)
+        predictions = compare.read_csv(content, rows=10)
     except errors.DataError:
         return
     assert predictions

@@ -6,28 +6,27 @@ The output of the containers is faked here; tests/inside tests the scripts in th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from builder import errors, progress
-from builder.bundle import prediction
+from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import container_run, data, report
+from builder.validate import checks, container_run, data, headroom, report
 from builder.validate import run as validate
-from tests.support import bundles, container_output, formulas, manifests
+from tests.support import bundles, container_output, custom, formulas, judged, manifests
 from tests.support.fake_engine import FakeEngine, Program
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from builder.bundle import model
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
@@ -55,9 +54,6 @@ def engine(tmp_path: Path) -> FakeEngine:
 def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.ValidationTask:
     folder = tmp_path / "dist"
     pickle = manifests.commit(folder, b"pickle")
-    live = tmp_path / "live.parquet"
-    ids = pd.Index(IDS, name="id")
-    pd.DataFrame({"era": "X", **dict.fromkeys(bundle.features, np.int8(1))}, index=ids).to_parquet(live)
     engine.add_image("runner:1")
     return validate.ValidationTask(
         data_version="v5.3",
@@ -65,10 +61,16 @@ def task(engine: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.V
         bundle=bundle,
         image=image.resolve(image.ImageRequest(ref="runner:1"), engine, pull=False, progress=progress.Silent()),
         python="3.11.2",
-        files=data.LiveFiles(live=live, benchmarks=None, rows=ROWS),
+        files=write_live(tmp_path),
         source="live.parquet",
         limits=LIMITS,
     )
+
+
+def write_live(folder: Path) -> data.LiveFiles:
+    live, features = folder / "live.parquet", dict.fromkeys(bundles.make_bundle().features, np.int8(1))
+    pd.DataFrame({"era": "X", **features}, index=pd.Index(IDS, name="id")).to_parquet(live)
+    return data.LiveFiles(live=live, benchmarks=None, rows=ROWS)
 
 
 def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Program | None = None) -> None:
@@ -76,9 +78,17 @@ def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Progra
     engine.programs = {"predict_inputs.py": predicting or Program(), "predict.py": entry}
 
 
-def make_predicting(golden: Any, **options: Any) -> Program:
-    """Return a run that predicts the golden rows."""
-    return Program(output=container_output.make_predictions(golden, ROWS), **options)
+@functools.cache
+def count_rows() -> list[int]:
+    """Return how many rows each input of the task after the golden rows has."""
+    with tempfile.TemporaryDirectory() as folder:
+        return judged.count_rows(bundles.make_bundle(), write_live(Path(folder)))
+
+
+def make_predicting(golden: Any, *others: Any, **options: Any) -> Program:
+    """Return a run that predicts the golden rows, then others, and 0 for all inputs left."""
+    zeros = [np.zeros(rows) for rows in count_rows()[len(others) :]]
+    return Program(output=container_output.make_predictions(golden, *others, *zeros), **options)
 
 
 def validate_task(task: validate.ValidationTask, engine: FakeEngine) -> validate.Validation:
@@ -105,12 +115,24 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "in [0, 1]",
         "not constant",
         "golden rows: framework",
+        "golden rows: float64",
         "same values: columns in another order, and columns that the model does not know",
         "same values: rows in another order",
         "same values: features as float32",
         "same values: features as float64",
+        "same values: era as numbers",
+        "same values: era as a category",
+        "same range: golden rows and live rows",
+        "a feature is missing",
+        "NaN in places",
+        "one feature all NaN",
+        "one row",
+        "same values: two eras in one frame, and each alone",
+        "all features equal in every row",
+        "same values: a second call",
     ]
-    assert all(check.good and check.detail for check in result.checks)
+    notes = {check.name: check.detail for check in result.checks if check.good is not True}
+    assert notes == {"same range: golden rows and live rows": "too few values to compare"}
     assert result.usage == container_run.Usage(peak_bytes=150_000_000, seconds=1.5, cpu_seconds=1.25)
     assert "Predicting on 8 rows" in result.log
 
@@ -241,18 +263,130 @@ def test_without_predictions_of_the_golden_rows_it_is_not_valid(
     assert text in failed["golden rows: framework"]
 
 
+def judge_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float], files: dict[str, bytes]
+) -> checks.Check:
+    """Return the check of the golden rows in float64."""
+    output = container_output.make({"0.f64": np.array(golden).tobytes(), **files})
+    fake_run(engine, GOOD_ENTRY, Program(output=output))
+    [check] = [check for check in validate_task(task, engine).checks if check.name == "golden rows: float64"]
+    return check
+
+
+def test_the_golden_rows_in_float64_report_what_a_difference_comes_from(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    other = [value + 0.5 for value in golden]
+    files = {"0.float64.f64": np.array(golden).tobytes()}
+    rounding = judge_float64(task, engine, other, files)
+    assert (rounding.good, rounding.detail[:41]) == (None, "largest difference from the framework 0, ")
+    assert "; from float32 0.5, bound" in rounding.detail
+    files = {"0.float64.f64": np.array(other).tobytes()}
+    conversion = judge_float64(task, engine, other, files)
+    assert conversion.good is None, "the check of the framework's predictions has failed"
+    assert re.match(r"largest difference from the framework 0\.5, bound \S+; from float32 0, bound", conversion.detail)
+    assert judge_float64(task, engine, golden, files).good is False
+    missing = judge_float64(task, engine, golden, {"0.float64.txt": b"MemoryError: \x1b[2J"})
+    assert (missing.good, missing.detail) == (False, "the pickle failed: MemoryError: [2J")
+
+
+def test_a_model_that_fits_only_once_or_has_no_float32_layers_is_not_run_in_float64(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden))
+    size = task.artifact.manifest.pickle.size
+    small = dataclasses.replace(task, limits=dataclasses.replace(LIMITS, memory=4 * size - 1))
+    custom_bundle = dataclasses.replace(task.bundle, model=custom.make_bundle().model)
+    for changed in (small, dataclasses.replace(task, bundle=custom_bundle)):
+        assert "golden rows: float64" not in {check.name for check in validate_task(changed, engine).checks}
+
+
 def test_a_relation_that_does_not_hold_is_a_finding(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
-    others = [np.arange(ROWS), np.arange(ROWS)[::-1], *[np.arange(ROWS)] * 6]
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, *others)))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.arange(ROWS), np.arange(ROWS)[::-1]))
     failed = get_failed_checks(validate_task(task, engine))
     name = "same values: columns in another order, and columns that the model does not know"
     assert failed[name].startswith("8 of 8 rows differ, the first at id n000000000000000; read each column by its name")
-    fake_run(engine, GOOD_ENTRY, Program(output=container_output.make_predictions(golden, ROWS, np.zeros(1))))
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, np.zeros(1)))
     assert get_failed_checks(validate_task(task, engine)) == {
         "live rows": "the pickle returned 8 bytes of predictions; expected 64 for 8 rows"
     }
+
+
+def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_the_relation(
+    task: validate.ValidationTask, engine: FakeEngine
+) -> None:
+    code = model.Custom(files={}, modules=(), arrays={})
+    custom = dataclasses.replace(task, bundle=dataclasses.replace(task.bundle, model=code))
+    failed_entry = Program(code=1, log="ValueError: 35 columns\n")
+    predictions, error = np.zeros(ROWS).tobytes(), b"ValueError: 35 columns"
+    name = "same values: columns in another order, and columns that the model does not know"
+    for files, columns in (
+        ({"0.f64": predictions, "1.txt": error}, {name}),
+        ({"0.txt": error, "1.txt": error}, set()),
+        ({"0.f64": predictions, "1.f64": predictions}, set()),
+        ({}, set()),
+    ):
+        fake_run(engine, failed_entry, Program(output=container_output.make(files)))
+        failed = get_failed_checks(validate_task(custom, engine))
+        assert failed.keys() == {"entry point", *columns}
+        assert get_failed_checks(validate_task(task, engine)).keys() == {"entry point"}
+    assert not validate_task(custom, engine).good
+
+
+def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    some = {f"{number}.f64": np.zeros(ROWS).tobytes() for number in range(1, 4)}
+    exact = np.asarray(golden, "<f8").tobytes()
+    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}))
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), predicting)
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.name == "left out"]
+    assert notes[0].startswith("not predicted: same values: features as float32; same values: features as float64; ")
+    assert notes[0].endswith(", to stay within the time limit; make the model smaller or faster")
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=30), predicting)
+    failed = get_failed_checks(validate_task(task, engine))
+    names = ("features as float32", "features as float64", "era as numbers", "era as a category")
+    assert failed.keys() == {f"same values: {name}" for name in names}
+    assert all(detail.startswith("the pickle returned no predictions; ") for detail in failed.values())
+
+
+def test_the_columns_in_another_order_are_never_left_out(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    exact = np.asarray(golden, "<f8").tobytes()
+    files = {"0.f64": exact, "0.float64.f64": exact, "1.f64": np.zeros(ROWS).tobytes()}
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), Program(output=container_output.make(files)))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert [*failed] == ["same values: columns in another order, and columns that the model does not know"]
+
+
+def test_the_end_of_a_run_that_returned_everything_does_not_matter(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Frames of 200 eras are measured then, which may need too much memory."""
+    fake_run(engine, GOOD_ENTRY, make_predicting(golden, code=137, out_of_memory=True))
+    assert validate_task(task, engine).good
+
+
+def test_a_crash_in_a_later_input_leaves_the_predictions_before_it(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    bundle = dataclasses.replace(custom.make_bundle(), golden=task.bundle.golden)
+    task = dataclasses.replace(task, bundle=bundle)
+    counts = judged.count_rows(bundle, task.files)
+    required = [np.zeros(rows) for rows in counts[:7]]  # the live rows and the six required relations
+    for count, is_good in ((7, True), (6, False)):
+        output = container_output.make_predictions(golden, *required[:count])
+        fake_run(engine, GOOD_ENTRY, Program(output=output, code=139))
+        result = validate_task(task, engine)
+        assert result.good is is_good
+        text = "the pickle returned no predictions: the interpreter crashed (segmentation fault"
+        missing = [check.name for check in result.checks if text in check.detail]
+        assert "a feature is missing" in missing
 
 
 # ---- how it ended
@@ -335,6 +469,35 @@ def test_a_note_in_a_stand_in_image_warns_about_its_seconds(
     assert [check.name for check in validate_task(stand_in, engine).checks] == ["entry point"]
 
 
+def test_a_run_close_to_its_limits_gets_notes(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=419), make_predicting(golden))
+    ranges = "too few values to compare"
+    assert {check.detail for check in validate_task(task, engine).checks if not check.good} == {ranges}
+    output = container_output.make({"live_predictions-0a.csv": CSV}, peak_bytes=int(3.6e9))
+    fake_run(engine, Program(output=output, seconds=480), make_predicting(golden))
+    result = validate_task(task, engine)
+    assert result.good
+    notes = [check.detail for check in result.checks if check.good is None and check.detail != ranges]
+    assert [note.partition(";")[0] for note in notes] == [
+        "480 s are 80% of the limit of 600 s",
+        "3.6 GB of memory, as reported from inside, are 84% of the limit of 4.3 GB",
+    ]
+    assert headroom.describe_usage(result.usage, LIMITS) == (
+        "480.00 s (80.0% of 600 s); reported from inside: 3.6 GB of memory (83.8% of 4.3 GB), "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
+    seen = dataclasses.replace(result.usage, seen_bytes=int(3.7e9))
+    assert headroom.find_notes(seen, LIMITS)[1].startswith("3.7 GB of memory, seen by the engine, are 86% of")
+    assert headroom.describe_usage(seen, LIMITS) == (
+        "480.00 s (80.0% of 600 s), 3.7 GB of memory (86.1% of 4.3 GB); reported from inside: "
+        "1.25 s of CPU (0% of 1 CPU)"
+    )
+    unknown = container_run.Usage(seconds=0)
+    assert headroom.describe_usage(unknown, LIMITS) == "0.00 s (0.0% of 600 s)"
+
+
 def test_a_pickle_built_for_another_python_is_recognized(task: validate.ValidationTask, engine: FakeEngine) -> None:
     fake_run(engine, Program(code=139))
     result = validate_task(dataclasses.replace(task, python="3.13.5"), engine)
@@ -351,6 +514,19 @@ def test_an_image_that_cannot_run_the_script_is_an_image_error(
     with pytest.raises(errors.ImageError, match=r"runner:1 cannot run the pickle: exec python failed"):
         validate_task(task, engine)
     assert engine.list_leftovers() == []
+
+
+def test_a_pickle_that_ends_like_a_missing_command_is_a_finding(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    """Without the pickle the image can run, so the pickle did it."""
+    without_pickle = dataclasses.replace(GOOD_ENTRY, code=1, output=container_output.make())
+    fake_run(engine, Program(code=127, then=without_pickle))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert failed.keys() == {"entry point"}
+    assert failed["entry point"].startswith("exit 127")
+    fake_run(engine, GOOD_ENTRY, Program(code=127, then=Program(code=2, output=container_output.make())))
+    assert get_failed_checks(validate_task(task, engine)).keys() == {"golden rows: framework"}
 
 
 def test_an_image_without_an_entry_point_is_not_a_runner(task: validate.ValidationTask, engine: FakeEngine) -> None:
@@ -375,8 +551,11 @@ def test_the_report_has_the_pickle_the_image_and_the_limits(
     assert written_report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.3"}
     assert written_report["usage"] == {
         "seconds": 1.5,
+        "seen_bytes": None,
         "reported_from_inside": {"peak_bytes": 150_000_000, "cpu_seconds": 1.25},
+        "part_of_limits": {"seconds": 1.5 / 600, "memory": 150_000_000 / (4 << 30), "cpu": 1.25 / 1.5},
     }
+    assert 0 < written_report["scenarios"]["seconds"] <= 1.5
     assert written_report["image"] == {
         "kind": "local",
         "identity": task.image.identity,

@@ -1,0 +1,1 @@
+"""Write the result of a validation as one HTML page, ``report.html``."""
