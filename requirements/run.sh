@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs a command of numerai-builder with the Makefile's variables: sh requirements/run.sh COMMAND VARIABLE...
 #
-# Their values come from the environment, where make puts them, so that no shell executes a value as code. CONFIG and SLOT
-# are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run if it is 1, and nothing if it
+# Their values come from the environment, where make puts them, so that no shell executes a value as code. CONFIG, PICKLE and
+# SLOT are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run if it is 1, and nothing if it
 # is 0 or empty.
 set -eu
 command=$1
@@ -14,7 +14,7 @@ for name; do
     [ -n "$value" ] || continue
     option=--$(printf %s "$name" | tr A-Z_ a-z-)
     case $command.$name in
-        *.CONFIG | *.SLOT | rollback.MODEL) target=$value ;;
+        *.CONFIG | *.PICKLE | *.SLOT | rollback.MODEL) target=$value ;;
         *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO) set -- "$@" "$option=$value" ;;
         *)
             case $value in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,13 @@ from typer import Option
 
 from builder import errors
 from builder.build import artifact
-from builder.cli import api_session, pickle_argument, remote_files, terminal
+from builder.cli import api_session, pickle_argument, reading_rows, remote_files, terminal
 from builder.cli.parameters import Json, SlotOrPickle
 from builder.net import download as stage
 from builder.text import escape, sanitize
 from builder.tournament import slots
 from builder.upload import old_records, slot_log
+from builder.validate.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,17 +56,26 @@ def run(
                 f"{target}: cannot be written: {error.strerror or error}; pass another file with --to"
             ) from error
     findings = list(_compare(pickle, download))
+    reading = read.read(download.path)
     bad = [text for good, text in findings if good is False]
     if json_wanted:
-        answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(download.path)}
+        answer: dict[str, object] = {
+            "format": 1,
+            "pickle": pickle.id,
+            "filename": pickle.filename,
+            "file": str(download.path),
+        }
         compared = [{"equal": good, "text": text} for good, text in findings]
-        terminal.print_json({**answer, "sha256": download.sha256, "size": download.size, "compared": compared})
+        answer |= {"sha256": download.sha256, "size": download.size, "compared": compared}
+        terminal.print_json({**answer, "reading": dataclasses.asdict(reading)})
         return 1 if bad else 0
     terminal.print_lines(f"{download.path}  ({filesize.decimal(download.size)})")
-    terminal.print_table([("sha256", download.sha256), *((_MARKS[good], text) for good, text in findings)])
+    compared_rows = [(_MARKS[good], text) for good, text in findings]
+    terminal.print_table([("sha256", download.sha256), *compared_rows, *reading_rows.list_summary(reading)])
     if all(good is None for good, _ in findings):
         terminal.print_lines("  no recorded hash to compare it with: none in its name, in dist/*/ or in an upload log")
-    terminal.print_lines("  it contains code: unpickle it only in its image (`python -m builder why` runs it there)")
+    terminal.print_lines(*reading_rows.list_problems(reading))
+    terminal.print_lines("  unpickle it only in its image (`python -m builder why` runs it there)")
     return 1 if bad else 0
 
 

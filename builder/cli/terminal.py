@@ -31,7 +31,7 @@ _LEAST_CELL, _LEFT_OUT, _WHOLE = 8, ("data", "image", "uploaded"), ("id", "refer
 _PLAIN_WIDTH = 100_000  # if no terminal limits it
 _STYLES = {
     **dict.fromkeys(("ok", "validated"), "green"),
-    **dict.fromkeys(("FAILED", "DIFFERS", "GONE", "MOVED", "NOT PINNED", "failed"), "bold red"),
+    **dict.fromkeys(("FAILED", "DANGER", "DIFFERS", "GONE", "MOVED", "NOT PINNED", "failed"), "bold red"),
     "FIX": "bold yellow",
 }
 """Styles of table cells with exactly these texts, on terminals with colour."""

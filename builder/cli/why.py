@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from builder import data_versions, errors, tournament
-from builder.build import artifact
-from builder.cli import api_session, engine_session, image_kinds, listing, pickle_argument, remote_files, terminal
+from builder.cli import (
+    api_session,
+    engine_session,
+    image_kinds,
+    listing,
+    pickle_argument,
+    reading_rows,
+    remote_files,
+    terminal,
+)
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.config import model as config
 from builder.text import sanitize
 from builder.tournament import live_files, slots, status
 from builder.upload import waiting
 from builder.validate import diagnose, headroom, report
+from builder.validate.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,20 +92,29 @@ def run(
         if case is None:
             return _print_no_failure(target, uploaded, json_wanted=json_wanted)
         _check_python(case.pickle, stand_in)
-        result, reason = None, "skipped by --no-run"
+        reading, result, reason = None, None, "skipped by --no-run"
         if not no_run:
             try:
+                content = remote_files.fetch(api, case.pickle, progress)
+                reading = read.read(content, image_python=_find_image_python(case.pickle))
                 result = _run_here(
-                    api, case.pickle, progress, live=live, benchmarks=benchmarks, stand_in=stand_in, yes=yes
+                    *(api, case.pickle, content, progress),
+                    built_on=reading.python,
+                    live=live,
+                    benchmarks=benchmarks,
+                    stand_in=stand_in,
+                    yes=yes,
                 )
             except errors.BuilderError as error:  # such as a missing engine: the tournament's log still has a cause
                 reason = str(error)
-    cause = rerun.conclude(case.failure, list(case.log), result, again=f"python -m builder trigger {case.name}")
+    again = f"python -m builder trigger {case.name}"
+    cause = rerun.conclude(case.failure, list(case.log), result, reading, again=again)
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
-        terminal.print_json(_data(case, result, reason, cause))
+        reading_data = dataclasses.asdict(reading) if reading else None
+        terminal.print_json({**_data(case, result, reason, cause), "reading": reading_data})
     else:
-        _print(case, result, reason, cause)
+        _print(case, result, reason, cause, reading_rows.list_summary(reading) if reading else [])
     return 1
 
 
@@ -130,13 +148,19 @@ def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None
     """
     from builder.image import stand_in  # noqa: PLC0415
 
+    image_python = _find_image_python(pickle)
+    if python and image_python and stand_in.EDITIONS.get(python, python) != image_python:
+        raise errors.UsageError(
+            f"--stand-in {python}: the pickle was registered for an image with Python {image_python}, and fails "
+            f"with any other version; pass --stand-in {image_python}, or leave it out"
+        )
+
+
+def _find_image_python(pickle: tournament.UploadedPickle) -> str | None:
+    """Return the Python of the image that a pickle was registered for, such as ``3.12``; None if its name has none."""
     image_text = f"{pickle.image} {pickle.image_name} {pickle.runtime}"
     version = re.search(r"(?:py_|Python )3[._]([0-9]{1,2})(?![0-9])", image_text)
-    if python and version and stand_in.EDITIONS.get(python, python) != f"3.{version[1]}":
-        raise errors.UsageError(
-            f"--stand-in {python}: the pickle was registered for an image with Python 3.{version[1]}, and fails "
-            f"with any other version; pass --stand-in 3.{version[1]}, or leave it out"
-        )
+    return f"3.{version[1]}" if version else None
 
 
 def _find_case(
@@ -162,8 +186,10 @@ def _find_case(
 def _run_here(
     api: tournament.Tournament,
     pickle: tournament.UploadedPickle,
+    content: Path,
     progress: Progress,
     *,
+    built_on: str | None,
     live: str | None,
     benchmarks: str | None,
     stand_in: str | None,
@@ -174,7 +200,6 @@ def _run_here(
     from builder.validate import rerun  # noqa: PLC0415
 
     ref = remote_files.reference(api, pickle)
-    content = remote_files.fetch(api, pickle, progress)
     files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
     engine = engine_session.connect(progress, yes=yes)
     runner_image = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), engine, pull=False, progress=progress)
@@ -183,7 +208,7 @@ def _run_here(
             pickle=content,
             image=runner_image,
             python=image.read_inventory(runner_image, engine, run_id).python,
-            built_on=_find_build_python(content),
+            built_on=built_on,
             live=files[0],
             benchmarks=files[1],
             limits=config.ValidateConfig().limits,
@@ -200,13 +225,6 @@ def _fetch_live(
     except errors.NetworkError as error:
         raise errors.NetworkError(f"{error}; or pass live data: --live FILE [--benchmarks FILE]") from error
     return data.live, data.benchmarks
-
-
-def _find_build_python(content: Path) -> str | None:
-    """Return the Python version that a pickle was built with, if `dist/` has its manifest."""
-    sha256 = artifact.hash_file(content)
-    manifests = [manifest for _, manifest in artifact.read_manifests(Path.cwd()) if manifest.pickle.sha256 == sha256]
-    return manifests[0].image.python if manifests else None
 
 
 def _print_no_failure(
@@ -228,12 +246,19 @@ def _print_no_failure(
     return 0
 
 
-def _print(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
+def _print(
+    case: _Case,
+    result: rerun.RerunResult | None,
+    reason: str,
+    cause: diagnose.Cause,
+    summary: Sequence[tuple[str, str]],
+) -> None:
     failure = case.failure
     terminal.print_lines(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("tournament", f"{failure.where} {sanitize(failure.status)}")]
     rows += [("", f"message: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
+    rows += summary
     if result is None:
         rows.append(("local run", "not run: " + " ".join(sanitize(reason).split())))
     else:

@@ -110,14 +110,18 @@ def read_plan(path: Path) -> Any:
             time.sleep(0.01)
 
 
-def predict_all(predict: Any, plan: Any, started: float) -> None:
-    """Predict the inputs and write the results; none that would probably end too late."""
+def predict_all(predict: Any, plan: Any, started: float) -> float:
+    """Predict the inputs and write the results; none that would end too late if it took as long as the longest.
+
+    Returns:
+        The seconds that are left besides another such input.
+    """
     folder, results = Path(plan["folder"]), Path(plan["results"])
     longest = 0.0
     for number in sorted(int(path.name.partition(".")[0]) for path in folder.glob("*.live.feather")):
         begun = time.monotonic()
         if number >= plan["always"] and begun + longest - started > plan["seconds"]:
-            return
+            break
         live, benchmarks = read_frames(folder, number)
         frames = {"live_features": live, "live_benchmark_models": benchmarks} if number in plan["watched"] else {}
         copies = {name: frame.copy() for name, frame in frames.items()}
@@ -129,6 +133,7 @@ def predict_all(predict: Any, plan: Any, started: float) -> None:
         if number in plan["float64"]:
             with in_float64(predict):
                 write_predictions(results / f"{number}.float64", predict, live, benchmarks, before_post=before_post)
+    return float(plan["seconds"]) - (time.monotonic() - started) - longest
 
 
 def write_predictions(path: Path, predict: Any, *frames: pd.DataFrame, before_post: bool) -> None:
@@ -207,9 +212,8 @@ def main(plan_path: str) -> None:
     plan = read_plan(Path(plan_path))
     started = time.monotonic()
     predict = pd.read_pickle(plan["model"])  # noqa: S301 - in the locked container, as the runner does
-    predict_all(predict, plan, started)
     eras, measured = plan["eras"], []
-    seconds = min(eras["seconds"], plan["seconds"] - (time.monotonic() - started))
+    seconds = min(eras["seconds"], predict_all(predict, plan, started))
     with contextlib.suppress(Exception):  # an error of a model ends only these measurements
         frames = read_frames(Path(plan["folder"]), eras["number"])
         for item in measure_eras(predict, *frames, seconds=seconds, memory=eras["memory"]):

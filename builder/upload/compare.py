@@ -71,7 +71,7 @@ def predict(
     with container_run.create_volume(image, files, engine, run) as volume:
         result = container_run.run_entry(volume, image, limits, engine, run=run, rows=rows)
     failure = None
-    if result.get_end(limits).timed_out:
+    if result.get_end(limits.seconds).timed_out:
         failure = f"it exceeded the limit of {limits.seconds:g} seconds"
     elif result.exit.code != 0:
         message = diagnose.find_last_message(result.log)

@@ -84,11 +84,11 @@ class ContainerRun:
         """The CSV of the entry point; None if it wrote none."""
         return next((content for name, content in self.files.items() if is_csv_name(name)), None)
 
-    def get_end(self, limits: config.LimitsConfig) -> diagnose.RunEnd:
-        """Return how it ended, to find the cause of a failure."""
+    def get_end(self, seconds: float) -> diagnose.RunEnd:
+        """Return how it ended, to find the cause of a failure; ``seconds`` is its time limit."""
         return diagnose.RunEnd(
             code=self.exit.code,
-            timed_out=self.exit.code is None or self.exit.seconds > limits.seconds,
+            timed_out=self.exit.code is None or self.exit.seconds > seconds,
             out_of_memory=self.exit.out_of_memory,
             log=self.log,
             aborted_twice=self.aborts > 1,
@@ -256,15 +256,18 @@ class Command:
         self._container.start()
         self._started = time.monotonic()
 
-    def run(self) -> ContainerRun:
+    def run(self, seconds: float | None = None) -> ContainerRun:
         """Run it to its end, within the time limit, and read what it left.
+
+        Args:
+            seconds: Another time limit than that of the limits.
 
         Raises:
             errors.EngineError: The engine failed.
             errors.ImageError: The image cannot run ``python``.
         """
         waited = 0.0 if self._started is None else time.monotonic() - self._started
-        container_exit = self._container.run(self._limits.seconds + _EXTRA_SECONDS)
+        container_exit = self._container.run((seconds or self._limits.seconds) + _EXTRA_SECONDS)
         output, log = self._container.read_output(_MAX_OUTPUT), self._container.read_log(output=False)
         if container_exit.code == supervise.COMMAND_NOT_FOUND and not output:
             self._check_image()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from builder.image import resolve
     from builder.progress import Progress
     from builder.tournament.status import PickleFailure
+    from builder.validate.reading.read import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +88,24 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
 
 
-def conclude(failure: PickleFailure, log: list[str], local: RerunResult | None, *, again: str) -> diagnose.Cause:
+def conclude(
+    failure: PickleFailure, log: list[str], local: RerunResult | None, reading: Reading | None = None, *, again: str
+) -> diagnose.Cause:
     """Return one cause and one fix for a failure at the tournament.
 
     Args:
         failure: The step that failed there.
         log: The log of that run.
         local: The run on this machine, if there was one.
+        reading: The file, if it could be read. Without a run, what is wrong with it is the cause, unless the
+            tournament reports one that is not in the file.
         again: The command that runs the pickle there again.
     """
     remote_cause = diagnose.explain_remote(failure.status, failure.descriptions, log)
+    is_open = remote_cause.by_build or not remote_cause.fix
+    if local is None and is_open and reading is not None and reading.problems:
+        problem = reading.problems[0]
+        return diagnose.Cause(text=f"{problem.text} (read here, not run)", fix=problem.fix)
     if local is None:
         fix = remote_cause.fix or f"{diagnose.FIX_MODEL}, which shows it here"
         return diagnose.Cause(text=remote_cause.text, fix=fix)

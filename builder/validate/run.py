@@ -198,7 +198,7 @@ def judge_entry(
         conditions: What it ran in.
         ids: The ids of the live features.
     """
-    end = result.get_end(limits)
+    end = result.get_end(limits.seconds)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
         return [checks.Check(name="entry point", good=False, detail=str(cause))], cause
@@ -253,7 +253,7 @@ def _judge_scenarios(
     task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
 ) -> list[checks.Check]:
     """Return the checks of the scenarios, and a note about what was left out because of the time limit."""
-    inputs, end, left_out = others.inputs, others.result.get_end(task.limits), others.find_left_out()
+    inputs, end, left_out = others.inputs, others.result.get_end(others.seconds), others.find_left_out()
     cause = diagnose.find_cause(end, conditions).text if end.code else ""
     predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
     results = scenarios.judge(inputs.planned, predictions, inputs.subject.live, task.exempt)
@@ -287,11 +287,11 @@ def _judge_golden(
 ) -> list[checks.Check]:
     """Return the checks of the pickle's predictions of the golden rows before post-processing."""
     name, golden, result = "golden rows: framework", task.bundle.golden, others.result
-    end = result.get_end(task.limits)
+    end = result.get_end(others.seconds)
     # A crash in a later input leaves the predictions before it: whether it is a finding depends on that input.
     is_ended = end.code != 0 or end.timed_out or end.out_of_memory
     if is_ended and scenarios.get_file_name(scenarios.GOLDEN) not in result.files:
-        cause = diagnose.find_cause(end, conditions)
+        cause = diagnose.find_cause(end, dataclasses.replace(conditions, seconds=others.seconds))
         return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)

@@ -7,6 +7,7 @@ so that both never run at once.
 from __future__ import annotations
 
 import contextlib
+import math
 from concurrent import futures
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -58,22 +59,23 @@ class ScenarioRun:
     Attributes:
         inputs: What it was to predict.
         result: How it ended, and the predictions.
+        seconds: Its time limit. Those inputs that are always predicted may each take as long as the entry point's run.
         first_optional: The number of the first input that an honest pickle may not have predicted in time.
         cut_from: The rows that each input would have without the time limit; None if that changed nothing.
     """
 
     inputs: Inputs
     result: container_run.ContainerRun
+    seconds: float
     first_optional: int
     cut_from: int | None = None
 
     def find_left_out(self) -> frozenset[scenarios.Input]:
         """Return the inputs that were not predicted, and the time limit explains it."""
-        numbered = enumerate(self.inputs.ordered)
         files = self.result.files.keys()
         return frozenset(
             item
-            for number, item in numbered
+            for number, item in enumerate(self.inputs.ordered)
             if number >= self.first_optional and files.isdisjoint((f"{number}.f64", f"{number}.txt"))
         )
 
@@ -123,8 +125,14 @@ def prepare(
         container_run.fill_volume(volume, task.image, plan, engine, run)
         # An input takes no longer than the entry point's whole run, or twice that on a busy machine.
         in_time = int(seconds / (2 * entry_seconds)) if entry_seconds else count
-        first_optional = max(inputs.always, in_time)
-        return ScenarioRun(inputs=inputs, result=command.run(), first_optional=first_optional, cut_from=cut_from)
+        limit = limits.seconds + math.ceil(inputs.always * entry_seconds)
+        return ScenarioRun(
+            inputs=inputs,
+            result=command.run(limit),
+            seconds=limit,
+            first_optional=max(inputs.always, in_time),
+            cut_from=cut_from,
+        )
 
     with (
         container_run.create_command(scenarios.COMMAND, volume, task.image, limits, engine, run=run) as command,

@@ -8,39 +8,26 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from builder import paths
+from builder import published_pins
 from builder.inside import inventory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAMES = {
-    "dateutil": "python-dateutil",
-    "google": "protobuf",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "umap": "umap-learn",
-    "yaml": "pyyaml",
-}
-"""Packages of the images whose modules have other names, for where they, or their lists of files, are not installed."""
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def find_package(module: str) -> str:
     """Return the name of the package that a top-level module belongs to, or would belong to if it were installed."""
     # The module's own name last: tensorflow-cpu and others are what the images have under the module's name.
-    packages = [*list_installed().get(module, ()), _NAMES.get(module, inventory.normalize_name(module))]
+    packages = [*list_installed().get(module, ()), _list_published().get(module, inventory.normalize_name(module))]
     return next((name for name in packages if find_pythons(name)), packages[0])
 
 
 def find_pythons(package: str) -> tuple[str, ...]:
     """Return the Python versions of the images that have a package: ``("3.12", "3.13")``."""
-    return tuple(python for python, names in _read_pins().items() if inventory.normalize_name(package) in names)
-
-
-def list_pythons() -> tuple[str, ...]:
-    """Return the Python versions of the images."""
-    return tuple(_read_pins())
+    name = inventory.normalize_name(package)
+    return tuple(python for python in published_pins.list_pythons() if name in published_pins.get_versions(python))
 
 
 @functools.cache
@@ -50,26 +37,24 @@ def list_modules() -> tuple[str, ...]:
     Also those of packages that the installed version of an image's package requires, which may be another version than
     the image's and require others.
     """
-    names = {name for names in _read_pins().values() for name in names}
+    names = set(_list_published().values())
     names |= {
         name for module, names in list_installed().items() if find_pythons(find_package(module)) for name in names
     }
     names = _find_requirements(names)
     modules = {module for module, packages in list_installed().items() if not names.isdisjoint(packages)}
-    modules |= {module for module, package in _NAMES.items() if package in names}
-    modules |= {name.replace("-", "_") for name in names}
+    modules |= set(_list_published()) | {name.replace("-", "_") for name in names}
     return tuple(sorted(modules | sys.stdlib_module_names | set(sys.builtin_module_names)))
 
 
 @functools.cache
-def _read_pins() -> Mapping[str, frozenset[str]]:
-    """Return the names of the packages in the images, by Python version, in ascending order."""
-    pins = {}
-    for path in (paths.docker_folder() / "stand_in" / "pins").glob("py*.txt"):
-        python = ".".join(path.name.removeprefix("py").split(".")[:2])
-        lines = path.read_text(encoding="utf-8").split()
-        pins[python] = frozenset(inventory.normalize_name(line.partition("==")[0]) for line in lines)
-    return dict(sorted(pins.items()))
+def _list_published() -> Mapping[str, str]:
+    """Return the package of each top-level module in any image."""
+    return {
+        module: package
+        for python in published_pins.list_pythons()
+        for module, package in published_pins.list_modules(python).items()
+    }
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import errors, published_pins
 from builder.export.function import image_packages
 from builder.text import format_list
 
@@ -104,7 +104,7 @@ class Findings:
             if not is_guarded:
                 raise errors.ExportError(f"export: {text}")
             self._add_cause(text)
-        elif len(pythons) < len(image_packages.list_pythons()):
+        elif len(pythons) < len(published_pins.list_pythons()):
             self.notes.append(f"{user} `{top}`, which only the images of Python {format_list(pythons)} have")
 
     def _add_cause(self, text: str) -> None:

@@ -28,6 +28,7 @@ from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
 IN_MAKE = {
+    "check",
     "pickle",
     "render",
     "validate",
@@ -343,6 +344,7 @@ JSON_COMMANDS = [
     ("pickle", "--json", "configs/other.yaml"),
     ("validate", "--json", "configs/other.yaml"),
     ("verify", "--json", "configs/other.yaml"),
+    ("check", "--json", "no.pkl"),
     ("upload", "--json", "configs/other.yaml"),
     ("rollback", "--json", "configs/other.yaml"),
     ("pin", "--json", "configs/other.yaml"),

@@ -18,7 +18,7 @@ ROOT = clones.ROOT
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TAKES = {target: names.split() for target, names in re.findall(r"^TAKES\.(\S+) := (.*)$", MAKEFILE, re.MULTILINE)}
 COMMANDS = re.findall(r"^COMMANDS := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
-ARGUMENT = {"CONFIG", "SLOT"}
+ARGUMENT = {"CONFIG", "PICKLE", "SLOT"}
 OPTIONS = {"MODEL": "--model", "TO": "--to", "BUNDLE": "--bundle", "NAME": "--name", "PYTHON": "--python"}
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},

@@ -11,7 +11,8 @@ from builder.config import model as config
 from builder.image import resolve as image
 from builder.tournament import status
 from builder.validate import container_run, diagnose, rerun
-from tests.support import words
+from builder.validate.reading import read
+from tests.support import clones, words
 
 if TYPE_CHECKING:
     from builder.sandbox.status_words import StatusWords
@@ -51,6 +52,19 @@ def test_a_failure_here_is_the_cause() -> None:
     local_cause = diagnose.Cause(text="it ran out of memory at 4 GiB (exit 137)", fix="make the model smaller")
     cause = rerun.conclude(make_failure("failed", "Killed"), [], make_result(local_cause), again=AGAIN)
     assert (cause.text, cause.fix) == (f"{local_cause.text} (reproduced here)", local_cause.fix)
+
+
+@pytest.mark.parametrize(
+    ("description", "cause"),
+    [
+        (SEGFAULT, "the pickle was made by Python 3.10, but the image has Python 3.12 (read here, not run)"),
+        ("", "the pickle was made by Python 3.10, but the image has Python 3.12 (read here, not run)"),
+        ("Pickle function returned at least 1 NaN prediction", "the function returned NaN in its predictions"),
+    ],
+)
+def test_without_a_run_the_reading_is_the_cause_unless_another_is_reported(description: str, cause: str) -> None:
+    reading = read.read(clones.ROOT / "tests" / "data" / "pickles" / "python3.10.pkl", image_python="3.12")
+    assert rerun.conclude(make_failure("failed", description), [], None, reading, again=AGAIN).text == cause
 
 
 def test_a_cause_without_a_fix_gets_one() -> None:
