@@ -21,14 +21,16 @@ def open_catboost(model: Any) -> Any:
 
 
 def to_catboost_frame(names: Any, categorical: Any, block: Any) -> Any:
-    """Return a block (rows, n) as a frame that CatBoost takes, in which a missing category is -1.
+    """Return a block (rows, n) as a frame that CatBoost takes; a category that is missing or a fraction is -1.
 
     CatBoost refuses floats as categories, and hashes a whole number as its digits, the same for a string of them.
     """
     # By columns, as CatBoost reads them: twice as fast for 2,700 inputs.
     frame = pd.DataFrame(np.asfortranarray(block), columns=names)
-    whole = {names[index]: np.nan_to_num(block[:, index], nan=-1.0).astype(np.int64) for index in categorical}
-    return frame.assign(**whole) if whole else frame
+    for index in categorical:
+        values = block[:, index]
+        frame[names[index]] = np.where(values == np.rint(values), values, -1.0).astype(np.int64)
+    return frame
 
 
 def predict_catboost(booster: Any, model: Any, threads: int, block: Any) -> Any:
