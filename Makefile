@@ -6,7 +6,7 @@ TAKES.pickle := CONFIG LOCKED PULL YES JSON
 TAKES.render := CONFIG LOCKED
 TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
-TAKES.check := PICKLE JSON
+TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
 TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
 TAKES.rollback := MODEL CONFIG TO YES JSON
 TAKES.pin := CONFIG CHECK JSON
@@ -49,7 +49,7 @@ pickle: .venv/.run ## build the pickle of CONFIG in its image: dist/NAME/model.p
 render: .venv/.run ## write the Dockerfile of CONFIG and its build context, without an engine
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
 verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
-check: .venv/.run ## read any pickle without executing it: what is dangerous in it, and why it would fail
+check: .venv/.run ## find out whether any PICKLE would run, and if not, why: read it, then run it in its image
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
 rollback: .venv/.run ## assign the pickle that a slot ran before
 pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed

@@ -9,6 +9,10 @@ from builder import paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+DEFAULT = "3.12"
+"""The Python of the tournament's default image."""
 
 # What a distribution installs, if that is not its own name with underscores.
 _NAMES = {
@@ -56,6 +60,12 @@ def list_pythons() -> tuple[str, ...]:
     return tuple(_read_all())
 
 
+def find_tag(python: str) -> str | None:
+    """Return the tag of the image of a Python, such as ``a78dedd``; None if no list is known."""
+    path = next(_find_folder().glob(f"py{python}.*.txt"), None)
+    return path.name.split(".")[-2] if path else None
+
+
 def get_versions(python: str) -> Mapping[str, str]:
     """Return the version of each package in the image of a Python, by its normalized name; none without a list."""
     return _read_all().get(python, {})
@@ -71,10 +81,14 @@ def list_modules(python: str) -> Mapping[str, str]:
     }
 
 
+def _find_folder() -> Path:
+    return paths.docker_folder() / "stand_in" / "pins"
+
+
 @functools.cache
 def _read_all() -> Mapping[str, Mapping[str, str]]:
     pins = {}
-    for path in (paths.docker_folder() / "stand_in" / "pins").glob("py3.*.txt"):
+    for path in _find_folder().glob("py3.*.txt"):
         python = ".".join(path.name.removeprefix("py").split(".")[:2])
         lines = path.read_text(encoding="utf-8").split()
         pins[python] = dict(line.split("==") for line in lines)

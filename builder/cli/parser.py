@@ -34,7 +34,7 @@ _COMMANDS = {
         "render": "write the Dockerfile of CONFIG and its build context, without an engine",
         "validate": "run the pickle of CONFIG in its image under the tournament's limits",
         "verify": "build the pickle of CONFIG again and compare the bytes",
-        "check": "read any pickle without executing it: what is dangerous in it, and why it would fail",
+        "check": "find out whether any PICKLE would run, and if not, why: read it, then run it in its image",
         "upload": "deploy the validated pickle of CONFIG to a model slot",
         "rollback": "assign the pickle that a slot ran before",
     },

@@ -35,10 +35,14 @@ def list_details(reading: Reading) -> list[tuple[str, str]]:
     return [*_list_imports(reading), *_shorten(captures)]
 
 
+def list_notes(reading: Reading) -> list[str]:
+    """Return the notes of a reading as lines."""
+    return [f"note:  {note}" for note in reading.notes]
+
+
 def list_problems(reading: Reading) -> list[str]:
     """Return the notes of a reading, then the cause and the fix of each problem, as lines."""
-    notes = [f"note:  {note}" for note in reading.notes]
-    return notes + [
+    return list_notes(reading) + [
         f"{label} {line}" for item in reading.problems for label, line in (("cause:", item.text), ("fix:  ", item.fix))
     ]
 

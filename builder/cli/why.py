@@ -18,20 +18,18 @@ from typer import Option
 from builder import data_versions, errors, tournament
 from builder.cli import (
     api_session,
-    engine_session,
-    image_kinds,
     listing,
+    local_run,
     pickle_argument,
     reading_rows,
     remote_files,
     terminal,
 )
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
-from builder.config import model as config
 from builder.text import sanitize
 from builder.tournament import live_files, slots, status
 from builder.upload import waiting
-from builder.validate import diagnose, headroom, report
+from builder.validate import diagnose
 from builder.validate.reading import read
 
 if TYPE_CHECKING:
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from builder.validate import rerun
 
 _LOG_LINES = 12
-_MARKS = {True: "ok", False: "FAILED", None: "note"}  # by the result of a check; None: neither
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +61,9 @@ class _Case:
 def run(
     *,
     name: SlotOrPickle,
-    live: Annotated[
-        str | None,
-        Option("--live", metavar="FILE", help="live data to run the pickle on; default: today's data, downloaded"),
-    ] = None,
-    benchmarks: Annotated[
-        str | None, Option("--benchmarks", metavar="FILE", help="benchmark predictions for the rows of --live")
-    ] = None,
-    stand_in: Annotated[
-        str | None,
-        Option("--stand-in", metavar="PYTHON", help="use this stand-in image if the pickle's image is not available"),
-    ] = None,
+    live: local_run.Live = None,
+    benchmarks: local_run.Benchmarks = None,
+    stand_in: local_run.StandIn = None,
     no_run: Annotated[
         bool, Option("--no-run", help="print the tournament's status and log, without running the pickle")
     ] = False,
@@ -84,7 +73,7 @@ def run(
     """Explain why the pickle of a slot failed; exit 1, or 0 if none failed."""
     from builder.validate import rerun  # noqa: PLC0415 - pyarrow
 
-    _check_options(live, benchmarks, stand_in)
+    local_run.check_options(live, benchmarks, stand_in)
     with terminal.progress() as progress, api_session.connect(progress) as api:
         target = slots.find_slot_or_pickle(api, name)
         uploaded = api.list_uploads()
@@ -97,13 +86,11 @@ def run(
             try:
                 content = remote_files.fetch(api, case.pickle, progress)
                 reading = read.read(content, image_python=_find_image_python(case.pickle))
-                result = _run_here(
-                    *(api, case.pickle, content, progress),
-                    built_on=reading.python,
-                    live=live,
-                    benchmarks=benchmarks,
-                    stand_in=stand_in,
-                    yes=yes,
+                ref = remote_files.reference(api, case.pickle)
+                files = (Path(live), Path(benchmarks) if benchmarks else None) if live else None
+                files = files or _fetch_live(api, case.pickle, progress)
+                result = local_run.run(
+                    *(content, ref, files, progress), built_on=reading.python, stand_in=stand_in, yes=yes
                 )
             except errors.BuilderError as error:  # such as a missing engine: the tournament's log still has a cause
                 reason = str(error)
@@ -116,28 +103,6 @@ def run(
     else:
         _print(case, result, reason, cause, reading_rows.list_summary(reading) if reading else [])
     return 1
-
-
-def _check_options(live: str | None, benchmarks: str | None, python: str | None) -> None:
-    """Check the options before any request is sent.
-
-    Raises:
-        errors.UsageError: There is no stand-in of that Python, or benchmark predictions are passed without live data.
-        errors.DataError: A file does not exist, or is not a parquet file.
-    """
-    from builder.image import stand_in  # noqa: PLC0415
-    from builder.validate import rerun  # noqa: PLC0415 - pyarrow
-
-    if benchmarks and not live:
-        raise errors.UsageError("--benchmarks requires --live FILE with the same rows; pass both or neither")
-    for option, text in (("--live", live), ("--benchmarks", benchmarks)):
-        if text:
-            rerun.count_rows(Path(text), option)  # reads the file's footer, and raises what is wrong with it
-    if python:
-        try:
-            stand_in.check_python(python)
-        except errors.ImageError as error:
-            raise errors.UsageError(f"--stand-in: {error}") from error
 
 
 def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
@@ -183,39 +148,6 @@ def _find_case(
     return None
 
 
-def _run_here(
-    api: tournament.Tournament,
-    pickle: tournament.UploadedPickle,
-    content: Path,
-    progress: Progress,
-    *,
-    built_on: str | None,
-    live: str | None,
-    benchmarks: str | None,
-    stand_in: str | None,
-    yes: bool,
-) -> rerun.RerunResult:
-    from builder.engine import run  # noqa: PLC0415 - numpy
-    from builder.image import resolve as image  # noqa: PLC0415 - numpy
-    from builder.validate import rerun  # noqa: PLC0415
-
-    ref = remote_files.reference(api, pickle)
-    files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
-    engine = engine_session.connect(progress, yes=yes)
-    runner_image = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), engine, pull=False, progress=progress)
-    with run.start(engine) as run_id:
-        task = rerun.RerunTask(
-            pickle=content,
-            image=runner_image,
-            python=image.read_inventory(runner_image, engine, run_id).python,
-            built_on=built_on,
-            live=files[0],
-            benchmarks=files[1],
-            limits=config.ValidateConfig().limits,
-        )
-        return rerun.rerun(task, engine, run_id, progress)
-
-
 def _fetch_live(
     api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress
 ) -> tuple[Path, Path | None]:
@@ -259,14 +191,7 @@ def _print(
     rows += [("", f"message: {sanitize(text)}") for text in failure.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
     rows += summary
-    if result is None:
-        rows.append(("local run", "not run: " + " ".join(sanitize(reason).split())))
-    else:
-        task = result.task
-        kind = image_kinds.describe_kind(task.image, Path.cwd())
-        rows.append(("local run", f"in {task.image.base} ({kind}), Python {task.python}"))
-        rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in result.checks]
-        rows.append(("", f"used {headroom.describe_usage(result.usage, task.limits)}"))
+    rows += local_run.list_rows(result, reason)
     terminal.print_table(rows)
     terminal.print_lines(f"cause: {cause.text}")
     terminal.print_lines(f"fix:   {cause.fix}")
@@ -280,16 +205,11 @@ def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: dia
         "descriptions": failure.descriptions,
         "log": case.log,
     }
-    ran: dict[str, object] = {"ran": False, "reason": reason}
-    if result is not None:
-        image = result.task.image
-        ran = {
-            "ran": True,
-            "good": result.cause is None,
-            "image": {"kind": image.kind, "ref": image.ref, "identity": image.identity, "python": result.task.python},
-            "checks": [dataclasses.asdict(check) for check in result.checks],
-            "usage": report.usage_to_data(result.usage, result.task.limits),
-            "log": result.log,
-        }
-    answer = {"format": 1, "failed": True, "pickle": case.pickle.id, "there": tournament_data, "here": ran}
+    answer = {
+        "format": 1,
+        "failed": True,
+        "pickle": case.pickle.id,
+        "there": tournament_data,
+        "here": local_run.to_data(result, reason),
+    }
     return {**answer, "cause": cause.text, "fix": cause.fix}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ERAS = 200  # as in predict_inputs.py
+_MIN_FRAMES = 3  # of 200, 800 and 3,200 rows: what two small frames take is mostly what any frame takes
 _MAX_BYTES = 1 << 16
 
 
@@ -45,15 +46,15 @@ def estimate(results: Mapping[str, bytes], *, rows: int, row_bytes: float) -> li
     measured = data if isinstance(data, list) else schema.parse(_Measured, data)
     if isinstance(measured, list) or not measured.frames:
         return []
-    first, last = measured.frames[0], measured.frames[-1]
+    last = measured.frames[-1]
     detail = (
         f"estimated from a frame of {_ERAS} eras with {last.rows:,} rows, reported from inside: "
         f"{last.rows / max(last.seconds, 1e-6):,.0f} rows a second"
     )
-    if last.rows > first.rows:
-        more, difference = _ERAS * rows - last.rows, last.rows - first.rows
-        seconds = last.seconds + more * max(0.0, (last.seconds - first.seconds) / difference)
-        memory = last.peak_bytes + more * max(row_bytes, (last.peak_bytes - first.peak_bytes) / difference)
+    if len(measured.frames) >= _MIN_FRAMES and last.rows > (previous := measured.frames[-2]).rows:
+        more, difference = _ERAS * rows - last.rows, last.rows - previous.rows
+        seconds = last.seconds + more * max(0.0, (last.seconds - previous.seconds) / difference)
+        memory = last.peak_bytes + more * max(row_bytes, (last.peak_bytes - previous.peak_bytes) / difference)
         whole = f"{seconds:,.0f} s and {filesize.decimal(int(memory))}"
         detail += f"; {_ERAS} eras of {rows:,} rows in one frame: {whole}"
     detail += "; how the tournament divides its validation data is not published"

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from builder import errors
-from builder.validate import checks, container_run, diagnose, live_check
+from builder.bundle import model as bundle_model
+from builder.validate import checks, container_run, data, diagnose, live_check, scenario_run, scenarios
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class RerunTask:
         live: Live features, a parquet file.
         benchmarks: Live benchmark predictions, a parquet file or None.
         limits: The limits of the run.
+        columns: The features and the benchmark models that the pickle reads, to predict changed inputs too; None if
+            they are not known.
     """
 
     pickle: Path
@@ -47,6 +51,7 @@ class RerunTask:
     live: Path
     benchmarks: Path | None
     limits: config.LimitsConfig
+    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +88,39 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
     )
     results, cause = validate.judge_entry(result, task.limits, conditions, ids)
+    if cause is None and task.columns is not None:
+        progress.step("predicting other inputs")
+        judged, cause = _judge_scenarios(task, task.columns, conditions, engine, run)
+        results += judged
     if results[0].good:
         results += validate.note_usage(result.usage, task.limits, task.image)
     return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
+
+
+def _judge_scenarios(
+    task: RerunTask,
+    columns: tuple[tuple[str, ...], tuple[str, ...]],
+    conditions: diagnose.RunConditions,
+    engine: protocol.Engine,
+    run: str,
+) -> tuple[list[checks.Check], diagnose.Cause | None]:
+    """Return the checks of the scenarios, and the cause if one of them failed."""
+    features, benchmarks = columns
+    # A pickle without a bundle has no golden rows; it is judged as a custom function is.
+    golden = bundle_model.GoldenRows(inputs=np.zeros((1, len(features) + len(benchmarks))), predictions=np.zeros(1))
+    bundle = bundle_model.Bundle(
+        features=features, benchmarks=benchmarks, model=bundle_model.Custom(files={}), golden=golden
+    )
+    files = data.LiveFiles(live=task.live, benchmarks=task.benchmarks, rows=count_rows(task.live))
+    subject = scenarios.make_subject(bundle, (), files)
+    planned = [scenario for scenario in scenario_run.make_scenarios(subject) if scenario.inputs]
+    inputs = scenarios.list_inputs([subject.live, subject.final], planned)
+    result = scenario_run.predict(task.pickle, inputs, task.image, task.limits, engine, run=run)
+    end = result.get_end(task.limits.seconds)
+    ending = diagnose.find_cause(end, conditions).text if end.code else ""
+    results = scenarios.judge(planned, scenarios.Results(inputs, result.files, end=ending), subject.live, {})
+    failed = next((check for check in results if check.good is False), None)
+    return results, diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
 
 
 def conclude(

@@ -274,7 +274,8 @@ def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> l
     if not isinstance(task.bundle.model, bundle_model.Custom):  # other kinds read each column by its name
         return []
     live = scenarios.read_live(task.files, may_rank=True)
-    files = scenario_run.predict(task, [scenarios.select_features(live, task.bundle), live], engine, run=run).files
+    inputs = [scenarios.select_features(live, task.bundle), live]
+    files = scenario_run.predict(task.artifact.pickle, inputs, task.image, task.limits, engine, run=run).files
     without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
     if isinstance(without, str) or not isinstance(with_others, str):
         return []

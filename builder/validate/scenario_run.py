@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.engine import protocol
+    from builder.image import resolve
     from builder.validate import run as validate
 
 _TIME_PART = 0.9  # of the time limit, for the scenarios; the rest is for the start and the end of the container
 _MIN_ROWS = 20
 _ROWS_SECONDS = 60  # for all rows, besides the seconds of the entry point: its start is counted as time for its rows
 _FLOAT64_SIZE = 4  # times the size of the pickle that the memory must have: all its numbers again, twice as large
-_ERA_PART, _MAX_ERA_SECONDS = 0.15, 60  # of the entry point's seconds, to measure 200 eras
+_ERA_PART, _MAX_ERA_SECONDS = 0.2, 60  # of the entry point's seconds, to measure 200 eras
 _MEMORY_PART = 0.7  # of the memory limit, for the frames of 200 eras
 
 
@@ -143,19 +145,23 @@ def prepare(
 
 
 def predict(
-    task: validate.ValidationTask, inputs: Sequence[scenarios.Input], engine: protocol.Engine, *, run: str
+    pickle: Path,
+    inputs: Sequence[scenarios.Input],
+    image: resolve.ResolvedImage,
+    limits: config.LimitsConfig,
+    engine: protocol.Engine,
+    *,
+    run: str,
 ) -> container_run.ContainerRun:
-    """Let the pickle predict some inputs in a container of its own."""
+    """Let a pickle predict some inputs in a container of its own."""
     files: dict[str, bytes | Path] = {
-        container_run.MODEL: task.artifact.pickle,
+        container_run.MODEL: pickle,
         **scenarios.SCRIPT_FILES,
         **scenarios.make_files(inputs),
-        **scenarios.make_plan(
-            inputs, always=len(inputs), seconds=_TIME_PART * task.limits.seconds, era_seconds=0, memory=0
-        ),
+        **scenarios.make_plan(inputs, always=len(inputs), seconds=_TIME_PART * limits.seconds, era_seconds=0, memory=0),
     }
-    with container_run.create_volume(task.image, files, engine, run) as volume:
-        return container_run.run_command(scenarios.COMMAND, volume, task.image, task.limits, engine, run=run)
+    with container_run.create_volume(image, files, engine, run) as volume:
+        return container_run.run_command(scenarios.COMMAND, volume, image, limits, engine, run=run)
 
 
 def compute_max_rows(row_seconds: float, count: int, seconds: float) -> int:

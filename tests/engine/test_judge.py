@@ -100,6 +100,9 @@ def test_an_honest_pickle_is_valid(judge: Callable[[str], validate.Validation]) 
     assert result.usage.peak_bytes is not None
     assert 0 < result.usage.peak_bytes < 1 << 30
     assert 0 < result.usage.seconds < 60
+    notes = {check.name: check.detail for check in result.checks if check.good is None}
+    assert notes["diagnostics run"].startswith("estimated from a frame of 200 eras with ")
+    assert "left out" not in notes
 
 
 GOLDEN = "golden rows: framework"

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING
 
 from builder import errors, published_pins
 from builder.text import escape, format_list
-from builder.validate.reading import analysis, bytecode, captures, file_types, image_modules, machine, opcodes, risks
+from builder.validate.reading import (
+    analysis,
+    bytecode,
+    captures,
+    columns,
+    file_types,
+    image_modules,
+    machine,
+    opcodes,
+    risks,
+)
 from builder.validate.reading.file_types import DUMP_AGAIN, GET_AGAIN, Problem
 from builder.validate.reading.values import Call, Container, Value
 
@@ -62,6 +72,8 @@ class Reading:
         pythons: The versions of Python that may have made it; empty if its bytecode does not say.
         image_pythons: The versions of the images whose packages its imports are looked up in.
         imports: What it imports.
+        features: The names of features in it, in the order of the largest list of them.
+        benchmarks: The names of benchmark models in it.
         captures: What it contains, the largest first.
         dangers: What is dangerous in it, the worst first.
         problems: Why it would fail, the first cause first.
@@ -75,6 +87,8 @@ class Reading:
     pythons: tuple[str, ...] = ()
     image_pythons: tuple[str, ...] = ()
     imports: tuple[Import, ...] = ()
+    features: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
     captures: tuple[captures.Capture, ...] = ()
     dangers: tuple[risks.Danger, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -83,7 +97,12 @@ class Reading:
     @property
     def is_good(self) -> bool:
         """Whether all of it was read, and nothing was found that is dangerous or would fail."""
-        return self.is_complete and not self.problems and not any(danger.is_severe for danger in self.dangers)
+        return self.is_complete and not self.problems and self.is_safe
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether nothing was found that is dangerous."""
+        return not any(danger.is_severe for danger in self.dangers)
 
     @property
     def python(self) -> str | None:
@@ -207,11 +226,21 @@ class _Reader:
             pythons=pythons,
             image_pythons=image_pythons,
             imports=imports,
+            features=columns.find_features(self._list_roots()),
+            benchmarks=columns.find_benchmarks(self._list_roots()),
             captures=captures.list_captures(program.root, self.analysis),
             dangers=tuple(sorted(self.analysis.dangers, key=risks.Danger.get_rank)),
             problems=tuple(self.problems),
             notes=tuple(self.notes),
         )
+
+    def _list_roots(self) -> list[Value]:
+        """Return the root object, and what the functions and classes refer to."""
+        functions = [function.names for function in self.analysis.functions.values()]
+        return [
+            self.program.root,
+            *(v for names in (*functions, *self.analysis.classes.values()) for v in names.values()),
+        ]
 
     def _find_pythons(self) -> tuple[str, ...]:
         """Return the versions that all code objects agree on; all that occur, if they do not agree."""

@@ -19,7 +19,17 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TAKES = {target: names.split() for target, names in re.findall(r"^TAKES\.(\S+) := (.*)$", MAKEFILE, re.MULTILINE)}
 COMMANDS = re.findall(r"^COMMANDS := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 ARGUMENT = {"CONFIG", "PICKLE", "SLOT"}
-OPTIONS = {"MODEL": "--model", "TO": "--to", "BUNDLE": "--bundle", "NAME": "--name", "PYTHON": "--python"}
+OPTIONS = {
+    "MODEL": "--model",
+    "TO": "--to",
+    "BUNDLE": "--bundle",
+    "NAME": "--name",
+    "PYTHON": "--python",
+    "IMAGE": "--image",
+    "LIVE": "--live",
+    "BENCHMARKS": "--benchmarks",
+    "STAND_IN": "--stand-in",
+}
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},
     "stand-in": ["--python=3.12"],

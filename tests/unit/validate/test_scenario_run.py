@@ -29,9 +29,10 @@ def make_results(*frames: Any) -> dict[str, bytes]:
 
 
 def test_the_diagnostics_run_is_estimated_from_the_largest_frame() -> None:
-    first = {"rows": 200, "seconds": 0.04, "peak_bytes": 100_000_000}
+    first = {"rows": 200, "seconds": 0.3, "peak_bytes": 50_000_000}
+    second = {"rows": 800, "seconds": 0.052, "peak_bytes": 106_000_000}
     last = {"rows": 3200, "seconds": 0.1, "peak_bytes": 130_000_000}
-    (note,) = diagnostics.estimate(make_results(first, last), rows=6000, row_bytes=3600)
+    (note,) = diagnostics.estimate(make_results(first, second, last), rows=6000, row_bytes=3600)
     assert (note.name, note.good) == ("diagnostics run", None)
     assert note.detail == (
         "estimated from a frame of 200 eras with 3,200 rows, reported from inside: 32,000 rows a second; "
@@ -39,10 +40,10 @@ def test_the_diagnostics_run_is_estimated_from_the_largest_frame() -> None:
         "how the tournament divides its validation data is not published"
     )
     same = {**last, "seconds": 0.04, "peak_bytes": 99_000_000}
-    (note,) = diagnostics.estimate(make_results(first, same), rows=6000, row_bytes=3600)
+    (note,) = diagnostics.estimate(make_results(first, second, same), rows=6000, row_bytes=3600)
     assert "in one frame: 0 s and 4.4 GB;" in note.detail
-    (note,) = diagnostics.estimate(make_results(first), rows=6000, row_bytes=3600)
-    assert "from inside: 5,000 rows a second; how the tournament" in note.detail
+    (note,) = diagnostics.estimate(make_results(first, second), rows=6000, row_bytes=3600)
+    assert "with 800 rows, reported from inside: 15,385 rows a second; how the tournament" in note.detail
 
 
 @pytest.mark.parametrize(

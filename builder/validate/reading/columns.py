@@ -1,0 +1,45 @@
+"""The columns that a pickle asks for, by the names of features and benchmark models that it contains."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from builder.validate.reading.values import Container, Value, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FEATURE = re.compile(r"feature_[a-z0-9][a-z0-9_]*")
+# Attributes and parameters of frameworks, which functions name too.
+_NOT_FEATURES = re.compile(
+    r"feature_(?:names?|importances?|fraction|types?|cols?|columns?|sets?|weights|data|list)(?:_.*)?"
+)
+_BENCHMARK = re.compile(r"v[0-9]{1,2}_[a-z0-9_]+")  # v53_lgbm_ender20
+_MAX_COLUMNS = 10_000
+
+
+def find_features(roots: Sequence[Value]) -> tuple[str, ...]:
+    """Return the names of features: those of the largest list of names, then others."""
+    groups = [[name for name in names if _is_feature(name)] for names in _iterate_names(roots)]
+    groups.sort(key=len, reverse=True)
+    return tuple(dict.fromkeys(name for names in groups for name in names))[:_MAX_COLUMNS]
+
+
+def find_benchmarks(roots: Sequence[Value]) -> tuple[str, ...]:
+    """Return the names of benchmark models."""
+    names = (name for names in _iterate_names(roots) for name in names if _BENCHMARK.fullmatch(name))
+    return tuple(dict.fromkeys(names))[:_MAX_COLUMNS]
+
+
+def _is_feature(name: str) -> bool:
+    return bool(_FEATURE.fullmatch(name)) and not _NOT_FEATURES.fullmatch(name)
+
+
+def _iterate_names(roots: Sequence[Value]) -> Iterator[list[str]]:
+    """Yield the texts of each container."""
+    for value in walk(*roots):
+        if isinstance(value, Container):
+            names = [item for item in value.items if isinstance(item, str)]
+            if names:
+                yield names

@@ -1,0 +1,77 @@
+"""``check`` on pickles that were not made by this tool: read, run in an image, and judged by the columns they name."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import in_container, stand_ins
+from tests.support.command import call, read_output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.engine import docker_engine
+
+SCRIPT = """
+import base64, cloudpickle, json
+import numpy as np
+import pandas as pd
+
+FEATURES = ["feature_able", "feature_baker", "feature_charlie"]
+WEIGHTS = np.array([0.2, 0.3, 0.5])
+
+def by_name(live_features, live_benchmark_models):
+    benchmark = live_benchmark_models["v53_lgbm_ender20"].reindex(live_features.index).fillna(0.5)
+    values = live_features[FEATURES].astype("float32").to_numpy() @ WEIGHTS + benchmark
+    return values.rank(pct=True).to_frame("prediction")
+
+def by_position(live_features):
+    values = live_features[FEATURES].iloc[:, 0] + live_features.iloc[:, 5]
+    return values.rank(pct=True).to_frame("prediction")
+
+def from_elsewhere(live_features):
+    import no_such_module
+    return no_such_module.predict(live_features[FEATURES])
+
+functions = {function.__name__: function for function in (by_name, by_position, from_elsewhere)}
+print(json.dumps({
+    name: base64.b64encode(cloudpickle.dumps(function)).decode() for name, function in functions.items()
+}))
+"""
+
+
+@pytest.fixture
+def folder(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Path:
+    """A folder with pickles that were made in the image."""
+    printed = in_container.run(engine, stand_ins.get_default().image.id, run_id, {}, "python", "-c", SCRIPT)
+    for name, content in json.loads(printed.strip().splitlines()[-1]).items():
+        (tmp_path / f"{name}.pkl").write_bytes(base64.b64decode(content))
+    return tmp_path
+
+
+def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    python = stand_ins.get_default().python
+
+    def check(name: str, *options: str) -> tuple[int, str]:
+        code = call("check", str(folder / f"{name}.pkl"), "--stand-in", python, *options)
+        return code, read_output(capsys)[0]
+
+    code, out = check("by_name", "--json")
+    answer = json.loads(out)
+    assert (code, answer["good"], answer["cause"]) == (0, True, None)
+    assert answer["reading"]["features"] == ["feature_able", "feature_baker", "feature_charlie"]
+    assert answer["reading"]["benchmarks"] == ["v53_lgbm_ender20"]
+    names = [item["name"] for item in answer["run"]["checks"] if item["good"] is True]
+    assert "same values: benchmark rows and columns in another order, and more of both" in names
+    code, out = check("by_position")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("cause: same values: columns in another order, and columns that the model")
+    assert "read each column by its name, not by its position or a prefix" in out
+    code, out = check("from_elsewhere")
+    assert code == 1
+    assert "no_such_module (missing)" in out
+    assert "cause: the pickle needs the module 'no_such_module', which is not in the image" in out
