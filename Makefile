@@ -55,7 +55,7 @@ rollback: .venv/.run ## assign the pickle that a slot ran before
 pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one if possible
-stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, full)
+stand-in: .venv/.run ## build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, boosters, full)
 sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C, to try the tool without an account
 doctor: .venv/.run ## check the engine, the image, the API, the token and the slot, without changes
 data: .venv/.run ## fetch the live data of the last round, for validate.data: live

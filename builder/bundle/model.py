@@ -29,6 +29,7 @@ Integers = NDArray[np.int32]
 Numbers = NDArray[Any]
 """float32, float64, int32 or uint8."""
 Transform = Literal["raw", "rank", "gaussian"]
+PredictionType = Literal["RawFormulaVal", "Exponent", "Probability", "RMSEWithUncertainty"]
 Fact = str | bool | int | float | tuple[str, ...]
 
 
@@ -201,7 +202,7 @@ class Trees:
 
 @dataclass(frozen=True, kw_only=True)
 class Categories:
-    """Inputs that LightGBM was trained on as pandas categories: each value is replaced by its index in a list.
+    """Inputs that a booster was trained on as pandas categories: each value is replaced by its index in a list.
 
     Attributes:
         inputs: Indices of the inputs.
@@ -240,7 +241,63 @@ class LightGbm:
     head: tuple[Node, ...] = ()
 
 
-Single = Network | Linear | Trees | LightGbm
+@dataclass(frozen=True, kw_only=True, eq=False)
+class XgBoost:
+    """An XGBoost booster in the library's UBJSON format.
+
+    Attributes:
+        content: ``model.ubj``. Its features are the inputs in their order.
+        objective: Such as ``reg:squarederror``, which is also what a booster with a custom objective has.
+        outputs: Values a row.
+        parameters: Number of trained numbers: nodes of all trees, or weights.
+        linear: Whether it is a ``gblinear``.
+        missing: A number that counts as missing, besides NaN; None if there is none.
+        margins: What the sums of the trees start from, if they differ, which versions before 3.1 cannot read from a
+            file. Empty: ``base_score`` in the file is for all sums.
+        categories: Inputs that are replaced by indices, after the preprocessing.
+        preprocessing: Of the inputs; None: the booster takes them as they are.
+        head: Nodes over the booster's outputs; the last one returns one value.
+    """
+
+    content: bytes | Path
+    objective: str
+    outputs: int
+    parameters: int
+    linear: bool = False
+    missing: float | None = None
+    margins: tuple[float, ...] = ()
+    categories: tuple[Categories, ...] = ()
+    preprocessing: Preprocessing | None = None
+    head: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CatBoost:
+    """A CatBoost model in the library's cbm format.
+
+    Attributes:
+        content: ``model.cbm``. Its features are the inputs in their order.
+        prediction: ``prediction_type`` of CatBoost's ``predict``.
+        outputs: Values a row.
+        parameters: Number of leaf values.
+        categories: Inputs that are replaced by indices, after the preprocessing.
+        categorical: Indices of the categorical inputs, whose values are whole numbers.
+        preprocessing: Of the inputs; None: the model takes them as they are.
+        head: Nodes over the model's outputs; the last one returns one value.
+    """
+
+    content: bytes | Path
+    prediction: PredictionType
+    outputs: int
+    parameters: int
+    categories: tuple[Categories, ...] = ()
+    categorical: tuple[int, ...] = ()
+    preprocessing: Preprocessing | None = None
+    head: tuple[Node, ...] = ()
+
+
+Booster = LightGbm | XgBoost | CatBoost
+Single = Network | Linear | Trees | Booster
 """The kinds of model that an ensemble can have as members."""
 
 
@@ -305,7 +362,7 @@ class Custom:
     parameters: int = 0
 
 
-Model = Network | Linear | Trees | LightGbm | Ensemble | Custom
+Model = Single | Ensemble | Custom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

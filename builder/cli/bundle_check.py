@@ -45,15 +45,14 @@ def _check_golden_rows(folder: Path, bundle: bundle_model.Bundle) -> None:
     import numpy as np  # noqa: PLC0415
 
     from builder.bundle import prediction  # noqa: PLC0415
-    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
-    if kinds.get_kind_name(bundle.model) == "custom":
-        return  # custom code only runs in the image, where `validate` compares its golden rows
+    if prediction.needs_image(bundle.model):
+        return  # `validate` compares its golden rows in the image
     golden = bundle.golden.predictions
     try:
         expected, bounds = prediction.predict_with_tolerances(bundle.model, bundle.golden.inputs.astype(np.float64))
     except errors.LibraryError as error:
-        if error.library != "lightgbm":
+        if error.library not in prediction.BOOSTER_LIBRARIES:
             raise
         # Only these models need lightgbm to predict, and the image has it: do not require it on this machine.
         note = f"note: the golden rows are not compared here: {error}; `validate` compares them in the image"

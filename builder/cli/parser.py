@@ -69,7 +69,7 @@ _COMMANDS = {
     "Machine": {
         "doctor": "check the engine, the image, the API, the token and the slot, without changes",
         "engine": "find a container engine; install and start one if possible",
-        "stand-in": "build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, full)",
+        "stand-in": "build a stand-in image with PYTHON (3.10 to 3.13, oldest, newest, boosters, full)",
         "sandbox": "run a local sandbox of the tournament until Ctrl-C, to try the tool without an account",
     },
 }

@@ -15,7 +15,7 @@ from builder.image import stand_in
 def run(
     *,
     python: Annotated[
-        str, Option("--python", metavar="PYTHON", help="3.10 to 3.13; oldest, newest or more (full) packages")
+        str, Option("--python", metavar="PYTHON", help="3.10 to 3.13; oldest, newest or more (boosters, full) packages")
     ],
     yes: StartEngine = False,
     json_wanted: Json = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class InputSpec:
         sample: float64 (rows, n), at least one row: real inputs, NaN if missing.
         imputation: float64 (n,), finite: replaces a missing input if the framework's model accepts no NaN.
         explicit_imputation: Whether the caller passed ``imputation=``; else it is the median of the sample's column.
-        categories: The inputs that are pandas categories in the sample, and whether they are ordered.
+        categories: The pandas dtypes of the inputs that are categories in the sample.
     """
 
     features: tuple[str, ...]
@@ -34,7 +34,7 @@ class InputSpec:
     sample: Array
     imputation: Array
     explicit_imputation: bool = False
-    categories: Mapping[str, bool] = field(default_factory=dict)
+    categories: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

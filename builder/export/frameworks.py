@@ -24,6 +24,8 @@ Rank: TypeAlias = post.Scope | None
 MODULES: Mapping[str, str] = types.MappingProxyType(
     {
         "lightgbm": "builder.export.lightgbm_models",
+        "xgboost": "builder.export.xgboost_models",
+        "catboost": "builder.export.catboost_models",
         "torch": "builder.export.pytorch.models",
         "lightning": "builder.export.pytorch.models",
         "pytorch_lightning": "builder.export.pytorch.models",

@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text
-from builder.export import conversion, frameworks, overrides
-from builder.text import format_list
+from builder.export import boosters, conversion, frameworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +55,9 @@ def convert(
     except lightgbm_text.BoosterTextError as error:
         raise errors.ExportError(f"the booster's text {error}") from error
     header = smaller.header
-    _check_inputs(booster, header, spec)
+    names = None if feature_names(booster) is None else header.features
+    # LightGBM replaces spaces in names.
+    boosters.check_inputs(names, len(header.features), spec, lambda name: _SPACE.sub("_", name))
     _check_methods(model)
     categories = _categories(booster, header, spec)
     classes = _classes(model, header)
@@ -71,7 +70,7 @@ def convert(
             leaves=smaller.leaves,
             averaged=header.averaged,
             categories=categories,
-            head=_build_head(classes),
+            head=boosters.build_head(header.outputs, classes),
         ),
         predict=_wrap_predict(booster, categories, classes),
         takes_missing=True,
@@ -103,39 +102,12 @@ def _booster(model: Any) -> Any:
 
 def _check_methods(model: Any) -> None:
     """Refuse a wrapper whose ``predict`` is overridden, or skips trees because of ``pred_early_stop``."""
-    override = overrides.find_override(model, ("predict", "predict_proba"))
-    if override:
-        raise errors.ExportError(
-            f"{override} overrides LightGBM's method, but a bundle contains only the booster; export model.booster_, "
-            "with post= for post-processing, or a function that computes the whole prediction (docs/export/custom.md)"
-        )
+    boosters.check_methods(model, "LightGBM", "model.booster_")
     parameters: dict[str, Any] = model.get_params() if hasattr(model, "get_params") else {}
     if parameters.get("pred_early_stop"):
         raise errors.ExportError(
             f"{type(model).__name__} has pred_early_stop, so that its predict skips trees, but a bundle sums all of "
             "them; export model.booster_, or call set_params(pred_early_stop=False)"
-        )
-
-
-def _check_inputs(booster: Any, header: lightgbm_text.Header, spec: conversion.InputSpec) -> None:
-    """Refuse inputs other than the booster's, or in another order."""
-    names = spec.names
-    expected = header.features
-    if len(names) != len(expected):
-        raise errors.ExportError(
-            f"the booster takes {len(expected):,} features, but features= has {len(spec.features):,} and benchmark= "
-            f"{len(spec.benchmarks):,}; pass the columns that it was trained on"
-        )
-    if feature_names(booster) is None:
-        return
-    # LightGBM replaces spaces in names.
-    different = [index for index, name in enumerate(names) if _SPACE.sub("_", name) != expected[index]]
-    if different:
-        index = different[0]
-        raise errors.ExportError(
-            f"input {index} is {names[index]!r}, but that of the booster is {expected[index]!r} ({len(different):,} "
-            "differ); the inputs are the features, then the benchmark columns: train on columns in that order, or pass "
-            "features= with their names"
         )
 
 
@@ -149,42 +121,27 @@ def _categories(
     # The booster has a list of values for each pandas category of the training frame, ordered ones too, but not the
     # names of the columns. It is clear which they are only if exactly these columns are categorical features.
     indices = _find_categorical(booster, header)
-    unordered = {
-        index for index, name in enumerate(spec.names) if name in spec.categories and not spec.categories[name]
-    }
-    is_ambiguous = any(spec.categories.values()) or (unordered and unordered != set(indices))
+    is_ordered = [spec.categories[name].ordered for name in spec.names if name in spec.categories]
+    unordered = {index for index, name in enumerate(spec.names) if name in spec.categories}
+    is_ambiguous = any(is_ordered) or (unordered and unordered != set(indices))
     if len(indices) != len(lists) or is_ambiguous:
         raise errors.ExportError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and has {len(indices):,} "
             "categorical features, so that it is unknown which columns they are; train on numbers, with "
             "categorical_feature= for those that are categories"
         )
-    groups: dict[tuple[float, ...], list[int]] = {}
     for index, values in zip(indices, lists, strict=True):
-        name = header.features[index]
-        if not all(isinstance(value, (int, float)) for value in values):
-            example = next(value for value in values if not isinstance(value, (int, float)))
-            raise errors.ExportError(
-                f"categories of {name!r} are not numeric ({example!r}), but live features are; train on numbers, or "
-                "export a function (docs/export/custom.md)"
-            )
         # The infos of a categorical feature are its codes in training.
         codes = [int(code) for code in header.infos[index].split(":") if code.lstrip("-").isdigit()]
+        name = header.features[index]
         if max(codes, default=0) >= len(values):
             raise errors.ExportError(
                 f"{name!r} has {len(values):,} pandas categories but codes up to {max(codes):,}: they belong to "
                 "another column; train on numbers, with categorical_feature= for those that are categories"
             )
-        column = spec.sample[:, index]
-        unknown = column[~np.isnan(column) & ~np.isin(column, np.asarray(values, dtype=np.float64))]
-        if unknown.size:
-            raise errors.ExportError(
-                f"{name!r} has {unknown[0]:g} in the sample, which is not one of its {len(values):,} pandas "
-                "categories in training; pass a sample with the columns as in training, or train on numbers, with "
-                "categorical_feature= for those that are categories"
-            )
-        groups.setdefault(tuple(float(value) for value in values), []).append(index)
-    return tuple(bundle_model.Categories(inputs=tuple(inputs), values=values) for values, inputs in groups.items())
+    return boosters.group_categories(
+        dict(zip(indices, lists, strict=True)), spec, advice="with categorical_feature= for those that are categories"
+    )
 
 
 def _find_categorical(booster: Any, header: lightgbm_text.Header) -> list[int]:
@@ -211,25 +168,7 @@ def _classes(model: Any, header: lightgbm_text.Header) -> tuple[float, ...] | No
         return None
     if labels is None:
         return tuple(float(index) for index in range(header.outputs)) if header.outputs > 1 else None
-    try:
-        numbers = tuple(float(label) for label in labels)
-    except (TypeError, ValueError) as error:
-        raise errors.ExportError(
-            f"classes {_format_labels(labels)} are not numeric, but the prediction is their expected value; train on "
-            "numbers"
-        ) from error
-    return None if numbers == (0.0, 1.0) else numbers
-
-
-def _build_head(classes: tuple[float, ...] | None) -> tuple[bundle_model.Node, ...]:
-    """Return the node from the probabilities to the expected value of the classes; two have one probability."""
-    if classes is None:
-        return ()
-    if len(classes) == 2:
-        weights, bias = [[classes[1] - classes[0]]], [classes[0]]
-    else:
-        weights, bias = [[number] for number in classes], [0.0]
-    return (bundle_model.make_node("dense", weights=np.array(weights), bias=np.array(bias)),)
+    return boosters.parse_classes(labels)
 
 
 def _wrap_predict(
@@ -238,13 +177,8 @@ def _wrap_predict(
     """Return a function that predicts with LightGBM for an array of inputs."""
 
     def predict(inputs: Array) -> Array:
-        outputs: Array = np.asarray(booster.predict(_to_frame(inputs, categories) if categories else inputs))
-        if classes is None:
-            return outputs
-        if outputs.ndim == 1:
-            outputs = np.stack([1 - outputs, outputs], axis=1)
-        expected_value: Array = outputs @ np.array(classes)
-        return expected_value
+        outputs = booster.predict(_to_frame(inputs, categories) if categories else inputs)
+        return boosters.combine(outputs, classes)
 
     return predict
 
@@ -258,7 +192,3 @@ def _to_frame(inputs: Array, categories: Sequence[bundle_model.Categories]) -> A
         for index in group.inputs:
             frame[index] = pd.Categorical(frame[index])
     return frame
-
-
-def _format_labels(labels: Any) -> str:
-    return format_list([repr(label) for label in labels], most=3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_PACKAGES = frozenset({"daal4py", "imblearn", "lightgbm", "sklearn", "sklearnex"})
-"""Packages whose methods predict as scikit-learn's do: itself, accelerators and extensions of it, and LightGBM."""
+_PACKAGES = frozenset({"catboost", "daal4py", "imblearn", "lightgbm", "sklearn", "sklearnex", "xgboost"})
+"""Packages whose methods predict as a bundle does: scikit-learn, accelerators and extensions of it, and boosters."""
 
 
 def find_override(model: Any, names: tuple[str, ...]) -> str | None:

@@ -87,8 +87,8 @@ def export(
     """Write the bundle of a trained model, after checking that it predicts what the framework does.
 
     Args:
-        model: A trained model of LightGBM, scikit-learn or PyTorch; a list or dict of them for an ensemble; a function
-            for anything else.
+        model: A trained model of LightGBM, XGBoost, CatBoost, scikit-learn or PyTorch; a list or dict of them for an
+            ensemble; a function for anything else.
         path: ``NAME.bundle.zip``, or a folder. An existing bundle is replaced.
         sample: Some real rows, from which golden rows are taken (a few hundred are enough; very many are thinned):
             a DataFrame with the features, and the benchmark columns if there are any; or an array (rows, n), features
@@ -303,12 +303,12 @@ def _to_inputs(sample: Any, columns: tuple[str, ...]) -> Array:
     return inputs
 
 
-def _find_categories(sample: Any, columns: tuple[str, ...]) -> dict[str, bool]:
-    """Return the columns that are pandas categories, and whether they are ordered."""
+def _find_categories(sample: Any, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Return the dtypes of the columns that are pandas categories."""
     dtypes = getattr(sample, "dtypes", None) if hasattr(sample, "columns") else None
     if dtypes is None:
         return {}
-    return {name: bool(dtypes[name].ordered) for name in columns if hasattr(dtypes[name], "categories")}
+    return {name: dtypes[name] for name in columns if hasattr(dtypes[name], "categories")}
 
 
 def _compute_medians(inputs: Array) -> Array:

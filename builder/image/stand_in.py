@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-EDITIONS = {"oldest": "3.11", "newest": "3.13", "full": "3.12"}
+EDITIONS = {"oldest": "3.11", "newest": "3.13", "boosters": "3.12", "full": "3.12"}
 """Stand-in images for tests without a published image, and their Python. Pickles must work on all of them."""
 DIFFERENCES = {
     "oldest": "the oldest packages of all runner images (the pins of 3.10)",
     "newest": "the newest packages at the time of the last update instead of the pins",
+    "boosters": "xgboost-cpu instead of xgboost; of the larger frameworks only CatBoost",
     "full": "xgboost-cpu and tensorflow-cpu instead of xgboost and tensorflow; no torch, no numerai-tools",
 }
 """What an edition has that is not in the published pins of its Python; a label of the image."""

@@ -7,8 +7,9 @@ Reads, in the working directory, ``plan.json`` (``post``: the post-processing st
 "warnings": [lines]}``, each finding ``{"file", "line", "text"}``: why the pickle of a custom model may have other bytes
 when it is built again.
 
-Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong; 1 with a traceback
-on any other error. The host has checked the bundle before, so that is a problem of the image or an internal error.
+Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong, or if a library of
+the image cannot read a booster; 1 with a traceback on any other error. The host has checked the bundle before, so that
+is a problem of the image or an internal error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import build_warnings, custom, serialize
+from . import build_warnings, check_boosters, custom, serialize
 
 MARK = "numerai-builder: "
 
@@ -32,7 +33,8 @@ def main() -> None:
     findings: list[dict[str, Any]] = []
     # Only a build by hand has the golden rows; custom code must not put them into its pickle.
     (folder / "bundle" / "golden.safetensors").unlink(missing_ok=True)
-    if json.loads((folder / "bundle" / "bundle.json").read_bytes())["kind"] == "custom":
+    header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
+    if header["kind"] == "custom":
         from . import build_custom
 
         try:
@@ -41,9 +43,14 @@ def main() -> None:
             print(error, file=sys.stderr, flush=True)
             sys.exit(1)
     else:
-        # The pickle only stores the name "pandas". Importing it would take longer than the rest of the build.
-        sys.modules["pandas"] = types.ModuleType("pandas")
         with warnings.catch_warnings(record=True) as caught:
+            try:
+                check_boosters.check_boosters(header, folder / "bundle")
+            except check_boosters.BoosterError as error:
+                print(error, file=sys.stderr, flush=True)
+                sys.exit(1)
+            # The pickle only stores the name "pandas". Importing it would take longer than the rest of the build.
+            sys.modules.setdefault("pandas", types.ModuleType("pandas"))
             content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
         lines = [build_warnings.format_warning(w.message, w.category, w.filename, w.lineno) for w in caught]
     (folder / "out").mkdir(exist_ok=True)

@@ -24,9 +24,11 @@ for pins in pins/py3.*.txt; do
     compile "$version" "$version" requirements.in --constraint "$pins"
 done
 
-# Three more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has; and more
+# More sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has; and two with more
 # packages of the default image, of which xgboost and tensorflow have builds without GPU libraries under other names.
 compile oldest 3.11 requirements.in --constraint pins/py3.10.a78dedd.txt
 compile newest 3.13 requirements.in --upgrade
-sed -E 's/^(xgboost|tensorflow)==/\1-cpu==/' pins/py3.12.*.txt |
-    compile full 3.12 requirements-full.in --constraint -
+for name in boosters full; do
+    sed -E 's/^(xgboost|tensorflow)==/\1-cpu==/' pins/py3.12.*.txt |
+        compile "$name" 3.12 "requirements-$name.in" --constraint -
+done

@@ -120,7 +120,7 @@ def test_boosters_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
         opened.append(weakref.ref(loaded))
         return loaded
 
-    really, names["open_booster"] = names["open_booster"], open_and_see
+    really, names["open_lightgbm"] = names["open_lightgbm"], open_and_see
     live = rows(20).assign(era="X")
     first, second = predict(live, None), predict(live, None)
     assert len(opened) == 6

@@ -11,7 +11,7 @@ import pytest
 from sklearn import linear_model
 
 from builder import errors
-from builder.export import ensembles, export, frameworks, lightgbm_models
+from builder.export import catboost_models, ensembles, export, frameworks, lightgbm_models, xgboost_models
 from builder.export.function import functions
 from builder.export.pytorch import models as torch_models
 from builder.export.sklearn import models as sklearn_models
@@ -30,6 +30,8 @@ def check_type(module: Framework[OptionsT]) -> Framework[Any]:
 FRAMEWORKS = {
     "builder.export.ensembles": check_type(ensembles),
     "builder.export.function.functions": check_type(functions),
+    "builder.export.catboost_models": check_type(catboost_models),
+    "builder.export.xgboost_models": check_type(xgboost_models),
     "builder.export.lightgbm_models": check_type(lightgbm_models),
     "builder.export.sklearn.models": check_type(sklearn_models),
     "builder.export.pytorch.models": check_type(torch_models),

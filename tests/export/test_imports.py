@@ -50,6 +50,15 @@ LIGHTGBM = """
 import lightgbm
 export(lightgbm.train({"verbosity": -1}, lightgbm.Dataset(X, Y), 3), "trees", sample=X, features=NAMES)
 """
+XGBOOST = """
+import xgboost
+export(xgboost.train({"max_depth": 3}, xgboost.DMatrix(X, Y), 3), "trees", sample=X, features=NAMES)
+"""
+CATBOOST = """
+import catboost
+model = catboost.CatBoost({"iterations": 3, "verbose": 0, "allow_writing_files": False}).fit(X, Y)
+export(model, "trees", sample=X, features=NAMES)
+"""
 FUNCTION = """
 def predict(live_features):
     return live_features[["feature_a"]].rank(pct=True)
@@ -64,6 +73,8 @@ export(predict, "ranks", sample=X, features=NAMES)
         pytest.param(TORCH, ["scipy"], id="torch"),
         pytest.param(SKLEARN, ["scipy"], id="sklearn"),
         pytest.param(LIGHTGBM, ["scipy"], id="lightgbm"),
+        pytest.param(XGBOOST, ["scipy"], id="xgboost"),
+        pytest.param(CATBOOST, ["scipy"], id="catboost"),
         pytest.param(FUNCTION, [], id="function"),
     ],
 )

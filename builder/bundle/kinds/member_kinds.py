@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle.kinds import lightgbm, linear, network, trees
+from builder.bundle.kinds import boosters, lightgbm, linear, network, trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,8 @@ KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
         "mlp": network.NetworkHeader,
         "linear": linear.LinearHeader,
         "lightgbm": lightgbm.LightGbmHeader,
+        "xgboost": boosters.XgBoostHeader,
+        "catboost": boosters.CatBoostHeader,
         "trees": trees.TreesHeader,
     }
 )

@@ -49,7 +49,7 @@ NAMING = (
 _FOLDERS = ("code", "files")
 _MAX_DEPTH = 8
 _EXTRA = re.compile(
-    rf"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{{0,100}}){{1,{_MAX_DEPTH}}}"
+    rf"(m[0-9]+\.)?model\.(txt\.gz|ubj|cbm)|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{{0,100}}){{1,{_MAX_DEPTH}}}"
 )
 
 _CHUNK = 1 << 20

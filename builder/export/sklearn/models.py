@@ -7,7 +7,8 @@ A classifier predicts the expected value of its classes, the sum of p(class) * c
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import sklearn
@@ -17,6 +18,7 @@ from sklearn.utils import validation
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.export import conversion, frameworks, overrides
 from builder.export.sklearn import estimators, expressions, steps, trees
 from builder.export.sklearn.expressions import BundleInputs, Expression, Indices, InputColumns
@@ -55,10 +57,9 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
                 if names is not None:
                     return names
         return None
-    if _is_lightgbm(model):
-        from builder.export import lightgbm_models  # noqa: PLC0415 - LightGBM may not be installed
-
-        return lightgbm_models.feature_names(model)
+    if _find_booster_library(model):
+        framework = frameworks.find_framework(model)
+        return framework.feature_names(model, framework.OPTIONS())
     names = getattr(model, "feature_names_in_", None)
     return None if names is None else tuple(str(name) for name in names)
 
@@ -153,7 +154,7 @@ class _Converter:
             return self.convert(model.regressor_, expression, (*inverse, *head), path)
         if isinstance(model, ensemble.VotingRegressor):
             return self._convert_vote(model, expression, head, path)
-        if _is_lightgbm(model):
+        if _find_booster_library(model):
             return self._convert_booster(model, expression, head)
         for classes, convert_model in _MODELS:
             if isinstance(model, classes):
@@ -195,22 +196,20 @@ class _Converter:
         return bundle_model.Ensemble(members=tuple(members))
 
     def _convert_booster(self, model: Any, expression: Expression, head: estimators.Head) -> bundle_model.Model:
-        from builder.export import lightgbm_models  # noqa: PLC0415 - LightGBM may not be installed
-
+        framework = frameworks.find_framework(model)
         # The booster takes the values of the pipeline's steps, for which the bundle has no names and no sample.
         count = expressions.get_width(expression)
         spec = conversion.InputSpec(
-            features=lightgbm_models.feature_names(model) or tuple(f"value_{index}" for index in range(count)),
+            features=framework.feature_names(model, framework.OPTIONS())
+            or tuple(f"value_{index}" for index in range(count)),
             benchmarks=(),
-            sample=np.zeros((1, count)),
+            sample=np.full((1, count), np.nan),
             imputation=np.zeros(count),
         )
-        booster = lightgbm_models.convert(model, spec).model
-        if not isinstance(booster, bundle_model.LightGbm):
-            raise TypeError(f"a booster was converted to {type(booster).__name__}")
+        booster = cast("bundle_model.Booster", framework.convert(model, spec, framework.OPTIONS()).model)
         preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
         all_inputs = np.arange(len(self.inputs.names))
-        # A booster's text numbers its features from 0, so the inputs that it does not take must be removed before it.
+        # A booster's file numbers its features from 0, so the inputs that it does not take must be removed before it.
         if not compiled.nodes and not np.array_equal(compiled.sources, all_inputs):
             preprocessing = bundle_model.Preprocessing(
                 imputation=compiled.imputation,
@@ -242,9 +241,11 @@ def _check_methods(model: Any, path: str) -> None:
         )
 
 
-def _is_lightgbm(model: Any) -> bool:
-    # By name, without importing LightGBM, which may not be installed.
-    return any(base.__module__.partition(".")[0] == "lightgbm" for base in type(model).__mro__)
+def _find_booster_library(model: Any) -> str | None:
+    """Return the name of the library of a booster; None for other objects."""
+    # By name, without importing the libraries, which may not be installed.
+    packages = (base.__module__.partition(".")[0] for base in type(model).__mro__)
+    return next((package for package in packages if package in prediction.BOOSTER_LIBRARIES), None)
 
 
 def _find_order(model: Any, names: tuple[str, ...]) -> Indices:
@@ -269,12 +270,9 @@ def _collect_facts(model: Any) -> Mapping[str, bundle_model.Fact]:
 
 
 def _list_packages(model: Any) -> tuple[str, ...]:
-    """Return LightGBM with its version if it is a part of the model; all other parts are stored as numbers."""
-    if not any(map(_is_lightgbm, _iter_parts(model))):
-        return ()
-    import lightgbm  # noqa: PLC0415 - LightGBM may not be installed
-
-    return (f"lightgbm {lightgbm.__version__}",)
+    """Return the libraries of boosters in the model, with their versions; all other parts are stored as numbers."""
+    libraries = dict.fromkeys(filter(None, map(_find_booster_library, _iter_parts(model))))
+    return tuple(f"{name} {importlib.import_module(name).__version__}" for name in libraries)
 
 
 def _iter_parts(model: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import custom
-from . import ensemble, lightgbm, network, trees
+from . import boosters, ensemble, lightgbm, network, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,17 @@ KINDS = {
     "lightgbm": KindDefinition(
         summary="a booster in the library's text format, loaded by the image's library",
         fold=lightgbm.fold_lightgbm,
-        predict="boosters.py",
+        predict="lightgbm.py",
+    ),
+    "xgboost": KindDefinition(
+        summary="a booster in the library's UBJSON format, loaded by the image's library",
+        fold=boosters.fold_xgboost,
+        predict="xgboost.py",
+    ),
+    "catboost": KindDefinition(
+        summary="a model in the library's cbm format, loaded by the image's library",
+        fold=boosters.fold_catboost,
+        predict="catboost.py",
     ),
     "ensemble": KindDefinition(
         summary="a weighted sum of the other kinds, each raw, ranked or gaussianised first",

@@ -1,12 +1,10 @@
-"""Fold LightGBM boosters: their gzipped text goes into the pickle unchanged; the image's own library loads it."""
+"""Fold LightGBM boosters: their file is the gzipped text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from . import nodes
+from .boosters import fold_booster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,24 +33,9 @@ _SUM_OBJECTIVES = (
 def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the booster's text and how to predict with it.
 
-    ``step`` is the number of iterations per call of the library, 0 for all. ``keep`` is false for a member of an
-    ensemble: its loaded booster is not kept for a second call, which saves memory. ``row_bytes`` are the bytes that
-    preprocessing uses for a row besides the inputs. ``categories`` has, for each group of categorical inputs, the
-    indices of the inputs, the sorted values, and the original position of each value.
+    ``step`` is the number of iterations per call of the library, 0 for all.
     """
-    preprocessing = nodes.fold_preprocessing(header.get("prepare"), arrays)
-    inputs = len(header["features"]) + len(header["benchmarks"])
-    text = (folder / f"{header.get('prefix', '')}{FILE}").read_bytes()
-    return {
-        "text": text,
-        "step": choose_step(header),
-        "keep": "prefix" not in header,
-        "categories": [fold_category(entry) for entry in header.get("categories", ())],
-        "prepare": preprocessing,
-        # LightGBM takes rows, so there is also a transposed copy of the preprocessed inputs.
-        "row_bytes": 0 if preprocessing is None else 8 * inputs + 2 * nodes.preprocessing_bytes(preprocessing, inputs),
-        "finish": nodes.fold_nodes(header.get("finish", ()), arrays, "finish."),
-    }
+    return {**fold_booster(header, arrays, folder, FILE), "step": choose_step(header)}
 
 
 def choose_step(header: dict[str, Any]) -> int:
@@ -69,14 +52,3 @@ def choose_step(header: dict[str, Any]) -> int:
     iterations: int = header["trees"] // header["outputs"]
     parts: int = -(-header["trees"] // trees)
     return -(-iterations // min(parts, iterations))
-
-
-def fold_category(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return one group of categorical inputs."""
-    values = np.array(entry["values"], dtype="<f8")
-    positions = np.argsort(values, kind="stable")
-    return {
-        "inputs": [int(index) for index in entry["inputs"]],
-        "values": np.array(values[positions], dtype="<f8", order="C"),
-        "positions": np.array(positions, dtype="<f8", order="C"),
-    }

@@ -1,4 +1,4 @@
-"""Predict with LightGBM boosters: the image's own library loads the text and predicts a block of rows at a time."""
+"""Predict with boosters: the image's own library loads the file and predicts a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import numpy as np
 
 from .inputs import BLOCK_BYTES, find_inputs, get_features
 from .nodes import preprocess, run_nodes
-from .runners import RUNNERS
 from .threads import read_cpu_quota
-
-
-def open_booster(model: Any) -> Any:
-    """Load the booster from a model's text."""
-    import zlib
-
-    import lightgbm
-
-    return lightgbm.Booster(model_str=zlib.decompress(model["text"], 31).decode())
 
 
 def encode_categories(categories: Any, block: Any) -> None:
@@ -29,21 +19,6 @@ def encode_categories(categories: Any, block: Any) -> None:
             inputs = block[:, column]
             index = np.minimum(np.searchsorted(values, inputs), len(values) - 1)  # NaN is sorted behind the last
             block[:, column] = np.where(values[index] == inputs, positions[index], np.nan)
-
-
-def predict_block(booster: Any, step: int, threads: int, block: Any) -> Any:
-    """Return a booster's predictions for a block (rows, n): float64 (rows,) or (rows, outputs).
-
-    If ``step`` is not 0, the predictions of that many iterations at a time are summed (``inside.fold.lightgbm``).
-    """
-    if not step:
-        return booster.predict(block, num_threads=threads)
-    total = 0.0
-    for first in range(0, booster.current_iteration(), step):
-        total = total + booster.predict(
-            block, num_threads=threads, raw_score=True, start_iteration=first, num_iteration=step
-        )
-    return total
 
 
 def iter_booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
@@ -62,7 +37,7 @@ def iter_booster_blocks(model: Any, live_features: Any, live_benchmark_models: A
     source_bytes = count * (max(dtype.itemsize for dtype in dtypes) if is_numpy else 8)
     max_rows = max(64, BLOCK_BYTES // (inputs * dtype.itemsize + max(source_bytes, model["row_bytes"])))
     step = -(-rows // -(-rows // max_rows))
-    # Preprocessing works on one input of all rows at a time, LightGBM on all inputs of one row.
+    # Preprocessing works on one input of all rows at a time, boosters on all inputs of one row.
     block = np.empty((step, inputs) if preprocessing is None else (inputs, step), dtype=dtype)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
@@ -75,25 +50,29 @@ def iter_booster_blocks(model: Any, live_features: Any, live_benchmark_models: A
         yield start, stop, part
 
 
-def run_booster(booster: Any, model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return a booster's predictions before post-processing: float64 (rows,)."""
-    raw = np.empty(len(live_features))
-    threads = read_cpu_quota() or 0  # 0: the library chooses
-    for start, stop, block in iter_booster_blocks(model, live_features, live_benchmark_models):
-        outputs = predict_block(booster, model["step"], threads, block)
-        raw[start:stop] = run_nodes(model["finish"], outputs.reshape(len(block), -1).T)[0]
-    return raw
-
-
-def run_lightgbm(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+def run_booster(
+    model: Any, open_booster: Any, predict_block: Any, live_features: Any, live_benchmark_models: Any
+) -> Any:
     """Return the predictions before post-processing: float64 (rows,).
 
     The booster is loaded once per process and kept in the model, unless ``keep`` is false.
+
+    Args:
+        model: The folded model.
+        open_booster: Loads the booster of ``model``.
+        predict_block: Takes the booster, ``model``, the number of threads (0: the library chooses) and a block
+            (rows, n); returns (rows,) or (rows, outputs).
+        live_features: As passed to predict.
+        live_benchmark_models: As passed to predict.
     """
-    booster = model.get("booster") or open_booster(model)
+    booster = model.get("booster")
+    if booster is None:
+        booster = open_booster(model)
     if model["keep"]:
         model["booster"] = booster
-    return run_booster(booster, model, live_features, live_benchmark_models)
-
-
-RUNNERS["lightgbm"] = run_lightgbm
+    raw = np.empty(len(live_features))
+    threads = read_cpu_quota() or 0
+    for start, stop, block in iter_booster_blocks(model, live_features, live_benchmark_models):
+        outputs = predict_block(booster, model, threads, block).astype(np.float64, copy=False)
+        raw[start:stop] = run_nodes(model["finish"], outputs.reshape(len(block), -1).T)[0]
+    return raw

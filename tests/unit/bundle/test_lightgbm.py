@@ -21,6 +21,7 @@ from builder.bundle.kinds import lightgbm_text, lightgbm_trees
 from builder.bundle.storage import files, read, write
 from builder.inside.fold import lightgbm as fold_lightgbm
 from builder.inside.predict import boosters, runners
+from builder.inside.predict import lightgbm as lightgbm_source
 from tests.support import bundles, deep_lightgbm, formulas, pickles
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def test_deep_texts_are_boosters_of_that_size(deep: str) -> None:
 def test_a_large_booster_is_summed_some_trees_at_a_time(deep: str) -> None:
     built, x = lgb.Booster(model_str=deep), rows(60, 5)
     for step in (7, 129, 130, 500):
-        ours = boosters.predict_block(built, step, 1, x)
+        ours = lightgbm_source.predict_lightgbm(built, {"step": step}, 1, x)
         np.testing.assert_allclose(ours, built.predict(x), rtol=1e-13)
 
 
@@ -358,13 +359,13 @@ def test_the_booster_is_made_once_but_for_a_member_of_an_ensemble(
 ) -> None:
     folded = pickles.fold_bundle(bundle(kind_of(small.model_to_string())))
     opened = []
-    once = boosters.open_booster
+    once = lightgbm_source.open_lightgbm
 
     def counted(model: Any) -> Any:
         opened.append(1)
         return once(model)
 
-    monkeypatch.setattr(boosters, "open_booster", counted)
+    monkeypatch.setattr(lightgbm_source, "open_lightgbm", counted)
     run = runners.RUNNERS["lightgbm"]
     np.testing.assert_array_equal(run(folded, frame(rows()), None), run(folded, frame(rows()), None))
     assert len(opened) == 1

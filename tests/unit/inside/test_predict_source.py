@@ -21,7 +21,14 @@ ORDER = source.resolve_files(
 )
 FILES = sorted(ORDER)
 TOP_LEVEL_IMPORTS = {"__future__", "collections.abc", "dataclasses", "typing", "numpy", "pandas"}
-DEFERRED_IMPORTS = {"lightgbm", "scipy", "threadpoolctl", "zlib"}  # slow to load, or not in every image
+DEFERRED_IMPORTS = {
+    "catboost",
+    "lightgbm",
+    "scipy",
+    "threadpoolctl",
+    "xgboost",
+    "zlib",
+}  # slow to load, or not in every image
 
 files = pytest.mark.parametrize("name", FILES)
 
