@@ -147,7 +147,7 @@ class Results:
     def differs(self, item: Input, reference: Input) -> bool:
         """Return whether an input has other predictions than a reference with the same ids, or none."""
         expected = self.read(reference)
-        if item in self.left_out:
+        if item in self.left_out or not len(item.live):  # no row, if no live row has a benchmark row
             return False
         return not isinstance(expected, str) and compare(self.read(item), item, expected, reference) is not None
 
@@ -313,17 +313,18 @@ def read_live(files: data.LiveFiles, *, may_rank: bool, max_rows: int = MAX_ROWS
     """Return the first rows of live data, at most 1,000 and fewer of wide data, and their benchmark rows."""
     with pq.ParquetFile(files.live) as file:
         rows = min(max_rows, max(1, _MAX_VALUES // file.metadata.num_columns))
-        batch = next(file.iter_batches(batch_size=rows))
-        # Without the metadata of pandas, `id` is read as a column.
-        live = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        live = _with_text_ids(pa.Table.from_batches([next(file.iter_batches(batch_size=rows))]))
     benchmarks = live.select(["id"])
     if files.benchmarks is not None:
-        table = pq.read_table(files.benchmarks).replace_schema_metadata(None)
-        ids = live["id"].combine_chunks()
-        # One file may have strings, the other large strings.
-        table = table.set_column(table.column_names.index("id"), "id", table["id"].cast(ids.type))
-        benchmarks = table.filter(pc.is_in(table["id"], value_set=ids))
+        table = _with_text_ids(pq.read_table(files.benchmarks))
+        benchmarks = table.filter(pc.is_in(table["id"], value_set=live["id"].combine_chunks()))
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
+
+
+def _with_text_ids(table: pa.Table) -> pa.Table:
+    """Return a table without the metadata of pandas, in which ids of any type are strings, as they are in a CSV."""
+    ids = table["id"].cast(pa.string())
+    return table.set_column(table.column_names.index("id"), "id", ids).replace_schema_metadata(None)
 
 
 def select_features(live: Input, bundle: bundle_model.Bundle) -> Input:

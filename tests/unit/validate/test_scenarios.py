@@ -280,8 +280,10 @@ def test_a_step_that_mixes_eras_or_keeps_the_order_of_ties_is_no_finding(tmp_pat
 
 @pytest.mark.parametrize("kind", ["int8", "float16", "bool", "Int8", "category"])
 def test_live_data_of_any_type_can_be_judged(tmp_path: Path, kind: str) -> None:
-    """Also with eras of another type, large strings, few rows, and benchmark rows of other ids only."""
-    live = pd.DataFrame(1, index=pd.Index([f"n{row}" for row in range(5)], name="id"), columns=NAMES)
+    """Also with eras and ids of another type, few rows, and benchmark rows of other ids only."""
+    ids = {"int8": pd.Index([*range(5)]), "category": pd.CategoricalIndex(list("abcde"))}
+    index = ids.get(kind, pd.Index([f"n{row}" for row in range(5)])).set_names("id")
+    live = pd.DataFrame(1, index=index, columns=NAMES)
     live["feature_1"] = [0, 1, 0, 1, 1]
     live = live.astype("int8" if kind == "category" else kind)
     live["era"] = pd.Categorical(["1", "1", "2", "2", "2"]) if kind == "category" else 7
@@ -291,9 +293,12 @@ def test_live_data_of_any_type_can_be_judged(tmp_path: Path, kind: str) -> None:
     table = table.set_column(2, "id", table["id"].cast(pa.large_string()))
     pq.write_table(table, tmp_path / "benchmarks.parquet")
     files = data.LiveFiles(live=tmp_path / "live.parquet", benchmarks=tmp_path / "benchmarks.parquet", rows=5)
-    results = judged.judge(by_name, scenarios.make_subject(BUNDLE, (), files))
+    subject = scenarios.make_subject(BUNDLE, (), files)
+    results = judged.judge(by_name, subject)
     assert get_failed(results) == {}
     assert results.keys() >= {COLUMNS, ROWS, NUMBERS, BENCHMARKS, TWO_ERAS}
+    failed = get_failed(judged.judge(lambda live, other: by_name(live, other) * other.shape[1], subject))
+    assert failed.keys() == {BENCHMARKS}, "its cause cannot be searched: no live row has a benchmark row"
 
 
 def judge_golden(subject: scenarios.Subject, golden: Any) -> scenarios.Outcome:
