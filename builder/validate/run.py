@@ -254,7 +254,8 @@ def _judge_scenarios(
 ) -> list[checks.Check]:
     """Return the checks of the scenarios, and a note about what was left out because of the time limit."""
     inputs, end, left_out = others.inputs, others.result.get_end(others.seconds), others.find_left_out()
-    cause = diagnose.find_cause(end, conditions).text if end.code else ""
+    conditions = dataclasses.replace(conditions, seconds=others.seconds)
+    cause = diagnose.find_cause(end, conditions).text if end.code != 0 else ""
     predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
     results = scenarios.judge(inputs.planned, predictions, inputs.subject.live, task.exempt)
     names = [scenario.name for scenario in inputs.planned if not left_out.isdisjoint(scenario.inputs)]

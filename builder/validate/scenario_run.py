@@ -128,11 +128,15 @@ def prepare(
         # An input takes no longer than the entry point's whole run, or twice that on a busy machine.
         in_time = int(seconds / (2 * entry_seconds)) if entry_seconds else count
         limit = limits.seconds + math.ceil(inputs.always * entry_seconds)
+        result = command.run(limit)
+        # The script stops before an input that would end too late if it took as long as the longest one before it, so
+        # after half of the time at the earliest. A pickle that ended the process sooner, or crashed, had time.
+        is_late = result.exit.code in (0, None) and result.usage.seconds >= seconds / 2
         return ScenarioRun(
             inputs=inputs,
-            result=command.run(limit),
+            result=result,
             seconds=limit,
-            first_optional=max(inputs.always, in_time),
+            first_optional=max(inputs.always, in_time) if is_late else count,
             cut_from=cut_from,
         )
 

@@ -340,7 +340,7 @@ def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
 ) -> None:
     some = {f"{number}.f64": np.zeros(ROWS).tobytes() for number in range(1, 4)}
     exact = np.asarray(golden, "<f8").tobytes()
-    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}))
+    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}), seconds=400)
     fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), predicting)
     result = validate_task(task, engine)
     assert result.good
@@ -352,6 +352,9 @@ def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
     names = ("features as float32", "features as float64", "era as numbers", "era as a category")
     assert failed.keys() == {*(f"same values: {name}" for name in names), "a feature is missing"}
     assert all(detail.startswith("the pickle returned no predictions; ") for detail in failed.values())
+    for ending in ({"seconds": 200}, {"code": 1}):  # a pickle that ended the process had time for the others
+        fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), dataclasses.replace(predicting, **ending))
+        assert get_failed_checks(validate_task(task, engine)).keys() >= failed.keys()
 
 
 def test_the_columns_in_another_order_are_never_left_out(
@@ -359,7 +362,8 @@ def test_the_columns_in_another_order_are_never_left_out(
 ) -> None:
     exact = np.asarray(golden, "<f8").tobytes()
     files = {"0.f64": exact, "0.float64.f64": exact, "1.f64": np.zeros(ROWS).tobytes()}
-    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), Program(output=container_output.make(files)))
+    predicting = Program(output=container_output.make(files), seconds=500)
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), predicting)
     failed = get_failed_checks(validate_task(task, engine))
     assert [*failed] == ["same values: columns in another order, and columns that the model does not know"]
 
