@@ -158,6 +158,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             if not isinstance(predicted, str):
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if all(check.good for check in golden_checks):
+                results += _compare_csv(others, evidence)
                 results += _judge_scenarios(task, others, conditions)
                 row_bytes = others.inputs.subject.live.live.nbytes / others.inputs.rows
                 results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
@@ -247,6 +248,16 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         python=task.python,
         built_on=task.artifact.manifest.image.python,
     )
+
+
+def _compare_csv(others: scenario_run.ScenarioRun, evidence: Evidence) -> list[checks.Check]:
+    """Return the check that both runs predict the same, if both have predictions."""
+    subject = others.inputs.subject
+    values = scenarios.Results(others.inputs.ordered, others.result.files).read(subject.final)
+    if evidence.predictions is None or isinstance(values, str):
+        return []
+    check = relations.compare_csv(subject, values, evidence.predictions)
+    return [check] if check else []
 
 
 def _judge_scenarios(

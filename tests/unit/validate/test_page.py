@@ -54,7 +54,13 @@ def test_a_good_result_has_plots_with_their_figures_in_words(tmp_path: Path) -> 
     elements = Elements(compose.compose(validations.make_validation(tmp_path, [GOOD], log="last words")))
     assert elements.tags.count("svg") == len(elements.attributes["aria-label"]) == 5
     captions = " ".join(elements.attributes["aria-label"])
-    for part in ("200 predictions from 0.0", "each of 3 eras", "v53_lgbm_ender20", "golden rows", "of memory (50.0% of "):
+    for part in (
+        "200 predictions from 0.0",
+        "each of 3 eras",
+        "v53_lgbm_ender20",
+        "golden rows",
+        "of memory (50.0% of ",
+    ):
         assert part in captions
     assert "last words" not in elements.text  # only a failure needs the log
 

@@ -369,3 +369,35 @@ def test_only_broken_twins_are_refused_with_their_cause(tmp_path: Path, name: st
         relation, cause = twins.get_cause(name, read)
         assert problems.keys() == {relation}
         assert cause in problems[relation]
+
+
+def compare_csv(subject: scenarios.Subject, values: Any, csv: Any) -> tuple[bool | None, str]:
+    check = relations.compare_csv(subject, np.asarray(values, dtype=float), np.asarray(csv, dtype=float))
+    assert check
+    return check.good, check.detail
+
+
+def test_the_csv_is_compared_with_the_predictions_of_the_same_rows(subject: scenarios.Subject) -> None:
+    """A custom function may predict a row otherwise in a frame with more rows, but hardly all rows in another order."""
+    values = RANDOM.random(1000)
+    assert compare_csv(subject, values, values) == (True, "1,000 rows")
+    good, detail = compare_csv(subject, values, np.where(np.arange(1000) == 7, 0, values))
+    assert (good, detail[:24]) == (False, "1 of 1,000 rows differ, ")
+    more = np.append(values, np.linspace(-5, 5, 500))
+    assert compare_csv(subject, values, np.argsort(np.argsort(more)) / 1500)[0] is True
+    good, detail = compare_csv(subject, values, -more)
+    assert (good, detail[:78]) == (
+        None,
+        "1,000 rows alone and in the frame of 1,500 rows: rank correlation -1.000; the ",
+    )
+    assert relations.compare_csv(subject, np.full(1000, 0.5), more) is None
+
+
+def test_rows_of_a_model_without_ranks_are_the_same_in_any_frame(tmp_path: Path) -> None:
+    bundle = dataclasses.replace(pickles.scenario_bundle("trees"), post=())
+    values = RANDOM.random(300)
+    plain = dataclasses.replace(make_subject(bundle, tmp_path, rows=300))
+    assert compare_csv(plain, values, np.append(values, 0.5)) == (True, "300 rows")
+    assert compare_csv(plain, values, np.append(values[::-1], 0.5))[0] is False
+    ranked = dataclasses.replace(plain, steps=(post.make_step("rank"),))
+    assert relations.compare_csv(ranked, values, np.append(values[::-1], 0.5)) is None
