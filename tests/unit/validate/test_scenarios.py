@@ -391,6 +391,8 @@ def test_the_csv_is_compared_with_the_predictions_of_the_same_rows(subject: scen
         "1,000 rows alone and in the frame of 1,500 rows: rank correlation -1.000; the ",
     )
     assert relations.compare_csv(subject, np.full(1000, 0.5), more) is None
+    assert relations.compare_csv(subject, np.full(1000, np.nan), more) is None
+    assert compare_csv(subject, np.where(values < 0.5, np.inf, -1.7e308), values)[0] is False
 
 
 def test_rows_of_a_model_without_ranks_are_the_same_in_any_frame(tmp_path: Path) -> None:
