@@ -348,6 +348,14 @@ def test_golden_rows_in_other_units_are_a_finding(subject: scenarios.Subject, go
     assert "train and export on values from 0 to 4, or scale them in the model" in outcome.detail
 
 
+def test_the_units_of_a_slow_model_are_judged_by_more_rows_than_it_predicts(tmp_path: Path) -> None:
+    bundle = twins.make_bundle("network", "units")
+    files = data.make_shaped_data(features=bundle.features, benchmarks=(), rows=100, cache=tmp_path)
+    slow = scenarios.make_subject(bundle, (), files, max_rows=20)
+    assert (len(slow.live.live), len(slow.live.benchmarks)) == (20, 19)
+    assert relations.judge_ranges(slow).good is False
+
+
 def test_continuous_golden_rows_are_a_note_on_generated_rows(subject: scenarios.Subject) -> None:
     golden = RANDOM.random((20, 5))
     outcome = judge_golden(subject, golden)
