@@ -236,7 +236,7 @@ def compare_csv(subject: Subject, values: NDArray[np.float64], csv: NDArray[np.f
         ties = max(subject.equal_rows, scenarios.count_ties(expected)) if final.may_rank else 0
         difference = scenarios.compare(values, final, expected, final, ties=ties)
         fix = (
-            "the function predicts the same rows otherwise in another process: let it depend on its arguments only, "
+            "the function predicts the same rows differently in another process: let it depend on its arguments only, "
             "and give random numbers a seed"
         )
         return checks.Check(name=CSV, good=difference is None, detail=f"{difference}; {fix}" if difference else rows)

@@ -195,7 +195,7 @@ ATTACKS = {
     ),
     "exit as a missing command does": ("def predict(live): os._exit(127)", "entry point", "exit 127"),
     "exit early with 0": ("def predict(live): os._exit(0)", "csv", "wrote no CSV"),
-    "predict otherwise where only the CSV is judged": (
+    "predict differently where only the CSV is judged": (
         "def predict(live): return 0.5 - good(live) if is_entry() else good(live)",
         relations.CSV,
         "20 of 20 rows differ",

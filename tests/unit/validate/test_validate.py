@@ -316,7 +316,7 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     }
 
 
-def test_a_pickle_that_predicts_otherwise_in_the_entry_point_is_refused(
+def test_a_pickle_that_predicts_differently_in_the_entry_point_is_refused(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
     csv = container_output.make_csv(IDS, VALUES[::-1])
