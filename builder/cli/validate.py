@@ -66,10 +66,10 @@ def run(
             task = tasks.prepare_task(built, selected, engine, run_id, progress, stand_in_python=stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, engine, run_id, progress)
-            content = report.to_bytes(result)
+            content, page = report.to_bytes(result), compose.compose(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
-            artifact.write_report(built.folder, artifact.PAGE, compose.compose(result))
+            artifact.write_report(built.folder, artifact.PAGE, page)
     if json_wanted:
         terminal.print_json(json.loads(content))
     else:

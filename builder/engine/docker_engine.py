@@ -559,7 +559,8 @@ class DockerContainer:
                 content += chunk
                 if len(content) >= max_bytes:
                     break
-        return bytes(content[:max_bytes])
+        del content[max_bytes:]  # in place: it may have 180 MB
+        return bytes(content)
 
     def read_log(self, *, output: bool = True) -> str:
         tail = bytearray()

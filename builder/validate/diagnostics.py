@@ -53,8 +53,10 @@ def estimate(results: Mapping[str, bytes], *, rows: int, row_bytes: float) -> li
     )
     if len(measured.frames) >= _MIN_FRAMES and last.rows > (previous := measured.frames[-2]).rows:
         more, difference = _ERAS * rows - last.rows, last.rows - previous.rows
-        seconds = last.seconds + more * max(0.0, (last.seconds - previous.seconds) / difference)
+        # The last frame can have more rows than whole eras have.
+        seconds = max(0.0, last.seconds + more * max(0.0, (last.seconds - previous.seconds) / difference))
         memory = last.peak_bytes + more * max(row_bytes, (last.peak_bytes - previous.peak_bytes) / difference)
+        memory = max(0.0, memory)
         whole = f"{seconds:,.0f} s and {filesize.decimal(int(memory))}"
         detail += f"; {_ERAS} eras of {rows:,} rows in one frame: {whole}"
     detail += "; how the tournament divides its validation data is not published"

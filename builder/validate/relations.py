@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
+from builder.bundle import post
 from builder.text import format_list, sanitize
-from builder.validate import causes, scenarios
+from builder.validate import causes, checks, scenarios
 from builder.validate.scenarios import Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 
     from builder.validate.scenarios import Input, Results, Subject
 
+CSV = "same values: the CSV of the entry point, and another run"
 OTHER_COLUMNS = "same values: columns in another order, and columns that the model does not know"
 READ_BY_NAME = "read each column by its name, not by its position or a prefix"
+_MONOTONE = {"rank", "gaussianize", "standardize", "clip"}  # steps after which rows have the same order
+_MIN_CORRELATION = 0.9
 _FEW = 20  # golden values that are too few to judge their range
 _MIN_LIVE = 1_000  # as many live values have their whole range
 _MAX_LEVELS = 6  # features of the tournament have 5 values, also if they are scaled; and one may be imputed
@@ -208,6 +213,42 @@ def _make_final(subject: Subject) -> Iterator[Scenario]:
         judge=_expect_same(item, final, fix, equal_rows=subject.equal_rows),
         key="shuffle",
     )
+
+
+@np.errstate(over="ignore", invalid="ignore")  # predictions can be any numbers
+def compare_csv(subject: Subject, values: NDArray[np.float64], csv: NDArray[np.float64]) -> checks.Check | None:
+    """Compare the predictions of the first live rows with those in the CSV of the entry point's run.
+
+    The frame of the entry point's run may have more rows. Then the predictions must only be the same if no step and no
+    rank depends on them; those of a custom function should be in nearly the same order, which is a note.
+
+    Args:
+        subject: What the scenarios are made for.
+        values: The predictions of its rows after post-processing, from the run of the scenarios: float64 (rows,).
+        csv: All predictions in the CSV, in the order of the live rows.
+
+    Returns:
+        The check; None if they cannot be compared.
+    """
+    expected, final = csv[: len(values)], subject.final
+    rows = f"{len(values):,} rows"
+    if len(csv) == len(values) or not (final.may_rank or subject.steps):
+        ties = max(subject.equal_rows, scenarios.count_ties(expected)) if final.may_rank else 0
+        difference = scenarios.compare(values, final, expected, final, ties=ties)
+        fix = (
+            "the function predicts the same rows differently in another process: let it depend on its arguments only, "
+            "and give random numbers a seed"
+        )
+        return checks.Check(name=CSV, good=difference is None, detail=f"{difference}; {fix}" if difference else rows)
+    is_monotone = all(post.get_step_name(step) in _MONOTONE for step in subject.steps)
+    if not (subject.is_custom and is_monotone and np.ptp(values) > 0 and np.ptp(expected) > 0):
+        return None
+    correlation = float(pd.Series(values).rank().corr(pd.Series(expected).rank()))
+    detail = f"{rows} alone and in the frame of {len(csv):,} rows: rank correlation {correlation:.3f}"
+    if correlation >= _MIN_CORRELATION:
+        return checks.Check(name=CSV, good=True, detail=detail)
+    detail += "; the predictions of a row depend on the other rows, on random numbers or on the program that runs it"
+    return checks.Check(name=CSV, good=None, detail=detail)
 
 
 def expect_finite(item: Input, fix: str) -> Callable[[Results], Outcome]:

@@ -6,18 +6,22 @@ every model.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from builder import errors
+from builder import data_versions, errors
 from builder.bundle import model as bundle_model
-from builder.validate import checks, container_run, data, diagnose, live_check, scenario_run, scenarios
+from builder.text import sanitize
+from builder.validate import checks, container_run, diagnose, live_check, scenario_run, scenarios
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from builder.config import model as config
@@ -73,17 +77,16 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         errors.EngineError: The engine failed.
         errors.ImageError: The image has no entry point.
     """
-    count_rows(task.live)  # reports a file that cannot be read
-    ids = checks.read_ids(task.live)
+    rows = count_rows(task.live)  # reports a file that cannot be read
+    evidence = validate.Evidence(ids=checks.read_ids(task.live))
     progress.step("running the pickle in its image")
-    files = {
+    files: dict[str, bytes | Path] = {
         container_run.MODEL: task.pickle,
         container_run.LIVE: task.live,
         # The runner requires a file; a pickle that takes benchmarks then fails with a missing column.
         container_run.BENCHMARKS: task.benchmarks or task.live,
+        **scenarios.SCRIPT_FILES,
     }
-    with container_run.create_volume(task.image, files, engine, run) as volume:
-        result = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
     conditions = diagnose.RunConditions(
         seconds=task.limits.seconds,
         memory=task.limits.memory,
@@ -91,40 +94,57 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         built_on=task.built_on,
         is_stand_in=task.image.kind == "stand_in",
     )
-    results, cause = validate.judge_entry(result, task.limits, conditions, ids)
-    if cause is None and task.columns is not None:
-        progress.step("predicting other inputs")
-        judged, cause = _judge_scenarios(task, task.columns, conditions, engine, run)
-        results += judged
+    make_inputs, notes = _find_inputs(task)
+    with contextlib.ExitStack() as stack:
+        volume = stack.enter_context(container_run.create_volume(task.image, files, engine, run))
+        arguments = (volume, task.image, task.limits, engine)
+        run_scenarios = make_inputs and stack.enter_context(
+            scenario_run.prepare(make_inputs, *arguments, run=run, rows=rows)
+        )
+        result = container_run.run_entry(*arguments, run=run, rows=rows)
+        results, cause = validate.judge_entry(result, task.limits, conditions, evidence.ids)
+        if cause is None and result.csv is not None and run_scenarios:
+            progress.step("predicting other inputs")
+            evidence = dataclasses.replace(evidence, predictions=checks.read_csv(result.csv, rows=rows)[2])
+            judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
+            failed = next((check for check in judged if check.good is False), None)
+            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
+            results += judged
     if results[0].good:
+        results += notes
         results += validate.note_usage(result.usage, task.limits, task.image)
     return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
 
 
-def _judge_scenarios(
-    task: RerunTask,
-    columns: tuple[tuple[str, ...], tuple[str, ...]],
-    conditions: diagnose.RunConditions,
-    engine: protocol.Engine,
-    run: str,
-) -> tuple[list[checks.Check], diagnose.Cause | None]:
-    """Return the checks of the scenarios, and the cause if one of them failed."""
-    features, benchmarks = columns
+def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] | None, list[checks.Check]]:
+    """Return the function that makes the inputs of the scenarios, or a note why there are none."""
+    if task.columns is None:
+        return None, []
+    features, benchmarks = task.columns
+    try:
+        files = live_check.check_files(
+            task.live,
+            task.benchmarks,
+            features=features,
+            benchmark_columns=benchmarks,
+            needs_era=False,
+            data_version=data_versions.DEFAULT,
+        )
+    except errors.DataError as error:  # the pickle names columns that it may not read
+        return None, [
+            checks.Check(name="other inputs", good=None, detail=f"not predicted: {sanitize(error.problems[0])}")
+        ]
     # A pickle without a bundle has no golden rows; it is judged as a custom function is.
     golden = bundle_model.GoldenRows(inputs=np.zeros((1, len(features) + len(benchmarks))), predictions=np.zeros(1))
     bundle = bundle_model.Bundle(
         features=features, benchmarks=benchmarks, model=bundle_model.Custom(files={}), golden=golden
     )
-    files = data.LiveFiles(live=task.live, benchmarks=task.benchmarks, rows=count_rows(task.live))
-    subject = scenarios.make_subject(bundle, (), files)
-    planned = [scenario for scenario in scenario_run.make_scenarios(subject) if scenario.inputs]
-    inputs = scenarios.list_inputs([subject.live, subject.final], planned)
-    result = scenario_run.predict(task.pickle, inputs, task.image, task.limits, engine, run=run)
-    end = result.get_end(task.limits.seconds)
-    ending = diagnose.find_cause(end, conditions).text if end.code else ""
-    results = scenarios.judge(planned, scenarios.Results(inputs, result.files, end=ending), subject.live, {})
-    failed = next((check for check in results if check.good is False), None)
-    return results, diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
+
+    def make_inputs(max_rows: int) -> scenario_run.Inputs:
+        inputs = scenario_run.make_inputs(scenarios.make_subject(bundle, (), files, max_rows=max_rows))
+        return dataclasses.replace(inputs, planned=[scenario for scenario in inputs.planned if scenario.inputs])
+
+    return make_inputs, []
 
 
 def conclude(

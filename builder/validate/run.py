@@ -7,6 +7,7 @@ done here, outside of the containers: a pickle can contain any code, and could f
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -142,7 +143,12 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     evidence = Evidence(ids=ids)
     with (
         container_run.create_volume(task.image, files, engine, run) as volume,
-        scenario_run.prepare(task, volume, engine, run=run) as run_scenarios,
+        scenario_run.prepare(
+            functools.partial(scenario_run.make_task_inputs, task),
+            *(volume, task.image, task.limits, engine),
+            run=run,
+            rows=task.files.rows,
+        ) as run_scenarios,
     ):
         entry = container_run.run_entry(volume, task.image, task.limits, engine, run=run, rows=len(ids))
         results, _ = judge_entry(entry, task.limits, conditions, ids)
@@ -158,9 +164,7 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             if not isinstance(predicted, str):
                 evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
             if all(check.good for check in golden_checks):
-                results += _judge_scenarios(task, others, conditions)
-                row_bytes = others.inputs.subject.live.live.nbytes / others.inputs.rows
-                results += diagnostics.estimate(others.result.files, rows=len(ids), row_bytes=row_bytes)
+                results += judge_scenarios(others, conditions, evidence, task.exempt)
     if entry.exit.code == 1:
         results += _judge_failure(task, engine, run)
     if task.feature_sets:
@@ -223,6 +227,42 @@ def judge_entry(
     return results, diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
 
 
+def judge_scenarios(
+    others: scenario_run.ScenarioRun,
+    conditions: diagnose.RunConditions,
+    evidence: Evidence,
+    exempt: Mapping[str, str],
+) -> list[checks.Check]:
+    """Return the checks of the scenarios, and notes about what was left out and about the diagnostics run.
+
+    Args:
+        others: Their run.
+        conditions: What it ran in.
+        evidence: What the entry point predicted.
+        exempt: The reasons why some relations are notes, by their keys.
+    """
+    inputs, end, left_out = others.inputs, others.result.get_end(others.seconds), others.find_left_out()
+    conditions = dataclasses.replace(conditions, seconds=others.seconds)
+    cause = others.result.problem or (diagnose.find_cause(end, conditions).text if end.code != 0 else "")
+    predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
+    final, results = predictions.read(inputs.subject.final), []
+    if evidence.predictions is not None and not isinstance(final, str):
+        check = relations.compare_csv(inputs.subject, final, evidence.predictions)
+        results += [check] if check else []
+    results += scenarios.judge(inputs.planned, predictions, inputs.subject.live, exempt)
+    names = [scenario.name for scenario in inputs.planned if not left_out.isdisjoint(scenario.inputs)]
+    notes = []
+    if others.cut_from:
+        notes.append(f"{inputs.rows:,} rows of each input instead of {others.cut_from:,}")
+    if names:
+        notes.append(f"not predicted: {'; '.join(names)}")
+    if notes:
+        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
+        results.append(checks.Check(name="left out", good=None, detail=detail))
+    row_bytes = inputs.subject.live.live.nbytes / inputs.rows
+    return results + diagnostics.estimate(others.result.files, rows=len(evidence.ids), row_bytes=row_bytes)
+
+
 def note_usage(
     usage: container_run.Usage, limits: config.LimitsConfig, image: resolve.ResolvedImage
 ) -> list[checks.Check]:
@@ -248,26 +288,6 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         built_on=task.artifact.manifest.image.python,
         is_stand_in=task.image.kind == "stand_in",
     )
-
-
-def _judge_scenarios(
-    task: ValidationTask, others: scenario_run.ScenarioRun, conditions: diagnose.RunConditions
-) -> list[checks.Check]:
-    """Return the checks of the scenarios, and a note about what was left out because of the time limit."""
-    inputs, end, left_out = others.inputs, others.result.get_end(others.seconds), others.find_left_out()
-    cause = diagnose.find_cause(end, conditions).text if end.code else ""
-    predictions = scenarios.Results(inputs.ordered, others.result.files, end=cause, left_out=left_out)
-    results = scenarios.judge(inputs.planned, predictions, inputs.subject.live, task.exempt)
-    names = [scenario.name for scenario in inputs.planned if not left_out.isdisjoint(scenario.inputs)]
-    notes = []
-    if others.cut_from:
-        notes.append(f"{inputs.rows:,} rows of each input instead of {others.cut_from:,}")
-    if names:
-        notes.append(f"not predicted: {'; '.join(names)}")
-    if notes:
-        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
-        results.append(checks.Check(name="left out", good=None, detail=detail))
-    return results
 
 
 def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> list[checks.Check]:

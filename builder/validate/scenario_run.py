@@ -40,7 +40,7 @@ class Inputs:
         subject: What the scenarios are made for.
         planned: The scenarios.
         ordered: All inputs, the most important first; the place of each is its number.
-        always: How many of the first are predicted in any case: the golden rows, the live rows, the first scenario.
+        always: How many of the first are predicted in any case: golden rows, the live rows, the first scenario.
     """
 
     subject: scenarios.Subject
@@ -84,25 +84,34 @@ class ScenarioRun:
 
 @contextlib.contextmanager
 def prepare(
-    task: validate.ValidationTask, volume: str, engine: protocol.Engine, *, run: str
+    make_inputs: Callable[[int], Inputs],
+    volume: str,
+    image: resolve.ResolvedImage,
+    limits: config.LimitsConfig,
+    engine: protocol.Engine,
+    *,
+    run: str,
+    rows: int,
 ) -> Iterator[Callable[[float], ScenarioRun]]:
     """Prepare the run of the scenarios in the background.
 
     Args:
-        task: What is validated.
+        make_inputs: Makes the inputs; its argument is how many rows each may have.
         volume: The volume with the pickle, :data:`scenarios.SCRIPT_FILES` among its files.
+        image: The image.
+        limits: The limits of the run.
         engine: The engine.
         run: The id of this run.
+        rows: How many rows the entry point predicts.
 
     Yields:
         The function that runs them. Its argument is the seconds that the entry point took.
     """
-    limits = task.limits
 
     def fill(max_rows: int) -> Inputs:
-        inputs = _make_inputs(task, max_rows)
+        inputs = make_inputs(max_rows)
         files = scenarios.make_files(inputs.ordered)
-        container_run.fill_volume(volume, task.image, files, engine, run)
+        container_run.fill_volume(volume, image, files, engine, run)
         return inputs
 
     def start() -> Inputs:
@@ -112,7 +121,7 @@ def prepare(
     def finish(entry_seconds: float) -> ScenarioRun:
         inputs = preparing.result()
         count, seconds = len(inputs.ordered), _TIME_PART * limits.seconds
-        row_seconds = entry_seconds / task.files.rows
+        row_seconds = entry_seconds / rows
         max_rows = compute_max_rows(row_seconds, count, min(seconds / 2, _ROWS_SECONDS + entry_seconds))
         cut_from = inputs.rows if max_rows < inputs.rows else None
         if cut_from:
@@ -124,20 +133,24 @@ def prepare(
             era_seconds=min(_ERA_PART * entry_seconds, _MAX_ERA_SECONDS),
             memory=int(_MEMORY_PART * limits.memory),
         )
-        container_run.fill_volume(volume, task.image, plan, engine, run)
+        container_run.fill_volume(volume, image, plan, engine, run)
         # An input takes no longer than the entry point's whole run, or twice that on a busy machine.
         in_time = int(seconds / (2 * entry_seconds)) if entry_seconds else count
         limit = limits.seconds + math.ceil(inputs.always * entry_seconds)
+        result = command.run(limit)
+        # The script stops before an input that would end too late if it took as long as the longest one before it, so
+        # after half of the time at the earliest. A pickle that ended the process sooner, or crashed, had time.
+        is_late = result.exit.code in (0, None) and result.usage.seconds >= seconds / 2
         return ScenarioRun(
             inputs=inputs,
-            result=command.run(limit),
+            result=result,
             seconds=limit,
-            first_optional=max(inputs.always, in_time),
+            first_optional=max(inputs.always, in_time) if is_late else count,
             cut_from=cut_from,
         )
 
     with (
-        container_run.create_command(scenarios.COMMAND, volume, task.image, limits, engine, run=run) as command,
+        container_run.create_command(scenarios.COMMAND, volume, image, limits, engine, run=run) as command,
         futures.ThreadPoolExecutor(1) as pool,
     ):
         preparing = pool.submit(start)
@@ -177,7 +190,17 @@ def make_scenarios(subject: scenarios.Subject) -> list[scenarios.Scenario]:
     return [*relations.make_relations(subject, equal=equal), *advisory.make_notes(subject, equal=equal)]
 
 
-def _make_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
+def make_inputs(subject: scenarios.Subject, *first: scenarios.Input) -> Inputs:
+    """Return the inputs of the scenarios, after those that come ``first``."""
+    planned = make_scenarios(subject)
+    ordered = scenarios.list_inputs([*first, subject.live, subject.final], planned)
+    required = next(scenario for scenario in planned if scenario.is_required)
+    always = 1 + max(map(ordered.index, required.inputs))
+    return Inputs(subject=subject, planned=planned, ordered=ordered, always=always)
+
+
+def make_task_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
+    """Return what is predicted to validate a pickle: the golden rows first."""
     subject = scenarios.make_subject(
         task.bundle,
         task.steps,
@@ -186,12 +209,7 @@ def _make_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
         tied_to=_find_tie(task),
         max_rows=max_rows,
     )
-    planned = make_scenarios(subject)
-    golden = replace(scenarios.make_golden_input(task.bundle), in_float64=has_float64_run(task))
-    ordered = scenarios.list_inputs([golden, subject.live, subject.final], planned)
-    first = next(scenario for scenario in planned if scenario.is_required)
-    always = 1 + max(map(ordered.index, first.inputs))
-    return Inputs(subject=subject, planned=planned, ordered=ordered, always=always)
+    return make_inputs(subject, replace(scenarios.make_golden_input(task.bundle), in_float64=has_float64_run(task)))
 
 
 def _find_tie(task: validate.ValidationTask) -> str:

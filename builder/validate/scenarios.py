@@ -147,7 +147,7 @@ class Results:
     def differs(self, item: Input, reference: Input) -> bool:
         """Return whether an input has other predictions than a reference with the same ids, or none."""
         expected = self.read(reference)
-        if item in self.left_out:
+        if item in self.left_out or not len(item.live):  # no row, if no live row has a benchmark row
             return False
         return not isinstance(expected, str) and compare(self.read(item), item, expected, reference) is not None
 
@@ -162,6 +162,7 @@ class Subject:
         live: Live rows, predicted before post-processing.
         final: The same rows after post-processing; without steps, ``live`` itself.
         small: The first of these rows, after post-processing: enough to see whether something works.
+        sample: The first live rows, for their values: more than ``live`` has if that is cut for a slow model.
         is_shaped: Whether the rows are generated.
         tied_to: The data version if its features are the model's, which then may read every column; else empty.
     """
@@ -171,6 +172,7 @@ class Subject:
     live: Input
     final: Input
     small: Input
+    sample: pa.Table
     is_shaped: bool
     tied_to: str = ""
 
@@ -181,14 +183,14 @@ class Subject:
 
     @functools.cached_property
     def features(self) -> NDArray[np.float64]:
-        """The live rows' values of the bundle's features: float64 (rows, features), NaN if missing."""
-        columns = [self.live.live[name].to_numpy().astype(np.float64) for name in self.bundle.features]
+        """The sample's values of the bundle's features: float64 (rows, features), NaN if missing."""
+        columns = [self.sample[name].to_numpy().astype(np.float64) for name in self.bundle.features]
         return np.column_stack(columns)
 
     @functools.cached_property
     def equal_rows(self) -> int:
-        """How many rows at most have the same features."""
-        _, counts = np.unique(self.features, axis=0, return_counts=True)
+        """How many of the live rows at most have the same features."""
+        _, counts = np.unique(self.features[: len(self.live.live)], axis=0, return_counts=True)
         return int(counts.max())
 
     def find_levels(self) -> tuple[float, float, float]:
@@ -215,13 +217,22 @@ def make_subject(
     may_rank = isinstance(model, bundle_model.Custom) or (
         isinstance(model, bundle_model.Ensemble) and any(member.transform != "raw" for member in model.members)
     )
-    live = read_live(files, may_rank=may_rank, max_rows=max_rows)
+    live = read_live(files, may_rank=may_rank)
+    sample, cut = live.live, live.live.slice(0, max_rows)
+    live = replace(live, live=cut, benchmarks=_select_ids(live.benchmarks, cut))
     may_rank = may_rank or any(post.get_step_name(step) in _RANKING for step in steps)
     final = replace(live, before_post=False, may_rank=may_rank) if steps else live
     rows = max(_MIN_SMALL_ROWS, min(_SMALL_ROWS, _SMALL_VALUES // live.live.num_columns))
     small = replace(final, live=live.live.slice(0, rows))
     return Subject(
-        bundle=bundle, steps=steps, live=live, final=final, small=small, is_shaped=is_shaped, tied_to=tied_to
+        bundle=bundle,
+        steps=steps,
+        live=live,
+        final=final,
+        small=small,
+        sample=sample,
+        is_shaped=is_shaped,
+        tied_to=tied_to,
     )
 
 
@@ -309,21 +320,25 @@ def compare(
     return f"{int(differs.sum()):,} of {len(ids):,} rows differ, the first at id {sanitize(str(ids[differs.argmax()]))}"
 
 
-def read_live(files: data.LiveFiles, *, may_rank: bool, max_rows: int = MAX_ROWS) -> Input:
+def read_live(files: data.LiveFiles, *, may_rank: bool) -> Input:
     """Return the first rows of live data, at most 1,000 and fewer of wide data, and their benchmark rows."""
     with pq.ParquetFile(files.live) as file:
-        rows = min(max_rows, max(1, _MAX_VALUES // file.metadata.num_columns))
-        batch = next(file.iter_batches(batch_size=rows))
-        # Without the metadata of pandas, `id` is read as a column.
-        live = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+        rows = min(MAX_ROWS, max(1, _MAX_VALUES // file.metadata.num_columns))
+        live = _with_text_ids(pa.Table.from_batches([next(file.iter_batches(batch_size=rows))]))
     benchmarks = live.select(["id"])
     if files.benchmarks is not None:
-        table = pq.read_table(files.benchmarks).replace_schema_metadata(None)
-        ids = live["id"].combine_chunks()
-        # One file may have strings, the other large strings.
-        table = table.set_column(table.column_names.index("id"), "id", table["id"].cast(ids.type))
-        benchmarks = table.filter(pc.is_in(table["id"], value_set=ids))
+        benchmarks = _select_ids(_with_text_ids(pq.read_table(files.benchmarks)), live)
     return Input(live=live, benchmarks=benchmarks, before_post=True, may_rank=may_rank)
+
+
+def _select_ids(table: pa.Table, other: pa.Table) -> pa.Table:
+    return table.filter(pc.is_in(table["id"], value_set=other["id"].combine_chunks()))
+
+
+def _with_text_ids(table: pa.Table) -> pa.Table:
+    """Return a table without the metadata of pandas, in which ids of any type are strings, as they are in a CSV."""
+    ids = table["id"].cast(pa.string())
+    return table.set_column(table.column_names.index("id"), "id", ids).replace_schema_metadata(None)
 
 
 def select_features(live: Input, bundle: bundle_model.Bundle) -> Input:

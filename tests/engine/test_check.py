@@ -6,6 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
 from tests.support import in_container, stand_ins
@@ -33,11 +34,15 @@ def by_position(live_features):
     values = live_features[FEATURES].iloc[:, 0] + live_features.iloc[:, 5]
     return values.rank(pct=True).to_frame("prediction")
 
+def optional(live_features):
+    names = [name for name in FEATURES if name in live_features.columns]
+    return live_features[names].mean(axis=1).rank(pct=True).to_frame("prediction")
+
 def from_elsewhere(live_features):
     import no_such_module
     return no_such_module.predict(live_features[FEATURES])
 
-functions = {function.__name__: function for function in (by_name, by_position, from_elsewhere)}
+functions = {function.__name__: function for function in (by_name, by_position, optional, from_elsewhere)}
 print(json.dumps({
     name: base64.b64encode(cloudpickle.dumps(function)).decode() for name, function in functions.items()
 }))
@@ -60,6 +65,9 @@ def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixtur
         code = call("check", str(folder / f"{name}.pkl"), "--stand-in", python, *options)
         return code, read_output(capsys)[0]
 
+    live = folder / "live.parquet"
+    index = pd.Index(["a", "b", "c"], name="id")
+    pd.DataFrame({"feature_able": [0, 1, 2], "feature_baker": [4, 4, 2]}, index=index).to_parquet(live)
     code, out = check("by_name", "--json")
     answer = json.loads(out)
     assert (code, answer["good"], answer["cause"]) == (0, True, None)
@@ -67,6 +75,13 @@ def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixtur
     assert answer["reading"]["benchmarks"] == ["v53_lgbm_ender20"]
     names = [item["name"] for item in answer["run"]["checks"] if item["good"] is True]
     assert "same values: benchmark rows and columns in another order, and more of both" in names
+    assert "same values: the CSV of the entry point, and another run" in names
+    assert "diagnostics run" in {item["name"] for item in answer["run"]["checks"]}
+    # It also runs on rows without a column that it names.
+    code, out = check("optional", "--live", str(live))
+    assert code == 0, out
+    assert "note  other inputs: not predicted: " in out
+    assert "1 of 3 columns that the pickle takes are missing: feature_charlie" in out
     code, out = check("by_position")
     assert code == 1
     assert out.splitlines()[-1].startswith("cause: same values: columns in another order, and columns that the model")

@@ -17,7 +17,7 @@ from builder.config import model as config
 from builder.engine import docker_engine
 from builder.image import resolve as image
 from builder.image import stand_in
-from builder.validate import data
+from builder.validate import data, relations
 from builder.validate import run as validate
 from tests.support import custom, manifests, pickles
 
@@ -195,6 +195,11 @@ ATTACKS = {
     ),
     "exit as a missing command does": ("def predict(live): os._exit(127)", "entry point", "exit 127"),
     "exit early with 0": ("def predict(live): os._exit(0)", "csv", "wrote no CSV"),
+    "predict differently where only the CSV is judged": (
+        "def predict(live): return 0.5 - good(live) if is_entry() else good(live)",
+        relations.CSV,
+        "20 of 20 rows differ",
+    ),
     "write the frame itself": (
         """
         def predict(live):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from builder.inside import predict_inputs
-from builder.validate import scenario_run, scenarios
+from builder.validate import checks, scenario_run, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
+
     from builder.bundle import model, post
-    from builder.validate import checks, data
+    from builder.validate import data
 
 
 def judge(
@@ -39,8 +43,11 @@ def judge(
     return {check.name: check for check in results}
 
 
-def count_rows(bundle: model.Bundle, files: data.LiveFiles, steps: tuple[post.Step, ...] = ()) -> list[int]:
-    """Return how many rows each input after the golden rows has."""
+def predict_by_id(
+    bundle: model.Bundle, files: data.LiveFiles, values: NDArray[np.float64], steps: tuple[post.Step, ...] = ()
+) -> list[NDArray[np.float64]]:
+    """Return predictions of each input after the golden rows: the value of each live row, 0 for any other id."""
+    known = dict(zip(checks.read_ids(files.live), values.tolist(), strict=True))
     subject = scenarios.make_subject(bundle, steps, files)
     inputs = scenarios.list_inputs([subject.live, subject.final], scenario_run.make_scenarios(subject))
-    return [len(item.live) for item in inputs]
+    return [np.array([known.get(name, 0.0) for name in item.live["id"].to_pylist()]) for item in inputs]

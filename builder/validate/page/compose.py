@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from rich import filesize
 
 from builder.text import escape_line, escape_lines, sanitize
+from builder.validate import headroom
 from builder.validate.page import plots
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from builder.validate.run import Validation
 
 _MAX_BENCHMARKS = 20
+_MAX_DRAWN = 1e100  # matplotlib fails when the difference of two numbers is infinite
 _WORDS = {True: "ok", False: "failed", None: "note"}
 _CLASSES = {True: "good", False: "bad", None: "note"}
 _LIMITED_PROOF = {
@@ -45,6 +47,7 @@ def compose(validation: Validation) -> bytes:
     failed = [check for check in validation.checks if check.good is False]
     summary = [f"{len(failed)} of {len(validation.checks)} checks failed"] if failed else []
     summary.append(escape_line(f"on {task.files.rows:,} rows: {task.source}"))
+    summary += [escape_line(f"exempt from {key}: {reason}") for key, reason in task.exempt.items()]
     summary += [_LIMITED_PROOF[task.image.kind]] if task.image.kind in _LIMITED_PROOF else []
     text = environment.get_template("page.html.j2").render(
         name=task.artifact.manifest.name,
@@ -82,19 +85,16 @@ def _draw_plots(validation: Validation) -> Iterator[dict[str, Any]]:
     evidence, usage, limits = validation.evidence, validation.usage, validation.task.limits
     if evidence.predictions is not None and np.isfinite(evidence.predictions).all():
         yield from _draw_predictions(validation, evidence.predictions)
-    if evidence.golden is not None and all(np.isfinite(values).all() for values in evidence.golden):
+    if evidence.golden is not None and all((np.abs(values) < _MAX_DRAWN).all() for values in evidence.golden):
         expected, predicted = evidence.golden
         difference = float(np.abs(expected - predicted).max())
         yield _to_plot(
             plots.draw_parity(expected, predicted),
             f"{len(expected)} golden rows before post-processing: largest difference {difference:.2g}",
         )
-    parts = {"seconds": usage.seconds / limits.seconds}
-    if usage.peak_bytes is not None:
-        parts["memory"] = usage.peak_bytes / limits.memory
-    shown = ", ".join(f"{name} {part:.1%}" for name, part in parts.items())
-    svg = plots.draw_headroom(parts)
-    yield _to_plot(svg, f"Used of the limits: {shown}; memory as reported from inside the container")
+    used = headroom.compute_headroom(usage, limits)
+    parts = {"seconds": used.seconds} if used.memory is None else {"seconds": used.seconds, "memory": used.memory}
+    yield _to_plot(plots.draw_headroom(parts), f"Used of the limits: {headroom.describe_usage(usage, limits)}")
 
 
 def _draw_predictions(validation: Validation, predictions: NDArray[np.float64]) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,9 @@ def test_an_exempt_relation_is_in_the_first_line_and_in_the_report(
     assert call("pickle", "configs/small.yaml") == 0
     bundle, cache = custom.make_bundle(), paths.cache_folder() / "shaped"
     files = data.make_shaped_data(features=bundle.features, benchmarks=(), rows=50, cache=cache)
-    others = [np.arange(rows) for rows in judged.count_rows(bundle, files)]
+    values = np.linspace(0.125, 1, 50)  # as in the CSV
+    inputs = judged.predict_by_id(bundle, files, values)
+    others = [np.resize(values, len(item)) for item in inputs]
     engine.programs = {
         "predict_inputs.py": Program(output=container_output.make_predictions(bundle.golden.predictions, *others)),
         "predict.py": Program(

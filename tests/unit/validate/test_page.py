@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from builder.validate import run as validate
 from builder.validate.checks import Check
 from builder.validate.page import compose
 from tests.support import validations
@@ -51,9 +54,31 @@ def test_a_good_result_has_plots_with_their_figures_in_words(tmp_path: Path) -> 
     elements = Elements(compose.compose(validations.make_validation(tmp_path, [GOOD], log="last words")))
     assert elements.tags.count("svg") == len(elements.attributes["aria-label"]) == 5
     captions = " ".join(elements.attributes["aria-label"])
-    for part in ("200 predictions from 0.0", "each of 3 eras", "v53_lgbm_ender20", "golden rows", "memory 50.0%"):
+    for part in (
+        "200 predictions from 0.0",
+        "each of 3 eras",
+        "v53_lgbm_ender20",
+        "golden rows",
+        "of memory (50.0% of ",
+    ):
         assert part in captions
     assert "last words" not in elements.text  # only a failure needs the log
+
+
+def test_golden_predictions_that_cannot_be_drawn_are_left_out(tmp_path: Path) -> None:
+    validation = validations.make_validation(tmp_path, [BAD])
+    expected = np.zeros(4)
+    for other in (np.array([0, 1e308, -1e308, 0]), np.array([0, 0, 0, np.nan])):
+        evidence = validate.Evidence(golden=(expected, other))
+        page = compose.compose(dataclasses.replace(validation, evidence=evidence))
+        assert Elements(page).tags.count("svg") == 1, "only the headroom"
+
+
+def test_the_verdict_names_exemptions(tmp_path: Path) -> None:
+    validation = validations.make_validation(tmp_path, [GOOD])
+    task = dataclasses.replace(validation.task, exempt={"shuffle": f"ranks by first {HOSTILE}"})
+    page = compose.compose(dataclasses.replace(validation, task=task)).decode()
+    assert "<p>exempt from shuffle: ranks by first &lt;script&gt;" in page.partition("</header>")[0]
 
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:

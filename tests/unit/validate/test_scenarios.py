@@ -280,8 +280,10 @@ def test_a_step_that_mixes_eras_or_keeps_the_order_of_ties_is_no_finding(tmp_pat
 
 @pytest.mark.parametrize("kind", ["int8", "float16", "bool", "Int8", "category"])
 def test_live_data_of_any_type_can_be_judged(tmp_path: Path, kind: str) -> None:
-    """Also with eras of another type, large strings, few rows, and benchmark rows of other ids only."""
-    live = pd.DataFrame(1, index=pd.Index([f"n{row}" for row in range(5)], name="id"), columns=NAMES)
+    """Also with eras and ids of another type, few rows, and benchmark rows of other ids only."""
+    ids = {"int8": pd.Index([*range(5)]), "category": pd.CategoricalIndex(list("abcde"))}
+    index = ids.get(kind, pd.Index([f"n{row}" for row in range(5)])).set_names("id")
+    live = pd.DataFrame(1, index=index, columns=NAMES)
     live["feature_1"] = [0, 1, 0, 1, 1]
     live = live.astype("int8" if kind == "category" else kind)
     live["era"] = pd.Categorical(["1", "1", "2", "2", "2"]) if kind == "category" else 7
@@ -291,9 +293,12 @@ def test_live_data_of_any_type_can_be_judged(tmp_path: Path, kind: str) -> None:
     table = table.set_column(2, "id", table["id"].cast(pa.large_string()))
     pq.write_table(table, tmp_path / "benchmarks.parquet")
     files = data.LiveFiles(live=tmp_path / "live.parquet", benchmarks=tmp_path / "benchmarks.parquet", rows=5)
-    results = judged.judge(by_name, scenarios.make_subject(BUNDLE, (), files))
+    subject = scenarios.make_subject(BUNDLE, (), files)
+    results = judged.judge(by_name, subject)
     assert get_failed(results) == {}
     assert results.keys() >= {COLUMNS, ROWS, NUMBERS, BENCHMARKS, TWO_ERAS}
+    failed = get_failed(judged.judge(lambda live, other: by_name(live, other) * other.shape[1], subject))
+    assert failed.keys() == {BENCHMARKS}, "its cause cannot be searched: no live row has a benchmark row"
 
 
 def judge_golden(subject: scenarios.Subject, golden: Any) -> scenarios.Outcome:
@@ -343,6 +348,14 @@ def test_golden_rows_in_other_units_are_a_finding(subject: scenarios.Subject, go
     assert "train and export on values from 0 to 4, or scale them in the model" in outcome.detail
 
 
+def test_the_units_of_a_slow_model_are_judged_by_more_rows_than_it_predicts(tmp_path: Path) -> None:
+    bundle = twins.make_bundle("network", "units")
+    files = data.make_shaped_data(features=bundle.features, benchmarks=(), rows=100, cache=tmp_path)
+    slow = scenarios.make_subject(bundle, (), files, max_rows=20)
+    assert (len(slow.live.live), len(slow.live.benchmarks)) == (20, 19)
+    assert relations.judge_ranges(slow).good is False
+
+
 def test_continuous_golden_rows_are_a_note_on_generated_rows(subject: scenarios.Subject) -> None:
     golden = RANDOM.random((20, 5))
     outcome = judge_golden(subject, golden)
@@ -364,3 +377,37 @@ def test_only_broken_twins_are_refused_with_their_cause(tmp_path: Path, name: st
         relation, cause = twins.get_cause(name, read)
         assert problems.keys() == {relation}
         assert cause in problems[relation]
+
+
+def compare_csv(subject: scenarios.Subject, values: Any, csv: Any) -> tuple[bool | None, str]:
+    check = relations.compare_csv(subject, np.asarray(values, dtype=float), np.asarray(csv, dtype=float))
+    assert check
+    return check.good, check.detail
+
+
+def test_the_csv_is_compared_with_the_predictions_of_the_same_rows(subject: scenarios.Subject) -> None:
+    """A custom function may predict a row differently in a frame with more rows, but hardly all rows in another order."""
+    values = RANDOM.random(1000)
+    assert compare_csv(subject, values, values) == (True, "1,000 rows")
+    good, detail = compare_csv(subject, values, np.where(np.arange(1000) == 7, 0, values))
+    assert (good, detail[:24]) == (False, "1 of 1,000 rows differ, ")
+    more = np.append(values, np.linspace(-5, 5, 500))
+    assert compare_csv(subject, values, np.argsort(np.argsort(more)) / 1500)[0] is True
+    good, detail = compare_csv(subject, values, -more)
+    assert (good, detail[:78]) == (
+        None,
+        "1,000 rows alone and in the frame of 1,500 rows: rank correlation -1.000; the ",
+    )
+    assert relations.compare_csv(subject, np.full(1000, 0.5), more) is None
+    assert relations.compare_csv(subject, np.full(1000, np.nan), more) is None
+    assert compare_csv(subject, np.where(values < 0.5, np.inf, -1.7e308), values)[0] is False
+
+
+def test_rows_of_a_model_without_ranks_are_the_same_in_any_frame(tmp_path: Path) -> None:
+    bundle = dataclasses.replace(pickles.scenario_bundle("trees"), post=())
+    values = RANDOM.random(300)
+    plain = dataclasses.replace(make_subject(bundle, tmp_path, rows=300))
+    assert compare_csv(plain, values, np.append(values, 0.5)) == (True, "300 rows")
+    assert compare_csv(plain, values, np.append(values[::-1], 0.5))[0] is False
+    ranked = dataclasses.replace(plain, steps=(post.make_step("rank"),))
+    assert relations.compare_csv(ranked, values, np.append(values[::-1], 0.5)) is None

@@ -23,14 +23,15 @@ from builder.bundle import model, prediction
 from builder.config import model as config
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import checks, container_run, data, headroom, report
+from builder.validate import checks, container_run, data, headroom, relations, report
 from builder.validate import run as validate
 from tests.support import bundles, container_output, custom, formulas, judged, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 ROWS = 8
 IDS = [f"n{number:015x}" for number in range(ROWS)]
-CSV = container_output.make_csv(IDS)
+VALUES = np.linspace(0.125, 1, ROWS)
+CSV = container_output.make_csv(IDS, VALUES)
 LIMITS = config.LimitsConfig(cpus=1.0, memory=4 << 30, seconds=600)
 GOOD_ENTRY = Program(output=container_output.make_entry(CSV), log="Predicting on 8 rows of live features\n")
 
@@ -79,16 +80,16 @@ def fake_run(engine: FakeEngine, entry: Program = GOOD_ENTRY, predicting: Progra
 
 
 @functools.cache
-def count_rows() -> list[int]:
-    """Return how many rows each input of the task after the golden rows has."""
+def predict_others() -> list[Any]:
+    """Return predictions of each input of the task after the golden rows, which are those in the CSV."""
     with tempfile.TemporaryDirectory() as folder:
-        return judged.count_rows(bundles.make_bundle(), write_live(Path(folder)))
+        return judged.predict_by_id(bundles.make_bundle(), write_live(Path(folder)), VALUES)
 
 
 def make_predicting(golden: Any, *others: Any, **options: Any) -> Program:
-    """Return a run that predicts the golden rows, then others, and 0 for all inputs left."""
-    zeros = [np.zeros(rows) for rows in count_rows()[len(others) :]]
-    return Program(output=container_output.make_predictions(golden, *others, *zeros), **options)
+    """Return a run that predicts the golden rows, then others, and all inputs left as in the CSV."""
+    left = predict_others()[len(others) :]
+    return Program(output=container_output.make_predictions(golden, *others, *left), **options)
 
 
 def validate_task(task: validate.ValidationTask, engine: FakeEngine) -> validate.Validation:
@@ -116,6 +117,7 @@ def test_a_good_run_is_valid(task: validate.ValidationTask, engine: FakeEngine, 
         "not constant",
         "golden rows: framework",
         "golden rows: float64",
+        "same values: the CSV of the entry point, and another run",
         "same values: columns in another order, and columns that the model does not know",
         "same values: rows in another order",
         "same values: features as float32",
@@ -314,6 +316,18 @@ def test_a_relation_that_does_not_hold_is_a_finding(
     }
 
 
+def test_a_pickle_that_predicts_differently_in_the_entry_point_is_refused(
+    task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
+) -> None:
+    csv = container_output.make_csv(IDS, VALUES[::-1])
+    fake_run(engine, Program(output=container_output.make_entry(csv)), make_predicting(golden))
+    failed = get_failed_checks(validate_task(task, engine))
+    assert failed.keys() == {relations.CSV}
+    assert failed[relations.CSV].startswith(
+        "8 of 8 rows differ, the first at id n000000000000000; the function predicts"
+    )
+
+
 def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_the_relation(
     task: validate.ValidationTask, engine: FakeEngine
 ) -> None:
@@ -338,9 +352,9 @@ def test_a_custom_function_that_fails_because_of_other_columns_is_refused_with_t
 def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
-    some = {f"{number}.f64": np.zeros(ROWS).tobytes() for number in range(1, 4)}
+    some = {f"{number}.f64": values.tobytes() for number, values in enumerate(predict_others()[:3], 1)}
     exact = np.asarray(golden, "<f8").tobytes()
-    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}))
+    predicting = Program(output=container_output.make({"0.f64": exact, "0.float64.f64": exact, **some}), seconds=400)
     fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), predicting)
     result = validate_task(task, engine)
     assert result.good
@@ -352,14 +366,19 @@ def test_inputs_that_a_slow_pickle_had_no_time_for_are_named(
     names = ("features as float32", "features as float64", "era as numbers", "era as a category")
     assert failed.keys() == {*(f"same values: {name}" for name in names), "a feature is missing"}
     assert all(detail.startswith("the pickle returned no predictions; ") for detail in failed.values())
+    # A pickle that ended the process had time for the others.
+    for ended in (dataclasses.replace(predicting, seconds=200), dataclasses.replace(predicting, code=1)):
+        fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=60), ended)
+        assert get_failed_checks(validate_task(task, engine)).keys() >= failed.keys()
 
 
 def test_the_columns_in_another_order_are_never_left_out(
     task: validate.ValidationTask, engine: FakeEngine, golden: list[float]
 ) -> None:
     exact = np.asarray(golden, "<f8").tobytes()
-    files = {"0.f64": exact, "0.float64.f64": exact, "1.f64": np.zeros(ROWS).tobytes()}
-    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), Program(output=container_output.make(files)))
+    files = {"0.f64": exact, "0.float64.f64": exact, "1.f64": VALUES.tobytes()}
+    predicting = Program(output=container_output.make(files), seconds=500)
+    fake_run(engine, dataclasses.replace(GOOD_ENTRY, seconds=500), predicting)
     failed = get_failed_checks(validate_task(task, engine))
     assert [*failed] == ["same values: columns in another order, and columns that the model does not know"]
 
@@ -377,8 +396,7 @@ def test_a_crash_in_a_later_input_leaves_the_predictions_before_it(
 ) -> None:
     bundle = dataclasses.replace(custom.make_bundle(), golden=task.bundle.golden)
     task = dataclasses.replace(task, bundle=bundle)
-    counts = judged.count_rows(bundle, task.files)
-    required = [np.zeros(rows) for rows in counts[:7]]  # the live rows and the six required relations
+    required = judged.predict_by_id(bundle, task.files, VALUES)[:7]  # the live rows and the six required relations
     for count, is_good in ((7, True), (6, False)):
         output = container_output.make_predictions(golden, *required[:count])
         fake_run(engine, GOOD_ENTRY, Program(output=output, code=139))
