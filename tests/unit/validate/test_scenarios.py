@@ -386,7 +386,7 @@ def compare_csv(subject: scenarios.Subject, values: Any, csv: Any) -> tuple[bool
 
 
 def test_the_csv_is_compared_with_the_predictions_of_the_same_rows(subject: scenarios.Subject) -> None:
-    """A custom function may predict a row differently in a frame with more rows, but hardly all rows in another order."""
+    """A custom function may predict a row differently in a frame with more rows, but hardly all in another order."""
     values = RANDOM.random(1000)
     assert compare_csv(subject, values, values) == (True, "1,000 rows")
     good, detail = compare_csv(subject, values, np.where(np.arange(1000) == 7, 0, values))
