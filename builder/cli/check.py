@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
 from typer import Argument, Option
 
-from builder import errors, paths, published_pins
+from builder import data_versions, errors, paths, published_pins
 from builder.cli import local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
 from builder.tournament import session
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
+    from builder.validate import rerun
     from builder.validate.reading.read import Reading
 
 PickleFile = Annotated[Path, Argument(metavar="PICKLE", help="a file: a pickle, from any program")]
 _ROWS = 1_000
+_OTHER_FIXES = (
+    (r"end the model's `post` with a rank", "end it with a rank, such as `.rank(pct=True)`"),
+    (
+        r",? then (?:run|build it again:) `make pickle CONFIG=\.\.\.`(?: and `make validate CONFIG=\.\.\.`)?",
+        ", then dump it again",
+    ),
+    (r"build it again: `make pickle CONFIG=\.\.\.`", "dump it again with cloudpickle"),
+    (
+        r"build it from a bundle with `make pickle CONFIG=\.\.\.`",
+        "pickle that module with it: `cloudpickle.register_pickle_by_value`",
+    ),
+    (
+        r"build it in the image that runs it: `make pickle CONFIG=\.\.\.`",
+        "dump it with the image's Python and packages, or export the model and build it here (docs/export)",
+    ),
+)
 
 
 def run(
@@ -40,9 +58,16 @@ def run(
 
     local_run.check_options(live, benchmarks, stand_in)
     reading, result = read.read(path), None
-    reason = "skipped by --no-run" if no_run else "the file is not a pickle"
-    if reading.protocol is not None and not no_run:
-        files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _make_rows(reading)
+    reason, failure = "skipped by --no-run" if no_run else "the file cannot be loaded", None
+    if not no_run and reading.protocol is not None and (reading.is_complete or not reading.problems):
+        if live:
+            files = Path(live), Path(benchmarks) if benchmarks else None
+            features = reading.features or _list_columns(files[0], "feature_")
+            benchmark_names = reading.benchmarks or (_list_columns(files[1], "v") if files[1] else ())
+        else:
+            features = reading.features or tuple(f"feature_{number}" for number in range(20))
+            benchmark_names = reading.benchmarks or (data_versions.DEFAULT_BENCHMARK,)
+            files = _make_rows(features, benchmark_names)
         with terminal.progress() as progress:
             try:
                 ref = image or _find_image(reading)
@@ -51,20 +76,26 @@ def run(
                     built_on=reading.python,
                     stand_in=stand_in,
                     yes=yes,
-                    columns=(reading.features, reading.benchmarks) if reading.features else None,
+                    columns=(features, benchmark_names if files[1] else ()) if features else None,
                 )
             except errors.BuilderError as error:  # such as a missing image: the reading still has an answer
-                reason = str(error)
-    cause = result.cause if result else next((diagnose.Cause(text=p.text, fix=p.fix) for p in reading.problems), None)
-    is_good = reading.is_safe and (result.cause is None if result else reading.is_good)
+                failure, reason = error, f"{error}; or pass --stand-in PYTHON"
+    cause = _find_cause(reading, result, is_generated=not live)
+    is_good = reading.is_safe and cause is None and (reading.is_complete or result is not None)
+    code = failure.exit_code if failure and is_good else 0 if is_good else 1
     if json_wanted:
-        answer = {"format": 1, "file": str(path), "good": is_good, "reading": dataclasses.asdict(reading)}
+        answer = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
         cause_data = {"cause": cause.text, "fix": cause.fix} if cause else {"cause": None, "fix": None}
-        terminal.print_json({**answer, "run": local_run.to_data(result, reason), **cause_data})
-        return 0 if is_good else 1
+        run_data = {"reading": dataclasses.asdict(reading), "run": local_run.to_data(result, reason)}
+        terminal.print_json({**answer, **run_data, **cause_data})
+        return code
     protocol = "" if reading.protocol is None else f", pickle protocol {reading.protocol}"
     terminal.print_lines(f"{path}  ({filesize.decimal(reading.size)}{protocol})")
     rows = reading_rows.list_summary(reading) + reading_rows.list_details(reading)
+    if result and not reading.features and not live:
+        rows.append(
+            ("columns", "it names no features: what it reads of made-up ones is checked; pass real rows with --live")
+        )
     terminal.print_table(rows + local_run.list_rows(result, reason))
     terminal.print_lines(*reading_rows.list_notes(reading))
     if cause:
@@ -73,7 +104,28 @@ def run(
         terminal.print_lines("it runs" if is_good else "it runs, but see what is dangerous in it")
     elif is_good:
         terminal.print_lines("nothing was found that would fail; only a run in its image shows that it works")
-    return 0 if is_good else 1
+    return code
+
+
+def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_generated: bool) -> diagnose.Cause | None:
+    """Return why a pickle would fail; None if nothing was found.
+
+    What the reading says of how the file was made is more precise than the error of its run.
+    """
+    problem = next((diagnose.Cause(text=item.text, fix=item.fix) for item in reading.problems), None)
+    cause = result.cause if result else problem
+    if cause is None:
+        return None
+    if problem and (cause.by_build or "callable" in cause.text):
+        cause = problem
+    if is_generated and not reading.features and "feature" in cause.text:
+        text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
+        return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
+    # There is no config: the pickle was made by another program.
+    fix = cause.fix
+    for phrase, other in _OTHER_FIXES:
+        fix = re.sub(phrase, other, fix)
+    return diagnose.Cause(text=cause.text, fix=fix)
 
 
 def _find_image(reading: Reading) -> str:
@@ -90,11 +142,17 @@ def _find_image(reading: Reading) -> str:
     return f"{session.read_registry()}/numerai_predict_py_{python.replace('.', '_')}:{tag}"
 
 
-def _make_rows(reading: Reading) -> tuple[Path, Path | None]:
-    """Return generated rows that have the columns that a pickle names."""
+def _list_columns(path: Path, prefix: str) -> tuple[str, ...]:
+    """Return the names of the columns of a parquet file that begin with a prefix."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - takes a tenth of a second
+
+    return tuple(dict.fromkeys(name for name in pq.read_schema(path).names if name.startswith(prefix)))
+
+
+def _make_rows(features: tuple[str, ...], benchmarks: tuple[str, ...]) -> tuple[Path, Path | None]:
+    """Return generated rows that have these columns."""
     from builder.validate import data  # noqa: PLC0415
 
-    features = reading.features or tuple(f"feature_{number}" for number in range(20))
     cache = paths.cache_folder() / "shaped"
-    files = data.make_shaped_data(features=features, benchmarks=reading.benchmarks, known=(), rows=_ROWS, cache=cache)
+    files = data.make_shaped_data(features=features, benchmarks=benchmarks, known=(), rows=_ROWS, cache=cache)
     return files.live, files.benchmarks

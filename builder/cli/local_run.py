@@ -11,7 +11,6 @@ from typer import Option
 from builder import errors
 from builder.cli import engine_session, image_kinds
 from builder.config import model as config
-from builder.text import sanitize
 from builder.validate import headroom, report
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def run(
 def list_rows(result: rerun.RerunResult | None, reason: str) -> list[tuple[str, str]]:
     """Return the run as rows of a table; ``reason``: why there was none."""
     if result is None:
-        return [("local run", "not run: " + " ".join(sanitize(reason).split()))]
+        return [("local run", "not run: " + " ".join(reason.split()))]
     task = result.task
     kind = image_kinds.describe_kind(task.image, Path.cwd())
     return [

@@ -93,7 +93,7 @@ def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> 
     terminal.print_lines(
         f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
     )
-    if not result.good and result.log.strip():
+    if result.evidence.predictions is None and result.log.strip():
         terminal.print_lines("last output of the entry point:")
         terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":

@@ -130,10 +130,10 @@ class ExemptConfig:
         range: Why the golden rows have other values than live data.
     """
 
-    shuffle: _Reason | None = None
-    types: _Reason | None = None
-    era: _Reason | None = None
-    range: _Reason | None = None
+    shuffle: _Reason = ""
+    types: _Reason = ""
+    era: _Reason = ""
+    range: _Reason = ""
 
     def __post_init__(self) -> None:
         if len(self.reasons) > _MAX_EXEMPT:
@@ -144,7 +144,7 @@ class ExemptConfig:
     @property
     def reasons(self) -> dict[str, str]:
         """The reasons by relation."""
-        return {key: reason for key, reason in vars(self).items() if reason is not None}
+        return {key: reason for key, reason in vars(self).items() if reason}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,8 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
             return Outcome(good=True, detail=f"2 eras of {half:,} rows")
         fix = (
             "predictions of one era depend on the other, as with a rank over the whole frame: the diagnostics of a "
-            "slot, which predict many eras in one frame, differ from its rounds"
+            "slot, which predict many eras in one frame, differ from its rounds: rank in each era, such as "
+            "`.groupby(live_features['era']).rank(pct=True)`"
         )
         return Outcome(good=False, detail=f"{int(differs.sum()):,} of {len(differs):,} rows differ; {fix}")
 

@@ -54,7 +54,10 @@ def estimate(results: Mapping[str, bytes], *, rows: int, row_bytes: float) -> li
     if len(measured.frames) >= _MIN_FRAMES and last.rows > (previous := measured.frames[-2]).rows:
         more, difference = _ERAS * rows - last.rows, last.rows - previous.rows
         # The last frame can have more rows than whole eras have.
-        seconds = max(0.0, last.seconds + more * max(0.0, (last.seconds - previous.seconds) / difference))
+        row_seconds = (last.seconds - previous.seconds) / difference
+        if row_seconds <= 0:  # too fast to measure the difference
+            row_seconds = last.seconds / last.rows
+        seconds = max(0.0, last.seconds + more * row_seconds)
         memory = last.peak_bytes + more * max(row_bytes, (last.peak_bytes - previous.peak_bytes) / difference)
         memory = max(0.0, memory)
         whole = f"{seconds:,.0f} s and {filesize.decimal(int(memory))}"

@@ -99,7 +99,7 @@ def _suggest_exemption(subject: Subject, key: str) -> str:
     """Return the end of a message about a relation that a custom function can be exempt from."""
     if not subject.is_custom:
         return ""
-    return f'; if it must be so, exempt it with the reason in the config: `validate: {{exempt: {{{key}: "..."}}}}`'
+    return f'{scenarios.EXEMPTION_HINT}`validate: {{exempt: {{{key}: "..."}}}}`'
 
 
 def _expect_same(

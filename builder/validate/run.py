@@ -48,6 +48,9 @@ _FIX_PREDICTIONS = (
 )
 
 
+_FIX_COLUMN = "return a DataFrame with one column, named `prediction`, then build it again: `make pickle CONFIG=...`"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ValidationTask:
     """The inputs of a validation.
@@ -224,7 +227,7 @@ def judge_entry(
     if failed is None:
         return results, None
     text = f"its predictions are not valid: {failed.name}: {failed.detail}"
-    return results, diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
+    return results, diagnose.Cause(text=text, fix=_FIX_COLUMN if failed.name == "column" else _FIX_PREDICTIONS)
 
 
 def judge_scenarios(

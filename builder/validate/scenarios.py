@@ -45,6 +45,8 @@ _SMALL_ROWS, _SMALL_VALUES, _MIN_SMALL_ROWS = 200, 100_000, 8
 _RANKING = {"rank", "gaussianize"}
 _RANK_STEPS = 3  # a difference in the last digit can swap the ranks of rows that are nearly equal
 
+EXEMPTION_HINT = "; if it must be so, exempt it with the reason in the config: "
+
 Predictions = NDArray[np.float64] | str
 """Predictions, float64 (rows,), or why there are none."""
 
@@ -257,7 +259,8 @@ def judge(
     """
     expected = results.read(live)
     if isinstance(expected, str):
-        return [checks.Check(name="live rows", good=False, detail=expected)]
+        fix = "predict any part of the live rows; rows without a benchmark need `.reindex(live_features.index)`"
+        return [checks.Check(name="live rows", good=False, detail=f"{expected}; {fix}")]
     judged = []
     for scenario in scenarios:
         if not results.left_out.isdisjoint(scenario.inputs):
@@ -267,7 +270,7 @@ def judge(
         good = None if outcome.good is False and not scenario.is_required else outcome.good
         detail = outcome.detail
         if good is False and scenario.key in exempt:
-            good, detail = None, f"exempt ({exempt[scenario.key]}): {detail}"
+            good, detail = None, f"exempt ({exempt[scenario.key]}): {detail.partition(EXEMPTION_HINT)[0]}"
         judged.append(checks.Check(name=scenario.name, good=good, detail=detail))
     return judged
 

@@ -145,7 +145,7 @@ def find_live_files(
         live_data, source = _fetch_live_data(version, build_target.root, progress)
         parquet = config.LivePaths(live=live_data.live, benchmarks=live_data.benchmarks)
     else:
-        parquet, source = options.data, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
+        parquet, source = options.data, ""
     files = live_check.check_files(
         parquet.live,
         parquet.benchmarks,
@@ -154,7 +154,7 @@ def find_live_files(
         needs_era=required.era or kinds.needs_era(bundle.model),
         data_version=version,
     )
-    return files, source
+    return files, source or f"{parquet.live.name}, {artifact.hash_file(parquet.live)}"
 
 
 def _fetch_live_data(version: str, root: Path, progress: Progress) -> tuple[live_files.LiveData, str]:

@@ -89,4 +89,4 @@ def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixtur
     code, out = check("from_elsewhere")
     assert code == 1
     assert "no_such_module (missing)" in out
-    assert "cause: the pickle needs the module 'no_such_module', which is not in the image" in out
+    assert "cause: the pickle needs the module 'no_such_module', which the image does not have" in out

@@ -77,3 +77,8 @@ def test_problems_are_reported_together_one_per_line(kind: type[errors.ProblemsE
 def test_the_fix_is_the_instruction_in_the_message(marked: str) -> None:
     fix = re.search("<(.*)>", marked)
     assert errors.BuilderError(re.sub("[<>]", "", marked)).fix == (fix[1] if fix else "")
+
+
+def test_dots_in_a_command_do_not_end_an_instruction() -> None:
+    text = "hooked: runs no pickle; upload one: `make upload CONFIG=... MODEL=hooked`"
+    assert errors.find_fix(text) == "upload one: `make upload CONFIG=... MODEL=hooked`"

@@ -6,6 +6,7 @@ replaced. Imports matplotlib, which takes half a second: only what writes a page
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -46,7 +47,8 @@ def compose(validation: Validation) -> bytes:
     task = validation.task
     failed = [check for check in validation.checks if check.good is False]
     summary = [f"{len(failed)} of {len(validation.checks)} checks failed"] if failed else []
-    summary.append(escape_line(f"on {task.files.rows:,} rows: {task.source}"))
+    source = "generated in the shape of live data" if task.source == "shaped" else task.source
+    summary.append(escape_line(f"on {task.files.rows:,} rows: {source}"))
     summary += [escape_line(f"exempt from {key}: {reason}") for key, reason in task.exempt.items()]
     summary += [_LIMITED_PROOF[task.image.kind]] if task.image.kind in _LIMITED_PROOF else []
     text = environment.get_template("page.html.j2").render(
@@ -65,7 +67,8 @@ def compose(validation: Validation) -> bytes:
 
 def _show_check(check: Any) -> markupsafe.Markup:
     values = {"css": _CLASSES[check.good], "word": _WORDS[check.good]}
-    return markupsafe.Markup(_CHECK.render(name=escape_line(check.name), detail=escape_line(check.detail), **values))  # noqa: S704 - escaped by the template
+    text = _CHECK.render(name=escape_line(check.name), detail=escape_line(check.detail), **values)
+    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", text))  # noqa: S704 - escaped by the template
 
 
 def _list_identities(validation: Validation) -> Iterator[tuple[str, str]]:
@@ -111,7 +114,7 @@ def _draw_predictions(validation: Validation, predictions: NDArray[np.float64]) 
         if correlations:
             name, value = max(correlations.items(), key=lambda item: abs(item[1]))
             svg = plots.draw_correlations(correlations)
-            yield _to_plot(svg, f"Rank correlation with each benchmark model; the largest is {value:.3f}, {name}")
+            yield _to_plot(svg, f"Rank correlation with each benchmark model; the strongest is {value:.3f}, {name}")
 
 
 def _to_plot(svg: str, caption: str) -> dict[str, Any]:
@@ -133,5 +136,6 @@ def _correlate_benchmarks(validation: Validation, predictions: NDArray[np.float6
     frame.index = frame.index.map(str)
     frame = frame[~frame.index.duplicated()].reindex(validation.evidence.ids)
     own = pd.Series(predictions, index=frame.index).rank()
+    frame = frame.loc[:, frame.max() > frame.min()]  # no correlation with a constant
     correlations = frame.rank().corrwith(own)
     return {sanitize(str(name)): float(value) for name, value in correlations.items() if np.isfinite(value)}

@@ -118,9 +118,7 @@ def _draw_bars(values: Mapping[str, float], *, label: str, low: float, high: flo
         axes = figure.subplots()
         colors = [_COLORS["bad" if number > 1 else "accent"] for number in numbers]
         bars = axes.barh(range(len(names)), numbers, color=colors, height=0.6)
-        axes.set_yticks(
-            range(len(names)), [name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…" for name in names]
-        )
+        axes.set_yticks(range(len(names)), list(map(_shorten, names)))
         axes.bar_label(bars, labels=[form.format(number) for number in numbers], padding=3)
         margin = (high - low) * 0.2  # for the numbers
         axes.set(xlabel=label, xlim=(low - margin if low else 0, high + margin))
@@ -128,6 +126,12 @@ def _draw_bars(values: Mapping[str, float], *, label: str, low: float, high: flo
         axes.axvline(1, color=_COLORS["ink"], linewidth=0.8)
         axes.grid(visible=False, axis="y")
         return _to_svg(figure, label)
+
+
+def _shorten(name: str) -> str:
+    """Return a name that fits beside a plot: its start and its end, since names often differ at the end."""
+    half = _MAX_NAME // 2
+    return name if len(name) <= _MAX_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _create_axes() -> tuple[Figure, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from builder.validate.reading.values import Container, Value, walk
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator, Sequence
 
 _FEATURE = re.compile(r"feature_[a-z0-9][a-z0-9_]*")
@@ -15,6 +16,7 @@ _FEATURE = re.compile(r"feature_[a-z0-9][a-z0-9_]*")
 _NOT_FEATURES = re.compile(
     r"feature_(?:names?|importances?|fraction|types?|cols?|columns?|sets?|weights|data|list)(?:_.*)?"
 )
+_FEATURE_BYTES = re.compile(rb"(?<![a-zA-Z0-9_])feature_[a-z0-9]+(?:_[a-z0-9]+)*(?![a-zA-Z0-9_])")
 _BENCHMARK = re.compile(r"v[0-9]{1,2}_[a-z0-9_]+")  # v53_lgbm_ender20
 _MAX_COLUMNS = 10_000
 
@@ -24,6 +26,12 @@ def find_features(roots: Sequence[Value]) -> tuple[str, ...]:
     groups = [[name for name in names if _is_feature(name)] for names in _iterate_names(roots)]
     groups.sort(key=len, reverse=True)
     return tuple(dict.fromkeys(name for names in groups for name in names))[:_MAX_COLUMNS]
+
+
+def find_features_in_bytes(buffer: bytes | mmap.mmap) -> tuple[str, ...]:
+    """Return the names of features anywhere in a file, such as in a model's own text."""
+    names = (match[0].decode("ascii") for match in _FEATURE_BYTES.finditer(buffer))
+    return tuple(dict.fromkeys(name for name in names if not _NOT_FEATURES.fullmatch(name)))[:_MAX_COLUMNS]
 
 
 def find_benchmarks(roots: Sequence[Value]) -> tuple[str, ...]:

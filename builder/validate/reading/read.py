@@ -175,6 +175,15 @@ def _map_file(path: Path) -> Iterator[bytes | mmap.mmap]:
         raise errors.UsageError(f"{escape(path)}: cannot be read: {reason}; pass the path of a pickle") from error
 
 
+def _is_text(head: bytes) -> bool:
+    """Return whether a file begins with words, as no pickle of protocol 0 that is only damaged does."""
+    try:
+        text = head.decode("utf-8", "strict") if len(head) < _HEAD else head.decode("utf-8", "ignore")
+    except UnicodeDecodeError:
+        return False
+    return len(text.split()) > 1 and all(char.isprintable() or char.isspace() for char in text)
+
+
 def _explain(error: machine.PickleError, program: opcodes.Program, buffer: bytes | mmap.mmap) -> Problem:
     where = f"at byte {error.position:,} of {len(buffer):,}"
     if any(item.module.startswith("joblib.numpy_pickle") for item in program.globals):
@@ -182,6 +191,8 @@ def _explain(error: machine.PickleError, program: opcodes.Program, buffer: bytes
         return Problem(text=text, fix=f"load it with `joblib.load`, then {DUMP_AGAIN}")
     if error.is_truncated:
         return Problem(text=f"the pickle is truncated: it {error} ({where})", fix=GET_AGAIN)
+    if not program.protocol and _is_text(buffer[:_HEAD]):
+        return Problem(text="the file is not a pickle: it is a text file", fix=DUMP_AGAIN)
     if program.protocol or program.globals:
         return Problem(text=f"the pickle is damaged: it {error} ({where})", fix=f"{GET_AGAIN}, or {DUMP_AGAIN}")
     return Problem(text=f"the file is not a pickle: it {error} ({where})", fix=DUMP_AGAIN)
@@ -226,7 +237,7 @@ class _Reader:
             pythons=pythons,
             image_pythons=image_pythons,
             imports=imports,
-            features=columns.find_features(self._list_roots()),
+            features=columns.find_features(self._list_roots()) or columns.find_features_in_bytes(self.buffer),
             benchmarks=columns.find_benchmarks(self._list_roots()),
             captures=captures.list_captures(program.root, self.analysis),
             dangers=tuple(sorted(self.analysis.dangers, key=risks.Danger.get_rank)),

@@ -104,6 +104,9 @@ def test_files_without_the_columns_of_the_steps_are_refused(
         "the benchmark file is missing, and the pickle takes bench; set validate.data.benchmarks",
     ):
         assert text in err
+    (project / "live.parquet").unlink()
+    assert call("validate", "configs/small.yaml") == 2
+    assert "live.parquet: does not exist; fetch it" in read_output(capsys)[1]
 
 
 def test_unbounded_predictions_are_refused_for_steps_of_config_and_bundle(

@@ -317,6 +317,11 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         ['FILE:4: validate.exempt.shuffle: " " is invalid; expected text of 1 to 200 characters: the reason'],
     ),
     (
+        "a relation with an empty reason",
+        MINIMAL + "validate: {exempt: {range: }}\n",
+        ["FILE:4: validate.exempt.range: null is invalid; expected text of 1 to 200 characters: the reason"],
+    ),
+    (
         "cpus",
         MINIMAL + "validate: {limits: {cpus: 0}}\n",
         ["FILE:4: validate.limits.cpus: 0 is invalid; expected a number above 0 and at most 64"],

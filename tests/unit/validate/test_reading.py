@@ -307,7 +307,8 @@ DOUBLED = b"\x80\x04]\x94" + b"".join(b"](h%ch%ce\x94" % (level, level) for leve
         (b"\x08\x08\x12\x07pytorch", "an ONNX model", "export the model"),
         (dump_frame(), "a parquet file", "the function that predicts"),
         (b'{"weights": [1.0]}', "a JSON file", "export the model"),
-        (b"no pickle at all", "not a pickle: it has the byte", "cloudpickle.dump"),
+        (b"no pickle at all", "not a pickle: it is a text file", "cloudpickle.dump"),
+        (b"\x01\x02\x03", "not a pickle: it has the byte", "cloudpickle.dump"),
         (b"\x80\x06N.", "declares protocol 6", "cloudpickle.dump"),
         (
             b"\x80\x05\x8e" + (1 << 40).to_bytes(8, "little") + b"x.",

@@ -41,7 +41,7 @@ def test_the_diagnostics_run_is_estimated_from_the_largest_frame() -> None:
     )
     same = {**last, "seconds": 0.04, "peak_bytes": 99_000_000}
     (note,) = diagnostics.estimate(make_results(first, second, same), rows=6000, row_bytes=3600)
-    assert "in one frame: 0 s and 4.4 GB;" in note.detail
+    assert "in one frame: 15 s and 4.4 GB;" in note.detail
     (note,) = diagnostics.estimate(make_results(first, second, last), rows=1, row_bytes=1e6)
     assert "200 eras of 1 rows in one frame: 0 s and 0 bytes;" in note.detail
     (note,) = diagnostics.estimate(make_results(first, second), rows=6000, row_bytes=3600)
