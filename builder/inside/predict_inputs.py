@@ -174,6 +174,7 @@ def measure_eras(
 
     It stops before a frame that would exceed the seconds, or the bytes of memory even if a model needs their square.
     """
+    reset_peak_memory()  # what the inputs before needed is given back
     started, base = time.monotonic(), read_peak_memory()
     per_era, longest, used = 1, 0.0, 0
     while time.monotonic() - started + 5 * longest < seconds and base + 16 * used < memory:

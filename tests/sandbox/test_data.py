@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import errors, progress
+from builder import errors, paths, progress
+from builder.build import target
+from builder.bundle import post
 from builder.config import feature_sets
+from builder.config import model as config
 from builder.sandbox import faults, server
 from builder.tournament import live_files, session, settings
-from tests.support import command
+from builder.validate import task
+from tests.support import bundles, command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from builder.validate import data
+
+
+class Notes(progress.Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
 
 NAMES = ["live.parquet", "live_benchmark_models.parquet", "features.json"]
 
@@ -104,3 +123,31 @@ def test_the_features_of_the_tournament_are_kept_for_other_commands(
 def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:
     with session.connect(progress.Silent()) as api, pytest.raises(errors.ApiError, match=r"v9\.9/live\.parquet"):
         live_files.fetch(api, "v9.9", progress.Silent())
+
+
+@pytest.mark.usefixtures("waits")
+def test_validate_uses_the_live_data_of_the_round_or_those_in_the_cache(
+    sandbox: server.Sandbox, tmp_path: Path
+) -> None:
+    names = json.loads(sandbox.publish_datasets()["v5.3/features.json"].read_bytes())["feature_sets"]["all"][:3]
+    bundle = bundles.make_bundle()
+    bundle = dataclasses.replace(bundle, features=tuple(names))
+    options = config.ValidateConfig(data="live")
+    notes = Notes()
+
+    def find() -> tuple[data.LiveFiles, str]:
+        build_target = target.Target(folder=tmp_path, config=None)
+        required = post.find_required_columns(())
+        return task.find_live_files(options, bundle, build_target, required, notes, known=())
+
+    files, source = find()
+    assert files.live.read_bytes() == sandbox.publish_datasets()["v5.3/live.parquet"].read_bytes()
+    assert source == f"live data of round {sandbox.state.rounds[0].number} (v5.3; opened 1 hour ago)"
+    sandbox.faults.add("rounds", faults.respond_status(503), times=None)
+    assert find()[0] == files
+    assert "using the live data of round" in notes.texts[-1]
+    shutil.rmtree(paths.cache_folder())
+    with pytest.raises(
+        errors.NetworkError, match=r"the cache has no v5\.3 live data: try again later, or write data: shaped"
+    ):
+        find()

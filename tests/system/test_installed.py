@@ -96,7 +96,10 @@ def test_installing_into_a_training_environment_changes_no_version_and_adds_no_e
         assert result.returncode == 0, result.stdout + result.stderr
     refused = clones.run(tmp_path, command, "pickle", "configs/mlp.yaml")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "docker, dotenv, filelock, findpython, graphql, httpx, jinja2, pyarrow, stamina, yaml; run" in refused.stderr
+    assert (
+        "docker, dotenv, filelock, findpython, graphql, httpx, jinja2, matplotlib, pyarrow, stamina, yaml; run"
+        in refused.stderr
+    )
     assert 'pip install "./path/to/checkout[build]"' in refused.stderr
     training.install(programs, f"{clone}[build]")
     rendered = clones.run(clone, command, "render", "configs/mlp.yaml")

@@ -43,7 +43,6 @@ def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
     text = re.sub(r"(?m)^  ref: .*", f"  ref: {ref}", text)
     text = re.sub(r"(?m)^  stand_in: .*\n", "", text)
     text = re.sub(r"(?m)^  - rank: .*", f"  - {step}", text)
-    text = re.sub(r"(?m)^  data: shaped.*", "  data: live", text)
     (clone / "configs" / f"{name}.yaml").write_text(text)
 
 
