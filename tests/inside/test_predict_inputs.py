@@ -159,7 +159,7 @@ def test_frames_of_200_eras_stay_within_the_memory() -> None:
     live = pd.DataFrame({"value": [1.0], "era": ["X"]}, index=pd.Index(["a"], name="id"))
     predict_inputs.reset_peak_memory()
     limit = predict_inputs.read_peak_memory() + 1_000_000_000
-    np.ones(30_000_000)  # what was needed before does not count
+    np.ones(30_000_000)  # what was used before does not count
     measured = list(predict_inputs.measure_eras(predict, live, live, seconds=60, memory=limit))
     assert [frame["rows"] for frame in measured] == [200]
 
