@@ -62,9 +62,9 @@ def find_fix(text: str) -> str:
     It starts at the instruction in the last clause that contains one, and includes the clauses directly before it that
     consist of an instruction only. Clauses end at a semicolon, a full stop or a newline outside of parentheses.
     """
-    # Commands and parentheses are masked with as many characters, innermost first, so that positions stay those of the
-    # text.
-    masked, before = re.sub("`[^`]*`", lambda match: "_" * len(match[0]), text), ""
+    # Full stops of commands and parentheses, innermost first, are masked with as many characters, so that positions
+    # stay those of the text.
+    masked, before = re.sub("`[^`]*`", lambda match: match[0].replace(". ", "_ "), text), ""
     while masked != before:
         masked, before = re.sub(r"\([^()]*\)", lambda match: "_" * len(match[0]), masked), masked
     start = end = 0

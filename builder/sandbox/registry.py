@@ -31,9 +31,10 @@ from builder import progress as reports
 from builder.engine import debian
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 PROGRAM = "docker-registry"
+_ATTEMPTS = 5
 STAND_IN_LABELS = "numerai-builder."
 """The prefix of the labels that mark an image as a stand-in."""
 _CONFIG = """\
@@ -118,6 +119,17 @@ def publish(image: str, reference: str, **labels: str) -> str:
     Returns:
         The reference by digest. The engine keeps the image until :func:`remove_images`.
     """
+    for remaining in reversed(range(_ATTEMPTS)):
+        try:
+            return push(_build_imitation(image, labels), reference)
+        except docker.errors.NotFound:  # another sandbox removed it: the engine's cache gives both the same image
+            if not remaining:
+                raise
+    raise AssertionError
+
+
+def _build_imitation(image: str, labels: Mapping[str, str]) -> str:
+    """Build an image that is not marked as a stand-in; return its id."""
     with connect_engine() as api:
         present = api.inspect_image(image)["Config"]["Labels"] or {}
         # A Dockerfile cannot remove an inherited label, only set it to an empty value.
@@ -126,7 +138,7 @@ def publish(image: str, reference: str, **labels: str) -> str:
         context = _create_context(f"FROM {image}\n{text}")
         events = api.build(fileobj=context, custom_context=True, rm=True, forcerm=True, decode=True)
         ids = [event["aux"]["ID"] for event in _raise_errors(events) if "ID" in event.get("aux", {})]
-    return push(ids[-1], reference)
+    return str(ids[-1])
 
 
 def remove_images(*references: str) -> None:
