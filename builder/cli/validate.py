@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import webbrowser
+from concurrent import futures
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -44,7 +46,6 @@ def run(
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
-    from builder.validate.page import compose  # noqa: PLC0415 - matplotlib
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -64,9 +65,12 @@ def run(
         with artifact.lock_folder(selected.folder, progress), engine_run.start(engine) as run_id:
             built = target.load_artifact(selected, progress, locked=locked)
             task = tasks.prepare_task(built, selected, engine, run_id, progress, stand_in_python=stand_in)
-            with watch.stage("validation"):
-                result = validate.validate(task, engine, run_id, progress)
-            content, page = report.to_bytes(result), compose.compose(result)
+            with futures.ThreadPoolExecutor(1) as pool:
+                # matplotlib is loaded while the containers run.
+                loading = pool.submit(importlib.import_module, "builder.validate.page.compose")
+                with watch.stage("validation"):
+                    result = validate.validate(task, engine, run_id, progress)
+                content, page = report.to_bytes(result), loading.result().compose(result)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
             artifact.write_report(built.folder, artifact.PAGE, page)
