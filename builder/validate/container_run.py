@@ -11,6 +11,7 @@ import base64
 import binascii
 import contextlib
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -219,26 +220,26 @@ def create_command(
     folder: str = protocol.WORKDIR,
 ) -> Iterator[Command]:
     """Create a locked container for a command; the arguments are those of :func:`run_command`."""
+    # -I and -S: nothing of the image or the volume is imported into the script, and it starts faster.
+    script = ("python", "-I", "-S", f"{protocol.WORKDIR}/{_SUPERVISE}", folder, protocol.RESULTS)
+    create = functools.partial(
+        engine.create_container,
+        image.handle,
+        (*script, *command),
+        run=run,
+        limits=protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory),
+        network=False,
+    )
 
     def check_image() -> None:
         """Run the command without the pickle, which may have ended the script as if the image had no command."""
-        with (
-            create_volume(image, {}, engine, run) as empty,
-            engine.create_container(
-                image.handle, (*script, *command), run=run, limits=container_limits, network=False, volume=empty
-            ) as other,
-        ):
+        with create_volume(image, {}, engine, run) as empty, create(volume=empty) as other:
             other_exit = other.run(limits.seconds + _EXTRA_SECONDS)
             if other_exit.code == supervise.COMMAND_NOT_FOUND and not other.read_output(_MAX_OUTPUT):
                 log = sanitize(other.read_log(output=False)[-500:])
                 raise errors.ImageError(f"{image.ref} cannot run the pickle: {log}")
 
-    # -I and -S: nothing of the image or the volume is imported into the script, and it starts faster.
-    script = ("python", "-I", "-S", f"{protocol.WORKDIR}/{_SUPERVISE}", folder, protocol.RESULTS)
-    container_limits = protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
-    with engine.create_container(
-        image.handle, (*script, *command), run=run, limits=container_limits, network=False, volume=volume
-    ) as container:
+    with create(volume=volume) as container:
         yield Command(container, limits, check_image)
 
 
