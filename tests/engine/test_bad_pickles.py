@@ -130,6 +130,27 @@ def test_an_invalid_pickle_is_reported_with_one_cause_and_fix(
         assert cause.removeprefix("exit 1: ") in remote.text
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        function("return (f['feature_a'] / 4).to_frame('prediction')"),  # a frame, not None or a Series
+        function("return (f['feature_a'].where(f['feature_a'] > 0) / 4).fillna(0.5).to_frame('prediction')"),  # no NaN
+        function("return f['feature_a'].rank(pct=True).to_frame('prediction')"),  # not outside 0 to 1
+        function("return (f['feature_a'] / 4).to_frame('prediction')", "f"),  # not three parameters
+        function("x = b['feature_a'].reindex(f.index); return (x / 4).to_frame('prediction')"),  # a benchmark by id
+        function("import numpy; numpy.ones(1 << 10); return (f['feature_a'] / 4).to_frame('prediction')"),  # memory
+        function("import sklearn; return (f['feature_a'] / 4).to_frame('prediction')"),  # a module of the image
+    ],
+    ids=["frame", "filled", "ranked", "one parameter", "benchmark", "small array", "module"],
+)
+def test_the_correct_twin_of_an_invalid_pickle_is_valid(
+    run: Callable[[bytes], rerun.RerunResult], content: bytes
+) -> None:
+    result = run(content)
+    assert result.cause is None, result.log
+    assert [check.name for check in result.checks if check.good is False] == []
+
+
 def test_a_valid_pickle_has_a_note_about_its_time(run: Callable[[bytes], rerun.RerunResult]) -> None:
     result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
     assert result.cause is None
