@@ -148,7 +148,22 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     config = Path(re.findall(r"CONFIG=(\S+),", err)[0])
     assert config.parents[1] in set(folders) - before
     assert not config.exists()
-    assert "do not keep pins made with these settings: they refer to images of this sandbox" in err
+    assert "pins made with these settings are not written to builder.lock.yaml" in err
+
+
+def test_the_pins_of_a_sandbox_are_not_in_the_projects_lock_file(
+    sandbox: server.Sandbox, address: str, project: Path, tmp_path: Path
+) -> None:
+    put(sandbox, address, "numerai_predict_py_3_12")
+    pins = tmp_path / "pins" / lockfile.NAME
+    environment = {**settings(sandbox, address), "NUMERAI_LOCK_FILE": str(pins)}
+    code, out, _ = command.run("pin", cwd=project, **environment)
+    assert code == 0
+    assert f"{pins} was updated" in out
+    assert list(lockfile.parse(pins.read_bytes(), "pins").images) == ["default"]
+    assert not (project / lockfile.NAME).exists()
+    assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
+    assert command.run("pin", "--check", cwd=project, **settings(sandbox, address))[0] == 1
 
 
 def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:
