@@ -22,6 +22,7 @@ from builder.validate.reading import (
     bytecode,
     captures,
     columns,
+    estimators,
     file_types,
     image_modules,
     machine,
@@ -221,6 +222,8 @@ class _Reader:
         self._check_python(pythons, image_python)
         self._check_imports(imports, image_pythons)
         self._check_numpy(image_pythons)
+        if difference := estimators.find_difference(program.calls, image_pythons):
+            self.notes.append(difference)
         root = self._describe_root() if self.is_complete else ""
         if not self.analysis.is_complete:
             text = "the functions of the pickle are not read completely: there are too many, or of an unknown Python"

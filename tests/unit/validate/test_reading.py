@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -53,12 +54,30 @@ def pickle_by_value(value: Any) -> bytes:
     return content
 
 
+ESTIMATOR = make_pipeline(StandardScaler(), LinearRegression()).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def predict_by_estimator(live_features: Any) -> Any:
+    return ESTIMATOR.predict(live_features)
+
+
 @pytest.fixture(scope="module")
 def good() -> bytes:
     return pickle_by_value(predict)
 
 
 # ---- a good pickle
+
+
+def test_another_scikit_learn_than_the_images_is_a_note() -> None:
+    content, fitted = pickle_by_value(predict_by_estimator), sklearn.__version__
+    reading = read.read_buffer(content, image_python=f"3.{sys.version_info.minor}")
+    present = published_pins.get_versions(f"3.{sys.version_info.minor}")["scikit-learn"]
+    text = f"estimators of scikit-learn {fitted}, but the image has {present}: they may fail or predict differently"
+    assert [note.text for note in reading.notes] == [text]
+    assert reading.is_good
+    same = content.replace(f"\x8c{chr(len(fitted))}{fitted}".encode("latin1"), f"\x8c\x05{present}".encode("latin1"))
+    assert read.read_buffer(same, image_python=f"3.{sys.version_info.minor}").notes == ()
 
 
 def test_a_good_pickle_is_described(good: bytes) -> None:
