@@ -594,7 +594,7 @@ def test_a_bundle_instead_of_a_config_is_refused_with_the_command_that_writes_on
     path = root / "mine.bundle.zip"
     path.write_bytes(b"PK")
     with pytest.raises(
-        errors.ConfigError, match=r"is a bundle, not a config; write .* init --from .*mine\.bundle\.zip"
+        errors.ConfigError, match=r"is a bundle, not a config; write .* init (--bundle|BUNDLE)=.*mine\.bundle\.zip"
     ):
         config.load(path)
 
