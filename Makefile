@@ -3,7 +3,7 @@
 # checks the registry, YES=1 confirms, JSON=1 prints JSON, LOCKED=1 allows only what builder.lock.yaml contains.
 # make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
-TAKES.render := CONFIG LOCKED
+TAKES.render := CONFIG LOCKED JSON
 TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
 TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
@@ -17,7 +17,7 @@ TAKES.doctor := CONFIG JSON
 TAKES.data := CONFIG JSON
 TAKES.models := JSON
 TAKES.status := SLOT JSON
-TAKES.sandbox := YES
+TAKES.sandbox := YES JSON
 TAKES.test := YES
 TAKES.bench := YES
 

@@ -51,8 +51,8 @@ def suggest_plain(name: str, *arguments: str) -> str:
 
     Args:
         name: The command, such as ``rollback``.
-        arguments: Its argument and options. The placeholders ``BUNDLE``, ``CONFIG``, ``NAME`` and ``SLOT`` stand for
-            what the user has to fill in.
+        arguments: Its argument and options. The user has to fill in the placeholders ``BUNDLE``, ``CONFIG``, ``NAME``
+            and ``SLOT``.
     """
     if name not in _TARGETS or not _uses_make(Path.cwd()):
         return " ".join([_find_program(), name, *arguments])

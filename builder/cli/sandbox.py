@@ -67,6 +67,7 @@ def run(
         Literal["seen", "others"], Option("--words", help="the status words that the API returns")
     ] = "seen",
     yes: Annotated[bool, Option("--yes", help="install and start an engine without asking")] = False,
+    json_wanted: Annotated[bool, Option("--json", help="print one JSON object when the sandbox is ready")] = False,
 ) -> int:
     """Run a sandbox until a signal ends it."""
     if env_file and os.path.lexists(env_file):
@@ -88,7 +89,7 @@ def run(
                 settings.REGISTRY: registry,
                 settings.LOCK_FILE: str(Path(pins, lockfile.NAME)),
             }
-            _print(sandbox, variables, env_file, undo)
+            _print(sandbox, variables, env_file, undo, json_wanted=json_wanted)
             threading.Event().wait()
         except KeyboardInterrupt:
             _ignore_signals()  # no second one may keep it from cleaning up
@@ -103,9 +104,7 @@ def format_instructions(sandbox: server.Sandbox, variables: Mapping[str, str], c
     return _TRY.format(
         exports="\n".join(f"  {line}" for line in _exports(variables).splitlines()),
         commands="\n".join(f"  {commands.suggest(name, config, *rest)}" for name, *rest in tries),
-        slots=", ".join(
-            slot.name for slot in sandbox.state.slots.values() if slot.account.username == sandbox_state.OWNER
-        ),
+        slots=", ".join(_list_slots(sandbox)),
         images=", ".join(f"{image.image}:{image.tag}" for image in images),
     )
 
@@ -119,19 +118,33 @@ def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> t
 
 
 def _print(
-    sandbox: server.Sandbox, variables: Mapping[str, str], env_file: Path | None, undo: contextlib.ExitStack
+    sandbox: server.Sandbox,
+    variables: Mapping[str, str],
+    env_file: Path | None,
+    undo: contextlib.ExitStack,
+    *,
+    json_wanted: bool,
 ) -> None:
     if env_file:
         undo.callback(env_file.unlink, missing_ok=True)
         paths.write_atomically(env_file, _exports(variables).encode(), mode=0o600)
-    if sys.stdout.isatty():
+    if json_wanted:
+        config = undo.enter_context(example.create())
+        terminal.print_json(
+            {"format": 1, "settings": dict(variables), "config": str(config), "slots": _list_slots(sandbox)}
+        )
+    elif sys.stdout.isatty():
         instructions = format_instructions(sandbox, variables, undo.enter_context(example.create()))
         terminal.print_lines(*instructions.split("\n"))
     elif not env_file:
-        config = shlex.quote(str(undo.enter_context(example.create())))
-        terminal.put(sys.stderr, _ELSEWHERE.format(config=config))
+        path = undo.enter_context(example.create())
+        terminal.put(sys.stderr, _ELSEWHERE.format(config=shlex.quote(str(path))))
         terminal.print_lines(*_exports(variables).splitlines())
     sys.stdout.flush()
+
+
+def _list_slots(sandbox: server.Sandbox) -> list[str]:
+    return [slot.name for slot in sandbox.state.slots.values() if slot.account.username == sandbox_state.OWNER]
 
 
 def _exports(variables: Mapping[str, str]) -> str:

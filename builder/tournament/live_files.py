@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import errors, locks, paths, schema
 from builder.net import download
-from builder.tournament import settings
+from builder.tournament import settings, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +71,7 @@ def fetch(api: Tournament, version: str, progress: Progress) -> LiveData:
     Raises:
         errors.DataError: A file is not what its name says.
         errors.NetworkError: A file cannot be downloaded, or there is no round.
+        errors.UsageError: The tournament has no such data version.
     """
     newest = api.get_last_round()
     if newest is None:
@@ -85,8 +86,14 @@ def fetch(api: Tournament, version: str, progress: Progress) -> LiveData:
         parent / "lock", lambda holder: progress.step(f"waiting: {holder} is fetching {version} live data")
     ):
         if not (data.folder / _ROUND).is_file():
-            for path in data.files:
-                _fetch_file(api, f"{version}/{path.name}", path, progress)
+            try:
+                for path in data.files:
+                    _fetch_file(api, f"{version}/{path.name}", path, progress)
+            except errors.UnavailableError:
+                raise
+            except errors.NetworkError:
+                _check_version(api, version)
+                raise
             facts = {"round": data.round, "open_time": data.open_time}
             paths.write_atomically(data.folder / _ROUND, json.dumps(facts).encode())
             if api.client.display_url == settings.DEFAULT_API:
@@ -150,6 +157,17 @@ def _fetch_file(api: Tournament, name: str, path: Path, progress: Progress) -> N
     except errors.DataError:
         path.unlink()
         raise
+
+
+def _check_version(api: Tournament, version: str) -> None:
+    """Check that a data version exists.
+
+    Raises:
+        errors.UsageError: It does not.
+    """
+    offered = api.list_data_versions()
+    if versions.find_version(version, offered) is None:
+        raise errors.UsageError(f"{versions.find_problem(version, offered)}; set data_version in the config")
 
 
 def _check_file(path: Path) -> None:

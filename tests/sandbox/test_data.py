@@ -121,7 +121,8 @@ def test_the_features_of_the_tournament_are_kept_for_other_commands(
 
 
 def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:
-    with session.connect(progress.Silent()) as api, pytest.raises(errors.ApiError, match=r"v9\.9/live\.parquet"):
+    problem = r"the tournament has no data version v9\.9; offered: v5\.3, v5\.2.*; set data_version in the config"
+    with session.connect(progress.Silent()) as api, pytest.raises(errors.UsageError, match=problem):
         live_files.fetch(api, "v9.9", progress.Silent())
 
 

@@ -141,6 +141,11 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     monkeypatch.setattr(sandbox_command, "_start", lambda *_, **__: (sandbox, f"{address}/numerai"))
     monkeypatch.setattr(sandbox_command, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     monkeypatch.setattr(sandbox_command, "_ignore_signals", lambda: None)
+    assert sandbox_command.run(json_wanted=True) == 0
+    out, err = capfd.readouterr()
+    report = json.loads(out)
+    assert report["settings"]["NUMERAI_API_URL"] == sandbox.api_url
+    assert (Path(report["config"]).exists(), "fresh" in report["slots"], err) == (False, True, "")
     assert sandbox_command.run() == 0
     out, err = capfd.readouterr()
     assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
