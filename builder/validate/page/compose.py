@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from rich import filesize
 
+from builder.net import address
+from builder.registry import reference
 from builder.text import escape_line, escape_lines, sanitize
 from builder.validate import headroom
 from builder.validate.page import plots
@@ -51,6 +53,8 @@ def compose(validation: Validation) -> bytes:
     summary.append(escape_line(f"on {task.files.rows:,} rows: {source}"))
     summary += [escape_line(f"exempt from {key}: {reason}") for key, reason in task.exempt.items()]
     summary += [_LIMITED_PROOF[task.image.kind]] if task.image.kind in _LIMITED_PROOF else []
+    if task.image.kind == "exact" and _is_on_this_computer(task.image.source):
+        summary.append("run in an image from a registry on this computer, as the sandbox's is: not the tournament's")
     text = environment.get_template("page.html.j2").render(
         name=task.artifact.manifest.name,
         verdict="valid" if validation.good else "not valid",
@@ -63,6 +67,10 @@ def compose(validation: Validation) -> bytes:
         log="" if validation.good else escape_lines(validation.log),
     )
     return text.encode()
+
+
+def _is_on_this_computer(source: str) -> bool:
+    return bool(source) and address.is_loopback(reference.parse(source).registry.rpartition(":")[0])
 
 
 def _show_check(check: Any) -> markupsafe.Markup:

@@ -81,6 +81,15 @@ def test_the_verdict_names_exemptions(tmp_path: Path) -> None:
     assert "<p>exempt from shuffle: ranks by first &lt;script&gt;" in page.partition("</header>")[0]
 
 
+def test_the_verdict_names_an_image_of_the_sandbox(tmp_path: Path) -> None:
+    validation = validations.make_validation(tmp_path, [BAD])
+    for source, is_named in (("127.0.0.1:41/numerai/a:b", True), ("ghcr.io/numerai/a:b", False)):
+        image = dataclasses.replace(validation.task.image, source=source)
+        task = dataclasses.replace(validation.task, image=image)
+        page = compose.compose(dataclasses.replace(validation, task=task)).decode()
+        assert ("from a registry on this computer" in page) is is_named
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     elements = Elements(compose.compose(validations.make_validation(tmp_path, [GOOD, BAD])))
     assert not {"script", "link", "img", "iframe", "object"} & set(elements.tags)
