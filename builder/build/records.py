@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A place that has the hash of a pickle, and whether the pickle has this hash."""
+    """What has the hash of a pickle, and whether the pickle has this hash."""
 
-    place: str
+    source: str
     sha256: str
     equal: bool
 
@@ -64,17 +64,17 @@ def compare(selected: target.Target, *, locked: bool) -> Comparison:
         with untrusted_files.with_fix(commands.suggest_rebuild(folder)):
             recorded = manifest.read(folder / artifact.MANIFEST)
             sha256 = _hash(path)
-            places = [(artifact.MANIFEST, recorded.pickle.sha256)]
+            recorded_hashes = [(artifact.MANIFEST, recorded.pickle.sha256)]
             if config and config.pickle:
-                places.append((str(config.pickle), _hash(config.pickle)))
+                recorded_hashes.append((str(config.pickle), _hash(config.pickle)))
     except OSError as error:
         raise errors.ArtifactError(
             f"{error.filename or folder}: cannot be read: {error.strerror}; {commands.suggest_rebuild(folder)}"
         ) from error
     locked_model = lockfile.read(config.root).models.get(config.name) if config else None
     if locked_model and locked_model.pickle and recorded.image.kind == "exact":
-        places.append((lockfile.NAME, locked_model.pickle))
-    records = tuple(Record(place=place, sha256=digest, equal=digest == sha256) for place, digest in places)
+        recorded_hashes.append((lockfile.NAME, locked_model.pickle))
+    records = tuple(Record(source=source, sha256=digest, equal=digest == sha256) for source, digest in recorded_hashes)
     return Comparison(pickle=str(path), sha256=sha256, records=records)
 
 

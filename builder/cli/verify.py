@@ -65,7 +65,7 @@ def _compare_adopted(selected: target.Target, *, locked: bool, json_wanted: bool
     if json_wanted:
         terminal.print_json({"format": 1, "equal": comparison.equal, "adopted": True, **asdict(comparison)})
         return 0 if comparison.equal else 1
-    rows = [("ok" if record.equal else "DIFFERS", record.place, record.sha256) for record in comparison.records]
+    rows = [("ok" if record.equal else "DIFFERS", record.source, record.sha256) for record in comparison.records]
     terminal.print_table([("", "model.pkl", comparison.sha256), *rows])
     terminal.print_lines(
         f"{'equal' if comparison.equal else 'DIFFERENT'}: {comparison.pickle}",

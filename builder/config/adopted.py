@@ -162,9 +162,9 @@ def _load_existing(file: Path, request: AdoptRequest, image: model.ImageConfig) 
         raise errors.RefusedError(f"{file}: already exists, and is the config of a bundle; {fix}")
     if config.pickle != copy and not config.pickle.samefile(request.pickle):
         raise errors.RefusedError(f"{file}: already exists, and is the config of {config.pickle}; {fix}")
-    wanted, given = model.normalize_reference(image.ref), model.normalize_reference(config.image.ref)
-    if request.image and wanted != given:
-        raise errors.RefusedError(f"{file}: already exists with image.ref: {given}; change it there, or {fix}")
+    wanted, existing = model.normalize_reference(image.ref), model.normalize_reference(config.image.ref)
+    if request.image and wanted != existing:
+        raise errors.RefusedError(f"{file}: already exists with image.ref: {existing}; change it there, or {fix}")
     if request.stand_in and request.stand_in != config.image.stand_in:
         shown = describe(config.image.stand_in) if config.image.stand_in else "none"
         raise errors.RefusedError(f"{file}: already exists with image.stand_in: {shown}; change it there, or {fix}")

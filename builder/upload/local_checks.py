@@ -58,12 +58,12 @@ def _find_origin_problems(artifact: Artifact) -> list[str]:
 def _find_image_problems(artifact: Artifact) -> list[str]:
     image = artifact.manifest.image
     fix = f"{_suggest(artifact, 'pickle', '--pull')}, then {_suggest(artifact, 'validate')}"
-    made = "adopted for" if artifact.manifest.is_adopted else "built in"
+    origin = "adopted for" if artifact.manifest.is_adopted else "built in"
     if image.kind == "stand_in":
-        problem = f"was {made} a stand-in image for {image.ref} and cannot be uploaded"
+        problem = f"was {origin} a stand-in image for {image.ref} and cannot be uploaded"
         return [f"{problem}; when the real image can be pulled: {fix}"]
     if image.kind == "local":
-        problem = f"was {made} a local image, without a digest of the registry of {image.ref}"
+        problem = f"was {origin} a local image, without a digest of the registry of {image.ref}"
         return [f"{problem}; pull the tournament's image: {fix}"]
     return []
 
