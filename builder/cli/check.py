@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
 from typer import Argument, Option
 
-from builder import data_versions, errors, paths, published_pins
+from builder import errors, paths, published_pins
 from builder.cli import local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
-from builder.tournament import session
-from builder.validate import diagnose
+from builder.tournament import images, session
+from builder.validate import diagnose, other_fixes
 
 if TYPE_CHECKING:
     from builder.validate import rerun
@@ -22,22 +21,6 @@ if TYPE_CHECKING:
 
 PickleFile = Annotated[Path, Argument(metavar="PICKLE", help="a file: a pickle, from any program")]
 _ROWS = 1_000
-_OTHER_FIXES = (
-    (r"end the model's `post` with a rank", "end it with a rank, such as `.rank(pct=True)`"),
-    (
-        r",? then (?:run|build it again:) `make pickle CONFIG=\.\.\.`(?: and `make validate CONFIG=\.\.\.`)?",
-        ", then dump it again",
-    ),
-    (r"build it again: `make pickle CONFIG=\.\.\.`", "dump it again with cloudpickle"),
-    (
-        r"build it from a bundle with `make pickle CONFIG=\.\.\.`",
-        "pickle that module with it: `cloudpickle.register_pickle_by_value`",
-    ),
-    (
-        r"build it in the image that runs it: `make pickle CONFIG=\.\.\.`",
-        "dump it with the image's Python and packages, or export the model and build it here (docs/export)",
-    ),
-)
 
 
 def run(
@@ -54,6 +37,7 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Print what a pickle is; exit 1 if it would fail, if something is dangerous in it, or if it cannot be read."""
+    from builder.validate import adopted  # noqa: PLC0415 - numpy
     from builder.validate.reading import read  # noqa: PLC0415
 
     local_run.check_options(live, benchmarks, stand_in)
@@ -62,11 +46,11 @@ def run(
     if not no_run and reading.protocol is not None and (reading.is_complete or not reading.problems):
         if live:
             files = Path(live), Path(benchmarks) if benchmarks else None
-            features = reading.features or _list_columns(files[0], "feature_")
-            benchmark_names = reading.benchmarks or (_list_columns(files[1], "v") if files[1] else ())
+            features = reading.features or adopted.list_columns(files[0], "feature_")
+            benchmark_names = reading.benchmarks or (adopted.list_columns(files[1], "v") if files[1] else ())
         else:
-            features = reading.features or tuple(f"feature_{number}" for number in range(20))
-            benchmark_names = reading.benchmarks or (data_versions.DEFAULT_BENCHMARK,)
+            columns = adopted.choose_generated_columns(reading)
+            features, benchmark_names = columns.features, columns.benchmarks
             files = _make_rows(features, benchmark_names)
         with terminal.progress() as progress:
             try:
@@ -122,10 +106,7 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
         return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
     # There is no config: the pickle was made by another program.
-    fix = cause.fix
-    for phrase, other in _OTHER_FIXES:
-        fix = re.sub(phrase, other, fix)
-    return diagnose.Cause(text=cause.text, fix=fix)
+    return diagnose.Cause(text=cause.text, fix=other_fixes.reword(cause.fix))
 
 
 def _find_image(reading: Reading) -> str:
@@ -135,18 +116,11 @@ def _find_image(reading: Reading) -> str:
         errors.ImageError: The tournament has no image with that Python.
     """
     python = reading.python or published_pins.DEFAULT
-    tag = published_pins.find_tag(python)
-    if tag is None:
+    ref = images.find_published(python, session.read_registry())
+    if ref is None:
         known = ", ".join(published_pins.list_pythons())
         raise errors.ImageError(f"no image with Python {python} is known (known: {known}); pass --image REF")
-    return f"{session.read_registry()}/numerai_predict_py_{python.replace('.', '_')}:{tag}"
-
-
-def _list_columns(path: Path, prefix: str) -> tuple[str, ...]:
-    """Return the names of the columns of a parquet file that begin with a prefix."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - takes a tenth of a second
-
-    return tuple(dict.fromkeys(name for name in pq.read_schema(path).names if name.startswith(prefix)))
+    return ref
 
 
 def _make_rows(features: tuple[str, ...], benchmarks: tuple[str, ...]) -> tuple[Path, Path | None]:

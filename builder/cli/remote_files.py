@@ -10,7 +10,6 @@ from builder.build import artifact
 from builder.net import download
 from builder.text import sanitize
 from builder.tournament import images as tournament_images
-from builder.tournament import session
 from builder.upload import slot_log
 
 if TYPE_CHECKING:
@@ -18,13 +17,12 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 
-def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, root: Path | None = None) -> str:
-    """Return the reference of the image that a pickle was registered for.
+def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, registry: str) -> str:
+    """Return the reference, in this registry, of the image that a pickle was registered for.
 
     Raises:
         errors.ImageError: The API does not say which.
     """
-    registry = session.read_registry(root)
     image = next((image for image in api.list_images() if image.id == pickle.image_id), None)
     if image is not None:
         return tournament_images.get_reference(image, registry)

@@ -11,13 +11,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from builder import data_versions, errors
-from builder.bundle import model as bundle_model
 from builder.text import sanitize
-from builder.validate import checks, container_run, diagnose, live_check, scenario_run, scenarios
+from builder.validate import adopted, checks, container_run, diagnose, live_check, scenario_run, scenarios
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
@@ -134,15 +132,11 @@ def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] 
         return None, [
             checks.Check(name="other inputs", good=None, detail=f"not predicted: {sanitize(error.problems[0])}")
         ]
-    # A pickle without a bundle has no golden rows; it is judged as a custom function is.
-    golden = bundle_model.GoldenRows(inputs=np.zeros((1, len(features) + len(benchmarks))), predictions=np.zeros(1))
-    bundle = bundle_model.Bundle(
-        features=features, benchmarks=benchmarks, model=bundle_model.Custom(files={}), golden=golden
-    )
+    bundle = adopted.make_bundle(features, benchmarks)
 
     def make_inputs(max_rows: int) -> scenario_run.Inputs:
-        inputs = scenario_run.make_inputs(scenarios.make_subject(bundle, (), files, max_rows=max_rows))
-        return dataclasses.replace(inputs, planned=[scenario for scenario in inputs.planned if scenario.inputs])
+        subject = scenarios.make_subject(bundle, (), files, max_rows=max_rows)
+        return adopted.drop_golden(scenario_run.make_inputs(subject))
 
     return make_inputs, []
 

@@ -309,7 +309,7 @@ class _Reader:
             if names:
                 modules = f"module{'s' if len(names) > 1 else ''} {format_list(names)}"
                 text = f"the pickle needs the {modules}, which {image}: {fails}"
-                self.problems.append(Problem(text=text, fix=_BY_VALUE))
+                self.problems.append(Problem(text=text, fix=_BY_VALUE, is_certain=when == "load"))
 
     def _check_numpy(self, image_pythons: tuple[str, ...]) -> None:
         """Check for the module that numpy 2 pickles arrays with, which numpy 1 does not have (tried with 1.26.4)."""
