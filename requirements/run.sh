@@ -15,7 +15,7 @@ for name; do
     option=--$(printf %s "$name" | tr A-Z_ a-z-)
     case $command.$name in
         *.CONFIG | *.PICKLE | *.SLOT | rollback.MODEL) target=$value ;;
-        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN) set -- "$@" "$option=$value" ;;
+        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN | *.REPORT) set -- "$@" "$option=$value" ;;
         *)
             case $value in
                 0) ;;

@@ -46,6 +46,7 @@ def run(
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
+    from builder.validate.reading import read  # noqa: PLC0415
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -66,11 +67,13 @@ def run(
             built = target.load_artifact(selected, progress, locked=locked)
             task = tasks.prepare_task(built, selected, engine, run_id, progress, stand_in_python=stand_in)
             with futures.ThreadPoolExecutor(1) as pool:
-                # matplotlib is loaded while the containers run.
+                # matplotlib is loaded and the pickle is read while the containers run.
                 loading = pool.submit(importlib.import_module, "builder.validate.page.compose")
+                minor = ".".join(task.python.split(".")[:2])
+                reading = pool.submit(read.read, built.pickle, image_python=minor)
                 with watch.stage("validation"):
                     result = validate.validate(task, engine, run_id, progress)
-                content, page = report.to_bytes(result), loading.result().compose(result)
+                content, page = report.to_bytes(result), loading.result().compose(result, reading.result())
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
             artifact.write_report(built.folder, artifact.PAGE, page)

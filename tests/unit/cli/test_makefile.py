@@ -29,6 +29,7 @@ OPTIONS = {
     "LIVE": "--live",
     "BENCHMARKS": "--benchmarks",
     "STAND_IN": "--stand-in",
+    "REPORT": "--report",
 }
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},
