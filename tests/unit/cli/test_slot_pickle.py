@@ -32,15 +32,15 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_found_by_its_hash_in_the_cache_or_in_dist(tmp_path: Path) -> None:
     assert slot_pickle.find("my_slot", tmp_path, new=NEW) is None
     built = manifests.commit(tmp_path / "dist" / "a", b"old")
-    found = slot_pickle.find("s1", tmp_path, new=NEW)
-    assert found
-    assert (found.path, found.filename, found.ref) == (built.pickle, "old.pkl", "ghcr.io/a/b:c")
+    current = slot_pickle.find("s1", tmp_path, new=NEW)
+    assert current
+    assert (current.path, current.filename, current.ref) == (built.pickle, "old.pkl", "ghcr.io/a/b:c")
     remote_files.keep("p1", built.pickle)
     built.pickle.unlink()
-    found = slot_pickle.find("my_slot", tmp_path, new=NEW)
-    assert found
-    assert found.path.read_bytes() == b"old"
-    found.path.write_bytes(b"changed")
+    current = slot_pickle.find("my_slot", tmp_path, new=NEW)
+    assert current
+    assert current.path.read_bytes() == b"old"
+    current.path.write_bytes(b"changed")
     assert slot_pickle.find("my_slot", tmp_path, new=NEW) is None
 
 
