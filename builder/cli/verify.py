@@ -72,6 +72,6 @@ def _compare_adopted(selected: target.Target, *, locked: bool, json_wanted: bool
         "  an adopted pickle cannot be built again: only its bytes were compared with what is on record",
     )
     if not comparison.equal:
-        command = commands.suggest_plain("adopt", takes="PICKLE")
+        command = commands.suggest_plain("adopt", "PICKLE")
         terminal.print_lines(f"  restore the file that differs, or adopt the pickle again: `{command}`")
     return 0 if comparison.equal else 1

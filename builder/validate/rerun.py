@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -58,13 +58,14 @@ class RerunTask:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunResult:
-    """The result of the run; ``cause`` is None if no check failed."""
+    """The result of the run, and what it predicted; ``cause`` is None if no check failed."""
 
     task: RerunTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
     cause: diagnose.Cause | None
+    evidence: validate.Evidence = field(default_factory=validate.Evidence)
 
 
 def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress) -> RerunResult:
@@ -101,9 +102,10 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         )
         result = container_run.run_entry(*arguments, run=run, rows=rows)
         results, cause = validate.judge_entry(result, task.limits, conditions, evidence.ids)
-        if cause is None and result.csv is not None and run_scenarios:
-            progress.step("predicting other inputs")
+        if cause is None and result.csv is not None:
             evidence = dataclasses.replace(evidence, predictions=checks.read_csv(result.csv, rows=rows)[2])
+        if evidence.predictions is not None and run_scenarios:
+            progress.step("predicting other inputs")
             judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
             failed = next((check for check in judged if check.good is False), None)
             cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
@@ -111,7 +113,9 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     if results[0].good:
         results += notes
         results += validate.note_usage(result.usage, task.limits, task.image)
-    return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
+    return RerunResult(
+        task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause, evidence=evidence
+    )
 
 
 def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] | None, list[checks.Check]]:

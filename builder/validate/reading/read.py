@@ -293,6 +293,9 @@ class _Reader:
         if image_python and image_python not in pythons:
             text = f"the pickle was made by Python {made_by}, but the image has Python {image_python}"
             self.problems.append(Problem(text=text, fix=_BUILD))
+        elif not image_python and pythons == (published_pins.EXPERIMENTAL,):
+            text = f"the pickle was made by Python {made_by}, which only the tournament's experimental image has"
+            self.notes.append(Problem(text=text, fix=_BUILD))
         elif not image_python and not set(pythons) & {*published_pins.list_pythons(), bytecode.NEWER}:
             text = f"the pickle was made by Python {made_by}, which no runner image has"
             self.problems.append(Problem(text=text, fix=_BUILD))
