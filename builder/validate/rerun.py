@@ -108,7 +108,7 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
             evidence = dataclasses.replace(evidence, predictions=checks.read_csv(result.csv, rows=rows)[2])
             judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
             failed = next((check for check in judged if check.good is False), None)
-            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
+            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}", fix=failed.fix) if failed else None
             results += judged
     if results[0].good:
         results += notes

@@ -67,7 +67,7 @@ def compose(validation: Validation) -> bytes:
 
 def _show_check(check: Any) -> markupsafe.Markup:
     values = {"css": _CLASSES[check.good], "word": _WORDS[check.good]}
-    text = _CHECK.render(name=escape_line(check.name), detail=escape_line(check.detail), **values)
+    text = _CHECK.render(name=escape_line(check.name), detail=escape_line(check.text), **values)
     return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", text))  # noqa: S704 - escaped by the template
 
 
