@@ -104,12 +104,11 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
 
     What the reading says of how the file was made is more precise than the error of its run.
     """
-    problem = next((diagnose.Cause(text=item.text, fix=item.fix) for item in reading.problems), None)
-    cause = result.cause if result else problem
+    from builder.validate import rerun  # noqa: PLC0415 - numpy
+
+    cause = rerun.prefer_reading(result.cause, reading) if result else rerun.find_reading_cause(reading)
     if cause is None:
         return None
-    if problem and (cause.by_build or "callable" in cause.text):
-        cause = problem
     if is_generated and not reading.features and "feature" in cause.text:
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
         return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")

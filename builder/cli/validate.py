@@ -103,7 +103,7 @@ def _print_result(result: validate.Validation, compared: SlotComparison | None, 
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )
-    terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
+    terminal.print_table([(_MARKS[check.good], check.name, check.text) for check in result.checks])
     terminal.print_lines(f"  used  {headroom.describe_usage(result.usage, task.limits)}")
     terminal.print_lines(*([f"  slot  {compared.name}: {compared.text}"] if compared else []))
     terminal.print_lines(
