@@ -75,6 +75,11 @@ class Framework(Protocol[OptionsT]):
         """
 
 
+def is_known(model: Any) -> bool:
+    """Return whether a model is of a framework in ``MODULES``."""
+    return any(base.__module__.partition(".")[0] in MODULES for base in type(model).__mro__)
+
+
 def find_framework(model: Any) -> Framework[Any]:
     """Return the module that exports a trained model.
 

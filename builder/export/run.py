@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
 import subprocess
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -154,7 +154,11 @@ def _find_framework(model: Any) -> Framework[Any]:
     """Return the module that exports a model: that of ensembles, of functions, or of its framework."""
     if isinstance(model, (list, tuple, dict)):
         return ensembles
-    if isinstance(model, types.FunctionType):
+    if (
+        isinstance(model, functools.partial)
+        or inspect.isroutine(model)
+        or not (isinstance(model, type) or not callable(model) or frameworks.is_known(model))
+    ):
         from builder.export.function import functions  # noqa: PLC0415 - it imports pandas, which the others do without
 
         return functions

@@ -15,7 +15,7 @@ import platform
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from builder.export.function import included, outside, packages, privacy
 from builder.export.function import source as function_source
 from builder.export.function.process import TrialProcess
 from builder.inside import predict_inputs
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +42,6 @@ DEFAULT_RANK: frameworks.Rank = None
 _TRIAL_ROWS = 500
 """Rows that a new process predicts, which takes longer than here."""
 _MAX_INT8 = 127
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +68,13 @@ class _PredictFunction(Protocol):
     def __call__(self, inputs: Array, *, dtype: str = "float64") -> Array: ...
 
 
-def feature_names(_model: types.FunctionType, _options: FunctionOptions) -> tuple[str, ...] | None:
+def feature_names(_model: Callable[..., Any], _options: FunctionOptions) -> tuple[str, ...] | None:
     """Return None: a function does not know its columns."""
     return None
 
 
 def convert(
-    model: types.FunctionType, spec: conversion.InputSpec, options: FunctionOptions
+    model: Callable[..., Any], spec: conversion.InputSpec, options: FunctionOptions
 ) -> conversion.ConvertedModel:
     """Convert a function to code, files and arrays.
 
@@ -85,11 +85,11 @@ def convert(
         raise arguments.invalid_value(options.kind, "kind", "'custom', the only kind of functions")
     modules = included.read_modules(included.parse_modules(options.modules))
     files = included.parse_files(options.files)
-    is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
-    if is_load:
+    name = function_source.describe(model)
+    is_load = inspect.isfunction(model) and list(inspect.signature(model).parameters) == ["bundle"]
+    if isinstance(model, types.FunctionType) and is_load:
         generated = function_source.generate_load(model, modules)
     else:
-        _check_parameters(model)
         if files:
             raise errors.ExportError(
                 "export: files= requires a function load(bundle) that reads them and returns the predicting function; "
@@ -97,12 +97,16 @@ def convert(
             )
         generated = function_source.generate(model, modules)
     findings = generated.findings
-    for name, path in files.items():
-        findings.notes += privacy.check_file(path, name)
-    for name, (_, source) in modules.items():
+    for file, path in files.items():
+        findings.notes += privacy.check_file(path, file)
+    added = sorted(generated.modules.keys() - modules.keys())
+    if added:
+        findings.notes.append(f"includes your modules {format_list(added)}")
+    modules = dict(generated.modules)
+    for module, (_, source) in modules.items():
         text = source.decode(errors="replace")
-        findings.notes += privacy.check_source(text, name)
-        findings.add_source(text, name, modules)
+        findings.notes += privacy.check_source(text, module)
+        findings.add_source(text, module, modules)
     contents: dict[str, bytes | Path] = {"code/model.py": generated.text.encode(), **dict(modules.values())}
     contents |= {f"files/{name}": content for name, content in generated.data.files.items()}
     contents |= {f"files/{name}": path for name, path in files.items()}
@@ -122,7 +126,7 @@ def convert(
             predict = another.predict
         parity_result = _compare(predict, alone, spec, findings.causes)
         alone.close()
-        _check_int8(predict, spec, model.__name__)
+        _check_int8(predict, spec, name)
         golden_missing = _accepts_missing(predict, spec)
         processes.pop_all()  # the caller predicts too
     return conversion.ConvertedModel(
@@ -130,33 +134,36 @@ def convert(
         predict=predict,
         takes_missing=True,
         golden_missing=golden_missing,
-        facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
-        packages=packages.find_packages([generated.text, *(source for _, source in modules.values())]),
+        facts={"framework": "python", "version": platform.python_version(), "function": name},
+        packages=packages.find_packages(
+            [generated.text, *(source for _, source in modules.values())], generated.packages
+        ),
         notes=tuple(dict.fromkeys([*findings.notes, *alone.reads])),
         parity=parity_result,
     )
 
 
-def _check_parameters(function: types.FunctionType) -> None:
-    parameters = list(inspect.signature(function).parameters.values())
-    if len(parameters) not in (1, 2) or any(parameter.kind not in _POSITIONAL for parameter in parameters):
-        raise errors.ExportError(
-            f"export: {function.__name__} takes ({', '.join(map(str, parameters))}); the tournament calls it with "
-            "(live_features) or (live_features, live_benchmark_models)"
-        )
-
-
-def _wrap_function(function: types.FunctionType, spec: conversion.InputSpec) -> _PredictFunction:
+def _wrap_function(function: Callable[..., Any], spec: conversion.InputSpec) -> _PredictFunction:
     """Return a function that predicts with the user's in this process, from an array of inputs."""
+    name = function_source.describe(function)
+    count, _ = function_source.count_arguments(function)
+
+    def call_with_one(live_features: Any) -> Any:
+        return function(live_features)
+
+    def call_with_both(live_features: Any, live_benchmark_models: Any) -> Any:
+        return function(live_features, live_benchmark_models)
+
+    call = call_with_one if count == 1 else call_with_both
 
     def predict(inputs: Array, *, dtype: str = "float64") -> Array:
         try:
             live, benchmarks = predict_inputs.to_frames(inputs, list(spec.features), list(spec.benchmarks))
             live = live.astype(dict.fromkeys(spec.features, dtype))
-            predictions: Array = predict_inputs.call_predict(function, live, benchmarks)
+            predictions: Array = predict_inputs.call_predict(call, live, benchmarks)
         except Exception as error:
             raise errors.ExportError(
-                f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "
+                f"export: {name} fails on rows of the sample: {type(error).__name__}: {error}; it is "
                 "called with frames like live data, whose columns are those in features= and benchmark="
             ) from error
         return predictions
