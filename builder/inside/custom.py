@@ -196,10 +196,10 @@ def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: 
         module.__spec__ = None
         module.__loader__ = None
         vars(module).pop("__warningregistry__", None)  # the warnings that Python has printed in it
-    _register_by_value(modules)
     # A dataclass in a function looks up its module, which must exist in the tournament too:
     # https://github.com/python/cpython/blob/v3.12.0/Lib/dataclasses.py#L665
     vars(main_module)["__name__"] = "__main__"
+    _register_by_value(modules)
     return function
 
 
