@@ -104,7 +104,9 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
     members = list_members(model, options)
     other = next((member for member in members if frameworks.find_storing(member.framework) is None), None)
     if other is not None:
-        raise errors.ExportError(f"export: member {other.name} is a {type(other.model).__name__}, which is run as it is")
+        raise errors.ExportError(
+            f"export: member {other.name} is a {type(other.model).__name__}, which is run as it is"
+        )
     names = [member.name for member in members]
     weights = expand_option("weights", options.weights, names)
     transforms = expand_option("transform", options.transform, names)

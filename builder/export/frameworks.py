@@ -84,10 +84,9 @@ def find_framework(model: Any) -> Framework[Any]:
     Raises:
         errors.ExportError: It is neither, or the module of its framework cannot be imported.
     """
-    for base in type(model).__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in MODULES:
-            return _import_framework(MODULES[package], package)
+    package = _find_package(model)
+    if package is not None:
+        return _import_framework(MODULES[package], package)
     # Both import pandas, which the others do without.
     if is_function(model):
         return _import_framework(_FUNCTIONS, "pandas")
@@ -105,7 +104,13 @@ def find_storing(framework: Framework[Any]) -> Framework[Any] | None:
 def is_function(model: Any) -> bool:
     """Return whether an object is called to predict; a model of Keras, for instance, can be called but is not."""
     is_estimator = not inspect.isroutine(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
-    return callable(model) and not isinstance(model, type) and not is_estimator
+    return callable(model) and not (isinstance(model, type) or is_estimator or _find_package(model))
+
+
+def _find_package(model: Any) -> str | None:
+    """Return the framework of a model, as in ``MODULES``; None if it has none."""
+    packages = (base.__module__.partition(".")[0] for base in type(model).__mro__)
+    return next((package for package in packages if package in MODULES), None)
 
 
 def _import_framework(name: str, package: str) -> Framework[Any]:

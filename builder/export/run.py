@@ -135,7 +135,7 @@ def export(
     converted = result.converted
     bundle = bundle_model.Bundle(
         features=result.features,
-        benchmarks=benchmarks,
+        benchmarks=result.benchmarks,
         model=converted.model,
         golden=result.golden,
         post=result.steps,
@@ -173,6 +173,7 @@ class _Conversion:
     """A converted model that predicts what the framework does, with its inputs and post-processing steps."""
 
     features: tuple[str, ...]
+    benchmarks: tuple[str, ...]
     steps: tuple[postprocessing.Step, ...]
     converted: conversion.ConvertedModel
     golden: bundle_model.GoldenRows
@@ -193,7 +194,7 @@ def _convert_or_store(request: _Request) -> _Conversion:
             result = _convert(request, storing)
         except errors.ExportError:
             raise error from None
-        note = f"stored as data, since its numbers alone are not enough: {str(error).removeprefix('export: ')}"
+        note = f"not written as numbers: {str(error).removeprefix('export: ')}"
         converted = dataclasses.replace(result.converted, notes=(note, *result.converted.notes))
         return dataclasses.replace(result, converted=converted)
 
@@ -204,12 +205,22 @@ def _convert(request: _Request, framework: Framework[OptionsT]) -> _Conversion:
     default_rank = "era" if request.neutralize else framework.DEFAULT_RANK
     steps = _resolve_steps(request.post, default_rank if is_default_rank else request.rank, request.neutralize)
     model_names = framework.feature_names(request.model, options)
-    names = _resolve_features(request.features, model_names, request.sample, request.benchmarks)
+    benchmarks = request.benchmarks
+    if not benchmarks and frameworks.is_function(request.model):
+        benchmarks = _find_benchmarks(request.sample)
+    names = _resolve_features(request.features, model_names, request.sample, benchmarks)
     _check_features(names)
-    spec = _describe_inputs(request.sample, names, request.benchmarks, request.imputation)
+    spec = _describe_inputs(request.sample, names, benchmarks, request.imputation)
     converted = framework.convert(request.model, spec, options)
+    if not steps and converted.columns != ("prediction",):
+        raise errors.ExportError(
+            f"export: the function returns the columns {format_list(converted.columns)}; the tournament expects one, "
+            'prediction: return series.to_frame("prediction"), or frame.rename(columns={...})[["prediction"]]'
+        )
     golden, parity_result = _check_parity(converted, spec, in_range=is_default_rank and not steps)
-    return _Conversion(features=names, steps=steps, converted=converted, golden=golden, parity=parity_result)
+    return _Conversion(
+        features=names, benchmarks=benchmarks, steps=steps, converted=converted, golden=golden, parity=parity_result
+    )
 
 
 def _parse_options(framework: Framework[OptionsT], values: Mapping[str, Any]) -> OptionsT:
@@ -303,6 +314,11 @@ def _resolve_features(
         for name in columns
         if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
     )
+
+
+def _find_benchmarks(sample: Any) -> tuple[str, ...]:
+    """Return the columns of the sample that are named like benchmark models, which a function may take."""
+    return tuple(str(name) for name in getattr(sample, "columns", ()) if _BENCHMARK.match(str(name)))
 
 
 def _check_features(names: tuple[str, ...]) -> None:

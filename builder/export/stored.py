@@ -27,7 +27,14 @@ DEFAULT_RANK: frameworks.Rank = "era"
 
 
 def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
-    """Return the feature names that scikit-learn's estimators and those like them have; None if there are none."""
+    """Return the feature names that scikit-learn's estimators and those like them have; None if there are none.
+
+    Raises:
+        errors.ExportError: The object is not a model.
+    """
+    predicts = callable(getattr(model, "predict", None)) or objects.is_instance(model, "torch.nn", "Module")
+    if isinstance(model, type) or not predicts:
+        raise errors.ExportError(_describe_invalid(model))
     for attribute in ("feature_names_in_", "feature_name_", "feature_names_"):
         names = getattr(model, attribute, None)
         if names is not None and len(names):
@@ -50,10 +57,11 @@ def convert(
     note = (
         f"stored as data, which {library} {version} or the image's version of it loads" if library else "stored as data"
     )
+    note = f"stored as data: in the image, {library or 'your class'} predicts with it"
     return dataclasses.replace(
         converted,
-        facts={"framework": library or "python", "version": version or "", "model": type(model).__qualname__},
         notes=(note, *converted.notes),
+        facts={"framework": library or "python", "version": version or "", "model": type(model).__qualname__},
     )
 
 
@@ -65,8 +73,6 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
             model, list(spec.features), list(spec.benchmarks), spec.imputation, None, has_names=False, method="forward"
         )
         return _choose_output(stored, model, spec, output)
-    if not callable(getattr(model, "predict", None)):
-        raise errors.ExportError(_describe_invalid(model))
     if not _is_library_class(type(model)) and feature_names(model) is None:
         return stored_model.OwnModel(model, list(spec.benchmarks))
     names = feature_names(model)
@@ -97,8 +103,9 @@ def _describe_invalid(model: Any) -> str:
         )
     if isinstance(model, type):
         return f"export: {model.__qualname__} is a class; pass a trained instance of it"
+    name = f"{type(model).__module__}.{type(model).__qualname__}"
     return (
-        f"export: {type(model).__module__}.{type(model).__qualname__} is not a model of {', '.join(frameworks.MODULES)}, has no method `predict` and "
+        f"export: {name} is not a model of {', '.join(frameworks.MODULES)}, has no method `predict` and "
         "cannot be called; pass a trained model, or a function that predicts"
     )
 

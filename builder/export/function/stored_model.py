@@ -68,7 +68,7 @@ class StoredModule(StoredModel):
 
     def predict_outputs(self, inputs: pd.DataFrame) -> Any:
         """Return what the module predicts, in blocks of rows, since a module may need much memory for each."""
-        import torch
+        import torch  # noqa: PLC0415 - only this class needs it, where the model is and in the image
 
         values = torch.from_numpy(inputs.to_numpy(dtype=np.float32))
         with torch.no_grad():
@@ -105,7 +105,7 @@ class Blend:
     """Predicts with an ensemble of functions.
 
     Attributes:
-        members: For each, ``predict``, the number of its ``arguments``, and its ``weight``, ``transform`` and ``scope``.
+        members: ``predict``, the number of its ``arguments``, ``weight``, ``transform`` and ``scope`` of each.
     """
 
     def __init__(self, members: list[dict[str, Any]]) -> None:
