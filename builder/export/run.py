@@ -185,13 +185,14 @@ def _convert_or_store(request: _Request) -> _Conversion:
     is_ensemble = isinstance(request.model, (list, tuple, dict))
     framework = ensembles if is_ensemble else frameworks.find_framework(request.model)
     storing = frameworks.find_storing(framework)
+    options = _parse_options(framework, request.options)
     try:
-        return _convert(request, framework)
+        return _convert(request, framework, options)
     except errors.ExportError as error:
         if storing is None:
             raise
         try:
-            result = _convert(request, storing)
+            result = _convert(request, storing, _parse_options(storing, request.options))
         except errors.ExportError:
             raise error from None
         note = f"not written as numbers: {str(error).removeprefix('export: ')}"
@@ -199,8 +200,7 @@ def _convert_or_store(request: _Request) -> _Conversion:
         return dataclasses.replace(result, converted=converted)
 
 
-def _convert(request: _Request, framework: Framework[OptionsT]) -> _Conversion:
-    options = _parse_options(framework, request.options)
+def _convert(request: _Request, framework: Framework[OptionsT], options: OptionsT) -> _Conversion:
     is_default_rank = request.rank == "auto"
     default_rank = "era" if request.neutralize else framework.DEFAULT_RANK
     steps = _resolve_steps(request.post, default_rank if is_default_rank else request.rank, request.neutralize)

@@ -5,6 +5,7 @@ They are callable as the tournament calls a function, and use nothing of this to
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,31 @@ class StoredModule(StoredModel):
             return torch.cat(
                 [self.model(values[start : start + 1024]) for start in range(0, len(values), 1024)]
             ).numpy()
+
+
+class ScriptedModule:
+    """A TorchScript module, which is loaded from its file when it is called first, since it cannot be pickled."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.module: Any = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Return what the module computes."""
+        if self.module is None:
+            import torch  # noqa: PLC0415 - as above
+
+            self.module = torch.jit.load(io.BytesIO(self.content)).eval()
+        return self.module(*inputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"content": self.content, "module": None}
+
+    forward = __call__
+
+    def eval(self) -> ScriptedModule:
+        """Return the module, which is always in this mode."""
+        return self
 
 
 class OwnModel:
