@@ -102,11 +102,6 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
             option is invalid.
     """
     members = list_members(model, options)
-    other = next((member for member in members if frameworks.find_storing(member.framework) is None), None)
-    if other is not None:
-        raise errors.ExportError(
-            f"export: member {other.name} is a {type(other.model).__name__}, which is run as it is"
-        )
     names = [member.name for member in members]
     weights = expand_option("weights", options.weights, names)
     transforms = expand_option("transform", options.transform, names)
@@ -292,9 +287,9 @@ def _check_inputs(ensemble: bundle_model.Ensemble, spec: conversion.InputSpec) -
     ):
         unused = [name for name in names if name not in set(used)]
         if unused:
-            raise errors.ExportError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
+            raise conversion.InputsError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
         if names != used:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"export: {option}= has another order than that in which the members first take the columns; expected "
                 f"it to begin with {format_list(used)}"
             )
