@@ -12,12 +12,13 @@ from pathlib import Path
 _TARGETS = {
     **dict.fromkeys(("pickle", "render", "validate", "verify", "upload", "pin", "doctor", "data"), "CONFIG"),
     **dict.fromkeys(("init", "engine", "stand-in", "sandbox", "models"), ""),
+    "adopt": "PICKLE",
     "check": "PICKLE",
     "rollback": "MODEL",
     "status": "SLOT",
 }
 """The Makefile's targets that are commands, with the variable of each that is the command's argument."""
-_PLACEHOLDERS = ("BUNDLE", "CONFIG", "NAME", "SLOT")
+_PLACEHOLDERS = ("BUNDLE", "CONFIG", "NAME", "PICKLE", "SLOT")
 UNDER_MAKE = "NUMERAI_BUILDER_UNDER_MAKE"
 """Environment variable that requirements/run.sh sets for the Makefile's targets."""
 
@@ -51,8 +52,8 @@ def suggest_plain(name: str, *arguments: str) -> str:
 
     Args:
         name: The command, such as ``rollback``.
-        arguments: Its argument and options. The user has to fill in the placeholders ``BUNDLE``, ``CONFIG``, ``NAME``
-            and ``SLOT``.
+        arguments: Its argument and options. The user has to fill in the placeholders ``BUNDLE``, ``CONFIG``, ``NAME``,
+            ``PICKLE`` and ``SLOT``.
     """
     if name not in _TARGETS or not _uses_make(Path.cwd()):
         return " ".join([_find_program(), name, *arguments])

@@ -11,7 +11,7 @@ from typer import Option
 
 from builder import commands, errors, tournament
 from builder.build import target
-from builder.cli import api_session, confirmation, terminal
+from builder.cli import api_session, confirmation, remote_files, terminal
 from builder.cli.parameters import Json, Locked, Target, Wait
 from builder.config import project
 from builder.registry import connections
@@ -96,6 +96,8 @@ def run(
             api, remote_checks.make_plan(api, account, request, registries, registry), proof.notes, compare, yes=yes
         )
         result = deploy.deploy(plan, api, progress, reserve=reservation, policy=waiting.PollPolicy(total=wait))
+        if not result.failure:
+            remote_files.keep(result.pickle.id, artifact.pickle)
         plan = _refresh_round(api, plan, result)
     _print(result, plan, json_wanted=json_wanted)
     return 1 if result.failure else 0

@@ -27,7 +27,7 @@ from builder.cli import (
 )
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.text import sanitize
-from builder.tournament import live_files, slots, status
+from builder.tournament import live_files, session, slots, status
 from builder.upload import waiting
 from builder.validate import diagnose
 from builder.validate.reading import read
@@ -86,7 +86,7 @@ def run(
             try:
                 content = remote_files.fetch(api, case.pickle, progress)
                 reading = read.read(content, image_python=_find_image_python(case.pickle))
-                ref = remote_files.reference(api, case.pickle)
+                ref = remote_files.reference(api, case.pickle, session.read_registry())
                 files = (Path(live), Path(benchmarks) if benchmarks else None) if live else None
                 files = files or _fetch_live(api, case.pickle, progress)
                 result = local_run.run(

@@ -293,6 +293,9 @@ class _Reader:
         if image_python and image_python not in pythons:
             text = f"the pickle was made by Python {made_by}, but the image has Python {image_python}"
             self.problems.append(Problem(text=text, fix=_BUILD))
+        elif not image_python and pythons == (published_pins.EXPERIMENTAL,):
+            text = f"the pickle was made by Python {made_by}, which only the tournament's experimental image has"
+            self.notes.append(Problem(text=text, fix=_BUILD))
         elif not image_python and not set(pythons) & {*published_pins.list_pythons(), bytecode.NEWER}:
             text = f"the pickle was made by Python {made_by}, which no runner image has"
             self.problems.append(Problem(text=text, fix=_BUILD))
@@ -309,7 +312,7 @@ class _Reader:
             if names:
                 modules = f"module{'s' if len(names) > 1 else ''} {format_list(names)}"
                 text = f"the pickle needs the {modules}, which {image}: {fails}"
-                self.problems.append(Problem(text=text, fix=_BY_VALUE))
+                self.problems.append(Problem(text=text, fix=_BY_VALUE, is_certain=when == "load"))
 
     def _check_numpy(self, image_pythons: tuple[str, ...]) -> None:
         """Check for the module that numpy 2 pickles arrays with, which numpy 1 does not have (tried with 1.26.4)."""

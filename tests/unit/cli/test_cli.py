@@ -28,6 +28,7 @@ from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
 IN_MAKE = {
+    "adopt",
     "check",
     "pickle",
     "render",
@@ -345,6 +346,7 @@ JSON_COMMANDS = [
     ("validate", "--json", "configs/other.yaml"),
     ("verify", "--json", "configs/other.yaml"),
     ("check", "--json", "no.pkl"),
+    ("adopt", "--json", "no.pkl"),
     ("upload", "--json", "configs/other.yaml"),
     ("rollback", "--json", "configs/other.yaml"),
     ("pin", "--json", "configs/other.yaml"),

@@ -104,20 +104,21 @@ def test_pickles_of_this_tool_are_good() -> None:
     assert reading.dangers[0].function == "read_cpu_quota"
 
 
-@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
 def test_the_python_is_known_from_the_bytecode(python: str) -> None:
     reading = read.read(RECORDED / f"python{python}.pkl")
     assert reading.pythons == (python,)
     assert [item.module for item in reading.imports if item.when == "call"] == ["os", "scipy.stats"]
-    assert reading.is_good == (python in published_pins.list_pythons())
+    assert reading.is_good == (python in {*published_pins.list_pythons(), published_pins.EXPERIMENTAL})
+    assert ("experimental image" in str(reading.notes)) == (python == published_pins.EXPERIMENTAL)
     assert read.read(RECORDED / f"python{python}.pkl", image_python="3.12").is_good == (python == "3.12")
 
 
 def test_a_python_without_opcode_table_is_reported_as_newer() -> None:
-    content = (RECORDED / "python3.13.pkl").read_bytes()
-    start = content.index(b"\x95\x00")  # RESUME of 3.13; 3.14 has another number for it
-    reading = read.read_buffer(content[:start] + b"\x80" + content[start + 1 :])
-    assert reading.pythons == ("3.14 or newer",)
+    content = (RECORDED / "python3.14.pkl").read_bytes()
+    start = content.index(b"\x80\x00")  # RESUME
+    reading = read.read_buffer(content[:start] + b"\xff" + content[start + 1 :])
+    assert reading.pythons == ("3.15 or newer",)
     assert "not read completely" in reading.notes[0].text
 
 
