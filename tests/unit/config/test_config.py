@@ -396,8 +396,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:5: post[0].neutralize.group: cannot find the features of the set "medium": neither '
-                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
-                "download_dataset('v5.3/features.json', 'v5.3/features.json')), or list the features: features: [...]"
+                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (`make data`), or "
+                "list the features: features: [...]"
             )
         ],
     ),
