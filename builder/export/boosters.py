@@ -9,13 +9,12 @@ import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, overrides
+from builder.export import conversion, frameworks, overrides
 from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from builder.export import conversion
     from builder.export.conversion import Array
 
 
@@ -42,7 +41,7 @@ def check_inputs(
         normalize: Returns what the library makes of the name of a column.
     """
     if len(spec.names) != count:
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"the booster takes {count:,} features, but features= has {len(spec.features):,} and benchmark= "
             f"{len(spec.benchmarks):,}; pass the columns that it was trained on"
         )
@@ -51,7 +50,7 @@ def check_inputs(
     different = [index for index, name in enumerate(spec.names) if normalize(name) != names[index]]
     if different:
         index = different[0]
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"input {index} is {spec.names[index]!r}, but that of the booster is {names[index]!r} ({len(different):,} "
             "differ); the inputs are the features, then the benchmark columns: train on columns in that order, or pass "
             "features= with their names"
@@ -139,20 +138,20 @@ def group_categories(
         advice: How to train on numbers instead.
 
     Raises:
-        errors.ExportError: A list has values that are not numeric, or has no value that the sample has.
+        conversion.InputsError: A list has values that are not numeric, or has no value that the sample has.
     """
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, values in values_by_input.items():
         name, column = spec.names[index], spec.sample[:, index]
         other = [value for value in values if not isinstance(value, (int, float))]
         if other:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"categories of {name!r} are not numeric ({other[0]!r}), but live features are; train on numbers, or "
                 "export a function (docs/export/custom.md)"
             )
         unknown = column[~np.isnan(column) & ~np.isin(column, np.asarray(values, dtype=np.float64))]
         if unknown.size:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"{name!r} has {unknown[0]:g} in the sample, which is not one of its {len(values):,} pandas "
                 f"categories in training; pass a sample with the columns as in training, or train on numbers, {advice}"
             )

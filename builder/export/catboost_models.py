@@ -102,7 +102,7 @@ def _find_categorical(model: Any, spec: conversion.InputSpec) -> tuple[int, ...]
         column = spec.sample[:, index]
         fractions = column[~np.isnan(column) & (column != np.round(column))]
         if fractions.size:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"the category {spec.names[index]!r} has {fractions[0]:g} in the sample; expected whole numbers, which "
                 "CatBoost accepts as categories"
             )

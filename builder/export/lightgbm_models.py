@@ -88,7 +88,7 @@ def _booster(model: Any) -> Any:
     import lightgbm  # noqa: PLC0415 - as in convert
 
     if isinstance(model, lightgbm.CVBooster):
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"a CVBooster has {len(model.boosters)} boosters; export model.boosters, to make an ensemble of them"
         )
     if isinstance(model, lightgbm.Booster):
@@ -125,7 +125,7 @@ def _categories(
     unordered = {index for index, name in enumerate(spec.names) if name in spec.categories}
     is_ambiguous = any(is_ordered) or (unordered and unordered != set(indices))
     if len(indices) != len(lists) or is_ambiguous:
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and has {len(indices):,} "
             "categorical features, so that it is unknown which columns they are; train on numbers, with "
             "categorical_feature= for those that are categories"
@@ -135,7 +135,7 @@ def _categories(
         codes = [int(code) for code in header.infos[index].split(":") if code.lstrip("-").isdigit()]
         name = header.features[index]
         if max(codes, default=0) >= len(values):
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"{name!r} has {len(values):,} pandas categories but codes up to {max(codes):,}: they belong to "
                 "another column; train on numbers, with categorical_feature= for those that are categories"
             )
