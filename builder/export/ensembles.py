@@ -40,12 +40,14 @@ class EnsembleOptions(frameworks.Options):
         scope: ``era`` or ``frame``: the rows among which predictions are ranked or gaussianized.
         member_features: The columns of each member, in the order of its inputs. A member that neither knows its columns
             nor has them here takes all features, then all benchmark columns. One list of names is for all members.
+        output: The ``output`` of the members that predict several numbers for each row: see their frameworks' pages.
     """
 
     weights: float | Sequence[float] | Mapping[str, float] = 1.0
     transform: str | Sequence[str] | Mapping[str, str] = "raw"
     scope: str | Sequence[str] | Mapping[str, str] = "era"
     member_features: Sequence[str] | Sequence[Sequence[str] | None] | Mapping[str, Sequence[str]] | None = None
+    output: int | str | Sequence[int | str | None] | Mapping[str, int | str] | None = None
 
 
 OPTIONS = EnsembleOptions
@@ -59,12 +61,14 @@ class _Member:
         name: Its key in the dict, or its index in the list.
         model: The framework's model.
         framework: The module that exports it.
+        options: The options of the framework.
         columns: The columns that it takes, in order; None if unknown.
     """
 
     name: str
     model: Any
     framework: frameworks.Framework[Any]
+    options: frameworks.Options
     columns: tuple[str, ...] | None
 
 
@@ -145,8 +149,9 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
             f"export: invalid member name {invalid[0][:100]!r}; expected 1 to 100 printable characters"
         )
     explicit_columns = _parse_member_features(options.member_features, names)
+    outputs = _expand_option("output", options.output, names, optional=True)
     members = []
-    for name, (_, member), columns in zip(names, pairs, explicit_columns, strict=True):
+    for name, (_, member), columns, output in zip(names, pairs, explicit_columns, outputs, strict=True):
         if isinstance(member, (list, tuple, dict)):
             raise errors.ExportError(f"export: member {name} is itself an ensemble; put its members into the outer one")
         # The code of a custom model runs when the pickle is built, and a bundle has room for one `code/model.py`.
@@ -156,15 +161,30 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
                 "computes the whole ensemble, as docs/export/custom.md shows"
             )
         framework = _call_for_member(name, frameworks.find_framework, member)
-        model_names = _call_for_member(name, framework.feature_names, member, framework.OPTIONS())
+        member_options = _call_for_member(name, _make_options, framework, output)
+        model_names = _call_for_member(name, framework.feature_names, member, member_options)
         # Another set of names is allowed: the data may have renamed columns. Another order is a mistake.
         if columns and model_names is not None and set(model_names) == set(columns) and model_names != columns:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order than the model; leave "
                 "them out, since the model knows its own"
             )
-        members.append(_Member(name=name, model=member, framework=framework, columns=columns or model_names))
+        members.append(
+            _Member(
+                name=name,
+                model=member,
+                framework=framework,
+                options=member_options,
+                columns=columns or model_names,
+            )
+        )
     return members
+
+
+def _make_options(framework: frameworks.Framework[Any], output: Any) -> frameworks.Options:
+    """Return the framework's options, with ``output`` if it is passed."""
+    options: frameworks.Options = framework.OPTIONS() if output is None else framework.OPTIONS(output=output)
+    return options
 
 
 def _parse_member_features(member_features: Any, names: Sequence[str]) -> list[tuple[str, ...] | None]:
@@ -249,7 +269,7 @@ def _convert_member(
         categories={name: spec.categories[name] for name in (*features, *benchmarks) if name in spec.categories},
     )
     framework = member.framework
-    converted = _call_for_member(member.name, framework.convert, member.model, member_spec, framework.OPTIONS())
+    converted = _call_for_member(member.name, framework.convert, member.model, member_spec, member.options)
     if not isinstance(converted.model, get_args(bundle_model.Single)):
         raise errors.ExportError(
             f"export: member {member.name} becomes a model of type {type(converted.model).__name__}, which an ensemble "
