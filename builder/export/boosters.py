@@ -82,8 +82,8 @@ def parse_classes(labels: Iterable[Any], output: Any = None) -> tuple[float, ...
     """
     classes: list[Any] = np.asarray(list(labels)).tolist()  # numpy's scalars have another repr
     if output is not None:
-        chosen = find_class(classes, output)
-        return tuple(float(index == chosen) for index in range(len(classes)))
+        position = find_class(classes, output)
+        return tuple(float(index == position) for index in range(len(classes)))
     try:
         return tuple(map(float, classes))
     except (TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ Each member is converted by its own framework's module, from the columns that it
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
     for member, weight, transform, scope in zip(members, weights, transforms, scopes, strict=True):
         converted, features, benchmarks = _convert_member(member, spec)
         bundle_member = bundle_model.Member(
-            model=cast("bundle_model.Single", converted.model),
+            model=cast("bundle_model.Single", converted.model),  # or an ensemble: see _flatten
             features=features,
             benchmarks=benchmarks,
             weight=float(weight),
@@ -126,7 +127,9 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         )
         indices = _find_indices((*features, *benchmarks), spec)
         parts.append(_ConvertedMember(converted=converted, indices=indices, member=bundle_member))
-    ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
+    ensemble = bundle_model.Ensemble(
+        members=tuple(inner for name, part in zip(names, parts, strict=True) for inner in _flatten(name, part.member))
+    )
     _check_inputs(ensemble, spec)
     return conversion.ConvertedModel(
         model=ensemble,
@@ -270,11 +273,6 @@ def _convert_member(
     )
     framework = member.framework
     converted = _call_for_member(member.name, framework.convert, member.model, member_spec, member.options)
-    if not isinstance(converted.model, get_args(bundle_model.Single)):
-        raise errors.ExportError(
-            f"export: member {member.name} becomes a model of type {type(converted.model).__name__}, which an ensemble "
-            "cannot contain; put its parts into the outer ensemble"
-        )
     # Each member is compared alone: after ranks of the whole ensemble, a small difference of one would not show.
     rows = parity.select_rows(member_spec.sample)
 
@@ -283,6 +281,21 @@ def _convert_member(
 
     _call_for_member(member.name, parity.compare, converted.model, rows, predict(rows), predict)
     return converted, features, benchmarks
+
+
+def _flatten(name: str, member: bundle_model.Member) -> tuple[bundle_model.Member, ...]:
+    """Return the member, or the members of a member that is itself an ensemble, such as a VotingRegressor."""
+    if not isinstance(member.model, bundle_model.Ensemble):
+        return (member,)
+    if member.transform != "raw":
+        raise errors.ExportError(
+            f"export: member {name} is itself an ensemble, whose sum cannot be ranked or gaussianized; pass "
+            "transform='raw' for it, or put its members into the outer ensemble"
+        )
+    total = sum(abs(inner.weight) for inner in member.model.members)
+    return tuple(
+        dataclasses.replace(inner, weight=member.weight * inner.weight / total) for inner in member.model.members
+    )
 
 
 def _call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import Any
 
 import lightgbm
@@ -98,6 +99,16 @@ def test_nonlinear_step_or_projection_before_a_model(step: str) -> None:
     for model in (linear_model.Ridge(), tree.DecisionTreeRegressor(max_depth=4)):
         for frame in (INTEGERS, FLOATS):
             cases.assert_agree(fit(MORE_STEPS[step], model, frame=frame), frame, frame * 2 - 1)
+
+
+def test_only_selected_products_are_computed() -> None:
+    steps = preprocessing.PolynomialFeatures(), feature_selection.SelectKBest(feature_selection.f_regression, k=4)
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # the constant has no correlation
+        model = fit(*steps, linear_model.Ridge(), frame=INTEGERS)
+    bundle = cases.assert_agree(model, INTEGERS)
+    assert isinstance(bundle.model, bundle_model.Network)
+    [product] = [node for node in bundle.model.layers if node.op == "product"]
+    assert product["factors"].shape[1] < 4
 
 
 def test_functions_of_scaled_columns_and_their_products() -> None:

@@ -12,6 +12,7 @@ from sklearn import compose, ensemble, impute, linear_model, neighbors, pipeline
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from tests.support import pickles
 from tests.support import sklearn_exports as cases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,6 +76,20 @@ def test_ensemble_predicts_the_same(model: Any) -> None:
 )
 def test_members_of_a_classifier_have_its_classes(model: Any, classes: tuple[int, ...]) -> None:
     cases.assert_agree(model.fit(INTEGERS, cases.make_classes(INTEGERS, classes)), INTEGERS)
+
+
+def test_members_of_a_vote_become_members_of_the_outer_ensemble() -> None:
+    target = cases.make_target(INTEGERS)
+    vote = ensemble.VotingRegressor(make_members(), weights=[1.0, 2.0, 9.0, 3.0]).fit(INTEGERS, target)
+    line = linear_model.Ridge().fit(INTEGERS.iloc[:, :2], target)
+    bundle = cases.export_and_read([line, vote], INTEGERS, weights=[1, -3])
+    assert isinstance(bundle.model, bundle_model.Ensemble)
+    assert len(bundle.model.members) == 4
+    expected = (line.predict(INTEGERS.iloc[:, :2]) - 3 * vote.predict(INTEGERS)) / 4
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))
+    np.testing.assert_allclose(raw(INTEGERS, None), expected, atol=1e-6)
+    with pytest.raises(errors.ExportError, match="member 1 is itself an ensemble, whose sum cannot be ranked"):
+        cases.export_and_read([line, vote], INTEGERS, transform="rank")
 
 
 def test_bag_of_trees_is_a_forest() -> None:

@@ -169,6 +169,10 @@ def select(expression: Expression, indices: Indices) -> Expression:
             return join([select(part, part_indices) for part, part_indices in pairs if len(part_indices)])
     if isinstance(expression, Apply) and expression.node.op == "select":
         return select(expression.before, expression.node["places"][indices].astype(np.intp))
+    if isinstance(expression, Apply) and expression.node.op == "product":
+        factors = np.ascontiguousarray(expression.node["factors"][:, indices])
+        node = expression.node.with_arrays(factors=factors)
+        return Apply(node=node, before=expression.before, width=len(indices))
     node = bundle_model.make_node("select", places=indices.astype(np.int32))
     return Apply(node=node, before=expression, width=len(indices))
 

@@ -97,12 +97,13 @@ def _product(node: bundle_model.Node, inputs: list[Array]) -> Array:
 
 
 def _median(node: bundle_model.Node, inputs: list[Array]) -> Array:
-    """Return the smallest value such that those up to it have half of the weights."""
-    medians = [
-        min(value for value in row if weights[row <= value].sum() >= 0.5 * weights.sum())
-        for row in inputs[0]
-        for weights in _wide(node["weights"]).T
-    ]
+    """Return the smallest value such that those up to it have half of the weights, which are added up in its order."""
+    medians = []
+    for row in inputs[0]:
+        order = np.argsort(row)
+        for weights in _wide(node["weights"]).T:
+            sums = np.cumsum(weights[order])
+            medians.append(row[order][sums >= 0.5 * sums[-1]][0])
     return np.reshape(medians, (len(inputs[0]), -1))
 
 
