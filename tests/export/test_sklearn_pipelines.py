@@ -425,6 +425,10 @@ def test_random_pipelines(case: tuple[Any, pd.DataFrame]) -> None:
             "the pipeline imputes feature_0 differently in two branches",
         ),
         (
+            [("pools", cluster.FeatureAgglomeration(3, pooling_func=np.max))],
+            "FeatureAgglomeration at step 'pools' is not linear",
+        ),
+        (
             [("log", preprocessing.FunctionTransformer(np.log1p))],
             "FunctionTransformer at step 'log' calls log1p on the features themselves, which numpy computes in float16",
         ),

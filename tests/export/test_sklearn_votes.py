@@ -8,6 +8,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from sklearn import compose, ensemble, impute, linear_model, neighbors, pipeline, preprocessing, tree
 
 from builder import errors
@@ -42,7 +43,7 @@ def make_members() -> list[tuple[str, Any]]:
         ),
         ensemble.BaggingRegressor(n_estimators=5, max_features=0.6, random_state=1),
         ensemble.BaggingRegressor(make_members()[0][1], 3, max_features=3, random_state=1),
-        ensemble.BaggingRegressor(lightgbm.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1), 2, random_state=1),
+        ensemble.BaggingRegressor(xgboost.XGBRegressor(n_estimators=3, n_jobs=1), 2, max_features=3, random_state=1),
         ensemble.StackingRegressor(make_members(), cv=2),
         ensemble.StackingRegressor(
             make_members(), pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge()), cv=2

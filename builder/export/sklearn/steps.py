@@ -229,11 +229,13 @@ def _apply_selector(step: Any, expression: Expression, inputs: BundleInputs, pat
 def _apply_affine(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
     """Return the expression after a step that is affine: its results for zeros and unit rows are all there is of it."""
     expressions.require_no_missing(expression, inputs)
-    zero, *units = np.eye(step.n_features_in_ + 1, step.n_features_in_, k=-1)
-    bias = np.asarray(call_quietly(step.transform, zero[None]), dtype=np.float64)[0]
-    weights = np.asarray(call_quietly(step.transform, np.array(units)), dtype=np.float64) - bias
-    row = np.linspace(-3, 5, step.n_features_in_)[None]
-    if not np.allclose(call_quietly(step.transform, row), row @ weights + bias, rtol=1e-9, atol=1e-9):
+    count = step.n_features_in_
+    probe = np.linspace(-3, 5, count)
+    # One call with all rows: a SparsePCA returns one dimension for one row.
+    rows = np.concatenate([np.zeros((1, count)), np.eye(count), probe[None]])
+    bias, *units, expected = np.asarray(call_quietly(step.transform, rows), dtype=np.float64)
+    weights = np.array(units) - bias
+    if not np.allclose(probe @ weights + bias, expected, rtol=1e-9, atol=1e-9):
         raise errors.ExportError(f"{describe(step, path)} is not linear, which a bundle does not support; {ADVICE}")
     layer = bundle_model.make_node("dense", weights=weights, bias=bias)
     return expressions.Apply(node=layer, before=expression, width=len(bias))
