@@ -174,8 +174,10 @@ def _read_coefficients(model: Any) -> tuple[Array, Array]:
     coefficients = model.coef_.toarray() if hasattr(model.coef_, "toarray") else model.coef_  # after sparsify()
     weights = np.atleast_2d(np.asarray(coefficients, dtype=np.float64)).T
     bias = np.asarray(model.intercept_, dtype=np.float64).reshape(-1)
-    if hasattr(model, "_x_mean"):  # a PLSRegression subtracts it first
-        bias = bias - model._x_mean @ weights  # noqa: SLF001 - find_link checks the result
+    if hasattr(model, "_x_mean"):  # a PLSRegression centres its inputs, and before scikit-learn 1.5 scales them too
+        rows = np.eye(len(weights) + 1, len(weights), k=-1)  # zeros, then one input at a time
+        bias, *units = np.asarray(steps.call_quietly(model.predict, rows), dtype=np.float64).reshape(len(rows), -1)
+        weights = np.array(units) - bias
     return weights, np.broadcast_to(bias, weights.shape[1:]).copy()  # one 0 with fit_intercept=False
 
 
