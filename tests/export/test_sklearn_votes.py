@@ -64,6 +64,7 @@ def test_ensemble_predicts_the_same(model: Any) -> None:
 @pytest.mark.parametrize(
     "model",
     [
+        ensemble.AdaBoostClassifier(tree.DecisionTreeClassifier(max_depth=2), n_estimators=5, random_state=1),
         ensemble.BaggingClassifier(n_estimators=3, random_state=1),
         ensemble.BaggingClassifier(n_estimators=3, max_samples=4, random_state=1),  # members without some class
         ensemble.BaggingClassifier(linear_model.LogisticRegression(), 2, random_state=1),
@@ -91,6 +92,13 @@ def test_members_of_a_vote_become_members_of_the_outer_ensemble() -> None:
     np.testing.assert_allclose(raw(INTEGERS, None), expected, atol=1e-6)
     with pytest.raises(errors.ExportError, match="member 1 is itself an ensemble, whose sum cannot be ranked"):
         cases.export_and_read([line, vote], INTEGERS, transform="rank")
+
+
+def test_linear_members_become_one_model() -> None:
+    line = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge())
+    bag = ensemble.BaggingRegressor(line, 4, max_features=3, random_state=1)
+    bundle = cases.assert_agree(bag.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS)
+    assert isinstance(bundle.model, bundle_model.Linear)
 
 
 def test_bag_of_trees_is_a_forest() -> None:

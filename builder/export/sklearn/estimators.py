@@ -119,12 +119,11 @@ def find_link(model: Any) -> activations.Activation | None:
     if predictions.shape != scores.shape:
         return None
     tolerance = 1e-9 * (np.abs(rows) @ np.abs(weights) + np.abs(bias))  # float32 weights: predict computes in float64
-    with np.errstate(over="ignore"):  # exp of a model that is not generalized
+    with np.errstate(over="ignore", invalid="ignore"):  # exp of a model that is not generalized
         candidates = ((activations.IDENTITY, scores, tolerance), (EXP, np.exp(scores), tolerance * np.exp(scores)))
-    for activation, expected, bound in candidates:
-        if (np.abs(predictions - expected) <= bound).all():
-            return activation
-    return None
+        return next(
+            (link for link, expected, bound in candidates if (np.abs(predictions - expected) <= bound).all()), None
+        )
 
 
 def is_logistic(model: Any) -> bool:

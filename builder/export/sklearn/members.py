@@ -26,6 +26,7 @@ BAGS = (ensemble.BaggingRegressor, ensemble.BaggingClassifier)
 ENSEMBLES = (
     *VOTES,
     *BAGS,
+    ensemble.AdaBoostClassifier,
     ensemble.AdaBoostRegressor,
     ensemble.StackingRegressor,
     multioutput.MultiOutputRegressor,
@@ -68,13 +69,11 @@ def convert_ensemble(
     model: Any, converter: Converter, expression: Expression, head: estimators.Head, path: str
 ) -> bundle_model.Model:
     """Convert one of ``ENSEMBLES``."""
-    if isinstance(model, ensemble.AdaBoostRegressor) or (isinstance(model, BAGS) and _is_forest(model)):
+    convert_as_whole = _find_function(model)
+    if convert_as_whole:
         for index, member in enumerate(model.estimators_):
             steps.check_methods(member, steps.join_path(path, "member", index), "predict", "predict_proba")
-        if isinstance(model, BAGS):
-            return trees.convert_forest(model, expression, converter.inputs, head, path)
-        convert_median = trees.convert_ada_boost if _is_forest(model) else estimators.convert_ada_boost
-        return convert_median(model, expression, converter.inputs, head, path)
+        return convert_as_whole(model, expression, converter.inputs, head, path)
     if is_classifier(model):
         if not hasattr(model, "predict_proba"):
             raise errors.ExportError(
@@ -93,6 +92,19 @@ def convert_ensemble(
     else:
         convert = _convert_targets
     return convert(model, converter, expression, head, path)
+
+
+def _find_function(
+    model: Any,
+) -> Callable[[Any, Expression, BundleInputs, estimators.Head, str], bundle_model.Model] | None:
+    """Return the function that converts all members at once; None if each becomes a member of the bundle."""
+    if isinstance(model, BAGS):
+        return trees.convert_forest if _is_forest(model) else None
+    if isinstance(model, ensemble.AdaBoostClassifier):
+        return trees.convert_ada_boost_classifier
+    if isinstance(model, ensemble.AdaBoostRegressor):
+        return trees.convert_ada_boost if _is_forest(model) else estimators.convert_ada_boost
+    return None
 
 
 def _is_forest(model: Any) -> bool:
@@ -203,7 +215,7 @@ def _convert_sum(
     *,
     divisor: float,
     bias: float = 0.0,
-) -> bundle_model.Ensemble:
+) -> bundle_model.Linear | bundle_model.Ensemble:
     """Convert ``sum(weight * prediction) / divisor + bias``, then the head.
 
     A bundle divides the sum by that of the weights' magnitudes. If that is not what the ensemble does, each member gets
@@ -234,7 +246,38 @@ def _convert_sum(
                 weight=weight,
             )
         )
+    members = _merge_linear(members)
+    merged = members[0].model
+    if len(members) == 1 and members[0].weight > 0 and isinstance(merged, bundle_model.Linear):
+        return merged
     return bundle_model.Ensemble(members=tuple(members))
+
+
+def _merge_linear(members: Sequence[bundle_model.Member]) -> list[bundle_model.Member]:
+    """Merge linear models that impute the same: each member of an ensemble reads all of its inputs again."""
+    others: list[bundle_model.Member] = []
+    groups: dict[bytes, list[tuple[bundle_model.Member, bundle_model.Linear]]] = {}
+    for member in members:
+        model = member.model
+        if isinstance(model, bundle_model.Linear) and model.activation.name == "identity":
+            groups.setdefault(model.imputation.tobytes(), []).append((member, model))
+        else:
+            others.append(member)
+    for group in groups.values():
+        first, total = group[0][0], sum(abs(member.weight) for member, _ in group)
+        if len(group) == 1:
+            others.append(first)
+            continue
+        weights, bias = np.zeros_like(group[0][1].weights, dtype=np.float64), np.zeros(1)
+        for member, model in group:
+            scaled = model.weights / model.scale
+            weights += member.weight / total * scaled
+            bias += member.weight / total * (model.bias - model.centre @ scaled)
+        line = dataclasses.replace(
+            group[0][1], weights=weights, bias=bias, centre=np.zeros(len(weights)), scale=np.ones(len(weights))
+        )
+        others.append(dataclasses.replace(first, model=line, weight=total))
+    return others
 
 
 def _merge_affine_head(head: estimators.Head, description: str) -> tuple[float, float]:

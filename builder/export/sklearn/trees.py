@@ -70,6 +70,38 @@ def convert_ada_boost(
     return _build_trees(expression, inputs, arrays, base=np.zeros(count), head=(median, *head), rounded=True)
 
 
+def convert_ada_boost_classifier(
+    model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
+) -> bundle_model.Trees:
+    """Convert an AdaBoostClassifier of decision trees, which vote for classes.
+
+    See ``AdaBoostClassifier.decision_function`` in ``sklearn/ensemble/_weight_boosting.py`` of scikit-learn 1.9.
+    """
+    other = next((member for member in model.estimators_ if not isinstance(member, TREES)), None)
+    if other is not None or getattr(model, "algorithm", "") == "SAMME.R":
+        reason = f"members of type {type(other).__name__}" if other is not None else "algorithm='SAMME.R'"
+        raise errors.ExportError(
+            f"{steps.describe(model, path)} has {reason}, which a bundle does not support; {steps.ADVICE}"
+        )
+    class_values = estimators.read_class_values(model, inputs, path)
+    count = len(model.classes_)
+    scored = model.classes_ if count > 2 else model.classes_[1:]  # the scores of two classes are opposite
+    values = []
+    for member, weight in zip(model.estimators_, model.estimator_weights_, strict=False):
+        votes = member.classes_[tree_arrays.read_class_shares(member.tree_).argmax(axis=1)]
+        values += [np.where(votes == label, weight, -weight / (count - 1)) for label in scored]
+    arrays = tree_arrays.from_sklearn_trees(
+        [member.tree_ for member in model.estimators_ for _ in scored],
+        values=values,
+        outputs=np.tile(np.arange(len(scored)), len(model.estimators_)).tolist(),
+    )
+    gain = (1 / (count - 1) if count > 2 else 2) / model.estimator_weights_.sum()
+    scale = bundle_model.make_node("affine", gain=np.full(len(scored), gain), shift=np.zeros(len(scored)))
+    expressions.require_no_missing(expression, inputs)
+    class_head = (scale, *estimators.build_expected_value(class_values))
+    return _build_trees(expression, inputs, arrays, base=np.zeros(len(scored)), head=(*class_head, *head), rounded=True)
+
+
 def convert_boosted(
     model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
 ) -> bundle_model.Trees:
