@@ -63,4 +63,4 @@ def _wrap(member: ensembles.EnsembleMember, spec: conversion.InputSpec) -> Any:
     missing = [name for name in columns if name not in spec.names]
     if missing:
         raise errors.ExportError(f"export: takes {format_list(missing)}, which features= and benchmark= do not contain")
-    return stored.wrap(member.model, ensembles.select_inputs(spec, columns))
+    return stored.wrap(member.model, ensembles.select_inputs(spec, columns), getattr(member.options, "output", None))

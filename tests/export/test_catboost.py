@@ -96,6 +96,16 @@ def test_categories_are_whole_numbers(dtype: str, tmp_path: Path) -> None:
         export(model, tmp_path / "other", sample=X.assign(feature_1=0.5))
 
 
+@pytest.mark.parametrize("size", [2, 9])
+def test_categories_trained_as_decimals_are_refused(size: int, tmp_path: Path) -> None:
+    frame = X.assign(feature_1=X["feature_1"].astype(float).astype(str))
+    model = regressor(cat_features=CATEGORIES, one_hot_max_size=size).fit(frame, Y)
+    with pytest.raises(
+        errors.ExportError, match=r"category 'feature_1' was trained as strings such as [0-4]\.0, which"
+    ):
+        export(model, tmp_path / "bundle", sample=X)
+
+
 @pytest.mark.parametrize("output", [1, "mean"])
 def test_one_of_several_outputs_or_their_mean_is_exported(output: Any, tmp_path: Path) -> None:
     model = regressor(loss_function="MultiRMSE").fit(X, np.stack([Y, X["feature_2"]], axis=1))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm
+from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm, tree
 
 from builder import errors
 from builder.bundle import prediction
@@ -263,11 +263,11 @@ def test_invalid_member_or_option_is_named(tmp_path: Path, models: Any, options:
 
 
 def test_member_with_other_predictions_is_stored(tmp_path: Path) -> None:
-    class Liar(linear_model.Ridge):
-        def _decision_function(self, X: Any) -> Any:  # noqa: N803 - what predict gives
-            return super()._decision_function(X) + 1e-4
+    class Liar(tree.DecisionTreeRegressor):
+        def _validate_X_predict(self, X: Any, check_input: bool) -> Any:  # noqa: N802, N803, FBT001 - predict calls it
+            return super()._validate_X_predict(X, check_input) + 1
 
-    models = {"off": Liar().fit(SAMPLE, TARGET), "on": ridge()}
+    models = {"off": Liar(max_depth=3).fit(SAMPLE, TARGET), "on": ridge()}
     result = export(models, tmp_path / "bundle", sample=SAMPLE, transform="rank")
     expected = "not written as numbers: member off: internal error: the bundle's predictions differ by up to"
     assert result.notes[0].startswith(expected)
