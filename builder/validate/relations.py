@@ -64,6 +64,16 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
         judge=_expect_same(columns, live, READ_BY_NAME, frames.find_cause),
         evidence=frames.inputs,
     )
+    if bundle.benchmarks:  # before the rows, whose order matters too if benchmark rows are taken in their order
+        benchmarks = replace(live, benchmarks=_permute_benchmarks(live.benchmarks, bundle.benchmarks, random))
+        benchmark_frames = causes.make_benchmark_frames(subject)
+        fix = "read each benchmark by its name, and its rows by id: `.reindex(live_features.index)`"
+        yield Scenario(
+            name="same values: benchmarks in another order, and more",
+            inputs=(benchmarks,),
+            judge=_expect_same(benchmarks, live, fix, benchmark_frames.find_cause),
+            evidence=benchmark_frames.inputs,
+        )
     rows = replace(live, live=live.live.take(random.permutation(len(live.live))))
     yield Scenario(
         name="same values: rows in another order",
@@ -82,16 +92,6 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
     yield from _make_eras(subject)
     if subject.steps:
         yield from _make_final(subject)
-    if bundle.benchmarks:
-        benchmarks = replace(live, benchmarks=_permute_benchmarks(live.benchmarks, bundle.benchmarks, random))
-        benchmark_frames = causes.make_benchmark_frames(subject)
-        fix = "read each benchmark by its name, and its rows by id: `.reindex(live_features.index)`"
-        yield Scenario(
-            name="same values: benchmarks in another order, and more",
-            inputs=(benchmarks,),
-            judge=_expect_same(benchmarks, live, fix, benchmark_frames.find_cause),
-            evidence=benchmark_frames.inputs,
-        )
     yield Scenario(
         name="same range: golden rows and live rows", inputs=(), judge=lambda _: judge_ranges(subject), key="range"
     )
