@@ -14,7 +14,7 @@ from builder import data_versions, errors, paths, published_pins
 from builder.cli import local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
 from builder.tournament import session
-from builder.validate import diagnose
+from builder.validate import known_causes
 
 if TYPE_CHECKING:
     from builder.validate import rerun
@@ -107,7 +107,7 @@ def run(
     return code
 
 
-def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_generated: bool) -> diagnose.Cause | None:
+def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_generated: bool) -> known_causes.Cause | None:
     """Return why a pickle would fail; None if nothing was found.
 
     What the reading says of how the file was made is more precise than the error of its run.
@@ -119,12 +119,12 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
         return None
     if is_generated and not reading.features and "feature" in cause.text:
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
-        return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
+        return known_causes.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
     # There is no config: the pickle was made by another program.
     fix = cause.fix
     for phrase, other in _OTHER_FIXES:
         fix = re.sub(phrase, other, fix)
-    return diagnose.Cause(text=cause.text, fix=fix)
+    return known_causes.Cause(text=cause.text, fix=fix)
 
 
 def _find_image(reading: Reading) -> str:
