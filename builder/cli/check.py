@@ -85,7 +85,8 @@ def run(
     code = failure.exit_code if failure and is_good else 0 if is_good else 1
     if json_wanted:
         answer = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
-        cause_data = {"cause": cause.text, "fix": cause.fix} if cause else {"cause": None, "fix": None}
+        shown = cause or (None if code == 0 else _find_doubt(reading, failure))
+        cause_data = {"cause": shown.text, "fix": shown.fix} if shown else {"cause": None, "fix": None}
         run_data = {"reading": dataclasses.asdict(reading), "run": local_run.to_data(result, reason)}
         terminal.print_json({**answer, **run_data, **cause_data})
         return code
@@ -125,6 +126,16 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
     for phrase, other in _OTHER_FIXES:
         fix = re.sub(phrase, other, fix)
     return known_causes.Cause(text=cause.text, fix=fix)
+
+
+def _find_doubt(reading: Reading, failure: errors.BuilderError | None) -> known_causes.Cause:
+    """Return why a pickle is not known to be good, although nothing was found that would fail."""
+    if not reading.is_safe:
+        fix = "load it only if you trust who made it, or leave this call out of the function and dump it again"
+        return known_causes.Cause(text=str(reading.dangers[0]), fix=fix)
+    if failure:
+        return known_causes.Cause(text=str(failure), fix=failure.fix or "pass --stand-in PYTHON")
+    return known_causes.Cause(text=reading.notes[0].text, fix=reading.notes[0].fix)
 
 
 def _find_image(reading: Reading) -> str:
