@@ -168,9 +168,9 @@ def conclude(
     if local is None:
         fix = remote_cause.fix or f"{known_causes.FIX_MODEL}, which shows it here"
         return known_causes.Cause(text=remote_cause.text, fix=fix)
-    if cause := prefer_reading(local.cause, reading):
-        fix = cause.fix or remote_cause.fix or known_causes.FIX_MODEL
-        return known_causes.Cause(text=f"{cause.text} (reproduced here)", fix=fix)
+    if local.cause is not None:
+        fix = local.cause.fix or remote_cause.fix or known_causes.FIX_MODEL
+        return known_causes.Cause(text=f"{local.cause.text} (reproduced here)", fix=fix)
     image = "a stand-in for its image" if local.task.image.kind == "stand_in" else "its image"
     result = f"here it runs in {image} within the limits, and its predictions are valid"
     # Built wrong, it would have failed here too.
