@@ -109,8 +109,8 @@ class ProblemsError(BuilderError):
 
     @property
     def fix(self) -> str:
-        """What to do next if there is a single problem; else empty."""
-        return super().fix if len(self.problems) == 1 else ""
+        """What to do next about each problem, a line each."""
+        return "\n".join(dict.fromkeys(filter(None, map(find_fix, self.problems))))
 
 
 class ConfigError(ProblemsError):

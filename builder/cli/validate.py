@@ -19,7 +19,7 @@ from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
 from builder.tournament import session
-from builder.validate import diagnose, headroom
+from builder.validate import headroom, runner_log
 from builder.validate import task as tasks
 
 if TYPE_CHECKING:
@@ -111,6 +111,6 @@ def _print_result(result: validate.Validation, compared: SlotComparison | None, 
     )
     if result.evidence.predictions is None and result.log.strip():
         terminal.print_lines("last output of the entry point:")
-        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
+        terminal.print_lines(*(f"    {line}" for line in runner_log.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
         terminal.print_lines(*image_kinds.format_warning("stand_in", task.artifact.folder))
