@@ -49,6 +49,7 @@ def compose(validation: Validation) -> bytes:
     summary = [f"{len(failed)} of {len(validation.checks)} checks failed"] if failed else []
     source = "generated in the shape of live data" if task.source == "shaped" else task.source
     summary.append(escape_line(f"on {task.files.rows:,} rows: {source}"))
+    summary += [task.limitation] if task.limitation else []
     summary += [escape_line(f"exempt from {key}: {reason}") for key, reason in task.exempt.items()]
     summary += [_LIMITED_PROOF[task.image.kind]] if task.image.kind in _LIMITED_PROOF else []
     text = environment.get_template("page.html.j2").render(
