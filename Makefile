@@ -3,10 +3,10 @@
 # checks the registry, YES=1 confirms, JSON=1 prints JSON, LOCKED=1 allows only what builder.lock.yaml contains.
 # make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
-TAKES.render := CONFIG LOCKED
+TAKES.render := CONFIG LOCKED JSON
 TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
-TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
+TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN REPORT OPEN YES JSON
 TAKES.adopt := PICKLE SLOT NAME IMAGE STAND_IN FORCE LOCKED PULL YES JSON
 TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
 TAKES.rollback := MODEL CONFIG TO YES JSON
@@ -18,7 +18,7 @@ TAKES.doctor := CONFIG JSON
 TAKES.data := CONFIG JSON
 TAKES.models := JSON
 TAKES.status := SLOT JSON
-TAKES.sandbox := YES
+TAKES.sandbox := YES JSON
 TAKES.test := YES
 TAKES.bench := YES
 

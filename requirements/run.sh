@@ -16,7 +16,7 @@ for name; do
     case $command.$name in
         adopt.SLOT) set -- "$@" "$option=$value" ;;
         *.CONFIG | *.PICKLE | *.SLOT | rollback.MODEL) target=$value ;;
-        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN) set -- "$@" "$option=$value" ;;
+        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN | *.REPORT) set -- "$@" "$option=$value" ;;
         *)
             case $value in
                 0) ;;

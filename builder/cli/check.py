@@ -10,10 +10,11 @@ from rich import filesize
 from typer import Argument, Option
 
 from builder import errors, paths, published_pins
-from builder.cli import local_run, reading_rows, terminal
+from builder.cli import check_page, local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
 from builder.tournament import images, session
 from builder.validate import diagnose, other_fixes
+from builder.validate.page import content
 
 if TYPE_CHECKING:
     from builder.validate import rerun
@@ -33,6 +34,8 @@ def run(
     benchmarks: local_run.Benchmarks = None,
     stand_in: local_run.StandIn = None,
     no_run: Annotated[bool, Option("--no-run", help="only read the pickle")] = False,
+    report: check_page.Report = None,
+    open_wanted: check_page.Open = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
@@ -41,6 +44,7 @@ def run(
     from builder.validate.reading import read  # noqa: PLC0415
 
     local_run.check_options(live, benchmarks, stand_in)
+    check_page.check_options(report, open_wanted=open_wanted)
     reading, result = read.read(path), None
     reason, failure = "skipped by --no-run" if no_run else "the file cannot be loaded", None
     if not no_run and reading.protocol is not None and (reading.is_complete or not reading.problems):
@@ -67,11 +71,16 @@ def run(
     cause = _find_cause(reading, result, is_generated=not live)
     is_good = reading.is_safe and cause is None and (reading.is_complete or result is not None)
     code = failure.exit_code if failure and is_good else 0 if is_good else 1
+    answer = content.PickleAnswer(
+        path=path, reading=reading, result=result, reason=reason, cause=cause, is_good=is_good
+    )
+    if report:
+        check_page.write(report, answer, open_wanted=open_wanted)
     if json_wanted:
-        answer = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
+        head = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
         cause_data = {"cause": cause.text, "fix": cause.fix} if cause else {"cause": None, "fix": None}
         run_data = {"reading": dataclasses.asdict(reading), "run": local_run.to_data(result, reason)}
-        terminal.print_json({**answer, **run_data, **cause_data})
+        terminal.print_json({**head, **run_data, **cause_data})
         return code
     protocol = "" if reading.protocol is None else f", pickle protocol {reading.protocol}"
     terminal.print_lines(f"{path}  ({filesize.decimal(reading.size)}{protocol})")
@@ -84,10 +93,9 @@ def run(
     terminal.print_lines(*reading_rows.list_notes(reading))
     if cause:
         terminal.print_lines(f"cause: {cause.text}", *([f"fix:   {cause.fix}"] if cause.fix else []))
-    elif result:
-        terminal.print_lines("it runs" if is_good else "it runs, but see what is dangerous in it")
-    elif is_good:
-        terminal.print_lines("nothing was found that would fail; only a run in its image shows that it works")
+    elif result or is_good:
+        terminal.print_lines(answer.verdict)
+    terminal.print_lines(*([str(report)] if report else []))
     return code
 
 
@@ -96,12 +104,11 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
 
     What the reading says of how the file was made is more precise than the error of its run.
     """
-    problem = next((diagnose.Cause(text=item.text, fix=item.fix) for item in reading.problems), None)
-    cause = result.cause if result else problem
+    from builder.validate import rerun  # noqa: PLC0415 - numpy
+
+    cause = rerun.prefer_reading(result.cause, reading) if result else rerun.find_reading_cause(reading)
     if cause is None:
         return None
-    if problem and (cause.by_build or "callable" in cause.text):
-        cause = problem
     if is_generated and not reading.features and "feature" in cause.text:
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
         return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")

@@ -41,7 +41,7 @@ def run(
             engine = engine_session.connect(progress, yes=yes)
         findings.note_data_version(source.config, progress)
         build = pipeline.build(source, engine, pull=pull, locked=locked, progress=progress, watch=watch)
-    lock_file = source.config.root / lockfile.NAME
+    lock_file = lockfile.find(source.config.root)
     if json_wanted:
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None

@@ -74,6 +74,6 @@ def _compare_adopted(selected: target.Target, *, locked: bool, json_wanted: bool
     if len(comparison.records) == 1:
         terminal.print_lines("  the only record is in the same folder, which does not show where the pickle came from")
     if not comparison.equal:
-        command = commands.suggest_plain("adopt", takes="PICKLE")
+        command = commands.suggest_plain("adopt", "PICKLE")
         terminal.print_lines(f"  restore the file that differs, or adopt the pickle again: `{command}`")
     return 0 if comparison.equal else 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import data_versions, errors, tournament
+from builder import commands, data_versions, errors, tournament
 from builder.cli import (
     api_session,
     listing,
@@ -94,7 +94,7 @@ def run(
                 )
             except errors.BuilderError as error:  # such as a missing engine: the tournament's log still has a cause
                 reason = str(error)
-    again = f"python -m builder trigger {case.name}"
+    again = commands.suggest_plain("trigger", case.name)
     cause = rerun.conclude(case.failure, list(case.log), result, reading, again=again)
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
@@ -166,14 +166,14 @@ def _print_no_failure(
     json_wanted: bool,
 ) -> int:
     if isinstance(target, tournament.Slot):
-        name, reason, shows = target.name, status.judge(target, uploaded).reason, f"status {sanitize(target.name)}"
+        name, reason, shows = target.name, status.judge(target, uploaded).reason, ("status", sanitize(target.name))
     else:
-        name, reason, shows = target.filename, f"validation {target.validation}", f"logs {target.id}"
+        name, reason, shows = target.filename, f"validation {target.validation}", ("logs", target.id)
     if json_wanted:
         terminal.print_json({"format": 1, "failed": False, "name": name, "reason": reason})
     else:
         terminal.print_lines(
-            f"{sanitize(name)} did not fail: {sanitize(reason)}  (`python -m builder {shows}` shows more)"
+            f"{sanitize(name)} did not fail: {sanitize(reason)}  (`{commands.suggest_plain(*shows)}` shows more)"
         )
     return 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import data_versions, errors, schema, secret_scan
+from builder import commands, data_versions, errors, schema, secret_scan
 from builder.bundle import post as postprocessing
 from builder.config import feature_sets, strict_yaml
 from builder.config import values as config_values
@@ -346,9 +346,8 @@ def _read_bytes(path: Path) -> bytes:
             kind = "is a folder" if path.is_dir() else "is not a file"
             raise errors.ConfigError([f"{path}: {kind}; pass a config file, such as {_FOLDER}/mlp.yaml"])
         if path.suffix == ".zip":
-            raise errors.ConfigError(
-                [f"{path}: is a bundle, not a config; write its config with `python -m builder init --from {path}`"]
-            )
+            init = commands.suggest_plain("init", f"--bundle={path}")
+            raise errors.ConfigError([f"{path}: is a bundle, not a config; write its config with `{init}`"])
         with path.open("rb") as file:
             return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder.tournament.types import DockerImage
 
 
-LIST = "`python -m builder images` lists the available ones"
+LIST = f"`{commands.suggest_plain('images')}` lists the available ones"
 
 
 def get_default_reference(images: Sequence[DockerImage]) -> str:

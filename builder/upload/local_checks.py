@@ -105,6 +105,7 @@ def _format_failed_checks(validation: dict[str, Any]) -> str:
     checks = validation.get("checks")
     failed = [
         f"{_format(check, 'name')}: {_format(check, 'detail')}"
+        + (f"; {_format(check, 'fix')}" if check.get("fix") else "")
         for check in (checks if isinstance(checks, list) else ())
         if isinstance(check, dict) and check.get("good") is False
     ]

@@ -26,11 +26,9 @@ def judge_features(
     known = {name for names in sets.values() for name in names}
     missing = [name for name in features if name not in known]
     if missing:
-        detail = (
-            f"{len(missing)} of {len(features)} are not features of {version}: {format_list(missing)}; "
-            "set data_version to the version that the model was trained on"
-        )
-        return checks.Check(name="features", good=None if is_note else False, detail=detail)
+        detail = f"{len(missing)} of {len(features)} are not features of {version}: {format_list(missing)}"
+        fix = "set data_version to the version that the model was trained on"
+        return checks.Check(name="features", good=None if is_note else False, detail=detail, fix=fix)
     wanted = set(features)
     matching = [name for name, names in sets.items() if set(names) == wanted]
     described = f"the feature set {format_list(matching)}" if matching else "not exactly those of a feature set"

@@ -43,14 +43,6 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
-_FIX_PREDICTIONS = (
-    "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
-    "`post` with a rank, then build it again: `make pickle CONFIG=...`"
-)
-
-
-_FIX_COLUMN = "return a DataFrame with one column, named `prediction`, then build it again: `make pickle CONFIG=...`"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationTask:
@@ -191,7 +183,11 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     results += task.notes
     reword = other_fixes.reword if task.is_adopted else str
     named = (
-        dataclasses.replace(check, detail=commands.fill_in_config(reword(check.detail), task.artifact.folder))
+        dataclasses.replace(
+            check,
+            detail=commands.fill_in_config(reword(check.detail), task.artifact.folder),
+            fix=commands.fill_in_config(reword(check.fix), task.artifact.folder),
+        )
         for check in results
     )
     return Validation(
@@ -221,7 +217,7 @@ def judge_entry(
     end = result.get_end(limits.seconds)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
-        return [checks.Check(name="entry point", good=False, detail=str(cause))], cause
+        return [_to_check("entry point", cause)], cause
     detail = "exit 0"
     if result.aborts:
         detail += (
@@ -231,16 +227,21 @@ def judge_entry(
     entry_check = checks.Check(name="entry point", good=True, detail=detail)
     if result.problem:
         cause = diagnose.Cause(text=result.problem, fix=diagnose.FIX_MODEL)
-        return [entry_check, checks.Check(name="results", good=False, detail=str(cause))], cause
+        return [entry_check, _to_check("results", cause)], cause
     if result.csv is None:
         cause = diagnose.explain_no_csv(result.log)
-        return [entry_check, checks.Check(name="csv", good=False, detail=str(cause))], cause
+        return [entry_check, _to_check("csv", cause)], cause
     results = [entry_check, *checks.judge_csv(result.csv, ids)]
     failed = next((check for check in results if not check.good), None)
     if failed is None:
         return results, None
-    text = f"its predictions are not valid: {failed.name}: {failed.detail}"
-    return results, diagnose.Cause(text=text, fix=_FIX_COLUMN if failed.name == "column" else _FIX_PREDICTIONS)
+    return results, diagnose.Cause(
+        text=f"its predictions are not valid: {failed.name}: {failed.detail}", fix=failed.fix
+    )
+
+
+def _to_check(name: str, cause: diagnose.Cause) -> checks.Check:
+    return checks.Check(name=name, good=False, detail=cause.text, fix=cause.fix)
 
 
 def judge_scenarios(
@@ -273,8 +274,8 @@ def judge_scenarios(
     if names:
         notes.append(f"not predicted: {'; '.join(names)}")
     if notes:
-        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
-        results.append(checks.Check(name="left out", good=None, detail=detail))
+        detail = f"{' and '.join(notes)}, to stay within the time limit"
+        results.append(checks.Check(name="left out", good=None, detail=detail, fix=diagnose.FASTER))
     row_bytes = inputs.subject.live.live.nbytes / inputs.rows
     return results + diagnostics.estimate(others.result.files, rows=len(evidence.ids), row_bytes=row_bytes)
 
@@ -316,8 +317,8 @@ def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> l
     without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
     if isinstance(without, str) or not isinstance(with_others, str):
         return []
-    detail = f"it can only predict rows that have its own columns alone, in its order; {relations.READ_BY_NAME}"
-    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail)]
+    detail = "it can only predict rows that have its own columns alone, in its order"
+    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail, fix=relations.READ_BY_NAME)]
 
 
 def _read_golden(
@@ -341,23 +342,22 @@ def _judge_golden(
     is_ended = end.code != 0 or end.timed_out or end.out_of_memory
     if is_ended and scenarios.get_file_name(scenarios.GOLDEN) not in result.files:
         cause = diagnose.find_cause(end, dataclasses.replace(conditions, seconds=others.seconds))
-        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause.text}", fix=cause.fix)]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
-        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
-        return [checks.Check(name=name, good=False, detail=str(cause))]
+        return [checks.Check(name=name, good=False, detail=predictions, fix=diagnose.FIX_MODEL)]
     tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
     difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
     good = difference <= bound  # not good if the difference is NaN
-    framework = checks.Check(name=name, good=good, detail=detail)
+    framework = checks.Check(name=name, good=good, detail=detail, fix="" if good else diagnose.FIX_MODEL)
     if not scenario_run.has_float64_run(task):
         return [framework]
     # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
     name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
     if isinstance(exact, str):
-        return [framework, checks.Check(name=name, good=False, detail=exact)]
+        return [framework, checks.Check(name=name, good=False, detail=exact, fix=diagnose.FIX_MODEL)]
     differences = [
         prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
     ]
@@ -365,4 +365,5 @@ def _judge_golden(
         *differences[0], *differences[1]
     )
     agrees = all(difference <= bound for difference, bound in differences)
-    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]
+    fix = diagnose.FIX_MODEL if good and not agrees else ""
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail, fix=fix)]

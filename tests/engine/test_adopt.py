@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from builder.engine import docker_engine
 
-# It predicts what it captures, as a notebook's function does; `nameless` reads each column that begins with feature_.
+# It predicts what it captures, as a notebook's function does; `nameless` reads all columns that begin with feature_.
 SCRIPT = """
 import base64, cloudpickle, json
 import numpy as np

@@ -30,6 +30,7 @@ OPTIONS = {
     "BENCHMARKS": "--benchmarks",
     "STAND_IN": "--stand-in",
     "SLOT": "--slot",
+    "REPORT": "--report",
 }
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},

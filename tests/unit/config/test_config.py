@@ -396,8 +396,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:5: post[0].neutralize.group: cannot find the features of the set "medium": neither '
-                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
-                "download_dataset('v5.3/features.json', 'v5.3/features.json')), or list the features: features: [...]"
+                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (`make data`), or "
+                "list the features: features: [...]"
             )
         ],
     ),
@@ -621,7 +621,7 @@ def test_a_bundle_instead_of_a_config_is_refused_with_the_command_that_writes_on
     path = root / "mine.bundle.zip"
     path.write_bytes(b"PK")
     with pytest.raises(
-        errors.ConfigError, match=r"is a bundle, not a config; write .* init --from .*mine\.bundle\.zip"
+        errors.ConfigError, match=r"is a bundle, not a config; write .* init (--bundle|BUNDLE)=.*mine\.bundle\.zip"
     ):
         config.load(path)
 
