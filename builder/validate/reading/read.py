@@ -169,8 +169,9 @@ def _map_file(path: Path) -> Iterator[bytes | mmap.mmap]:
             if status.st_size == 0:
                 yield b""
                 return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-                yield buffer
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            yield buffer
+            buffer.close()  # not after an interrupt, whose traceback may refer to a search of it: a BufferError
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise errors.UsageError(f"{escape(path)}: cannot be read: {reason}; pass the path of a pickle") from error
