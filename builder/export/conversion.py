@@ -70,6 +70,7 @@ class ConvertedModel:
         packages: The packages that predict in the image, with the versions here, each ``name version``. None for a
             model that is stored as numbers. Also for ``trained``.
         notes: Notes for the user, a line each.
+        columns: The columns of what a function returns; without post-processing, the tournament sees them.
         parity: The result of a comparison that the module has already made, as for functions.
     """
 
@@ -80,4 +81,5 @@ class ConvertedModel:
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("prediction",)
     parity: ParityResult | None = None

@@ -5,7 +5,6 @@ Each member is converted by its own framework's module, from the columns that it
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
@@ -52,7 +51,7 @@ OPTIONS = EnsembleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Member:
+class EnsembleMember:
     """A member as the caller passed it.
 
     Attributes:
@@ -89,7 +88,7 @@ def feature_names(model: Any, options: EnsembleOptions) -> tuple[str, ...] | Non
     Raises:
         errors.ExportError: A member is of an unknown framework, or ``member_features`` does not fit the members.
     """
-    members = _list_members(model, options)
+    members = list_members(model, options)
     if any(member.columns is None for member in members):
         return None
     return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
@@ -102,13 +101,18 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         errors.ExportError: A member, which is named, cannot be expressed or takes a column that is not an input; or an
             option is invalid.
     """
-    members = _list_members(model, options)
+    members = list_members(model, options)
+    other = next((member for member in members if frameworks.find_storing(member.framework) is None), None)
+    if other is not None:
+        raise errors.ExportError(
+            f"export: member {other.name} is a {type(other.model).__name__}, which is run as it is"
+        )
     names = [member.name for member in members]
-    weights = _expand_option("weights", options.weights, names)
-    transforms = _expand_option("transform", options.transform, names)
-    scopes = _expand_option("scope", options.scope, names)
+    weights = expand_option("weights", options.weights, names)
+    transforms = expand_option("transform", options.transform, names)
+    scopes = expand_option("scope", options.scope, names)
     for name, weight, transform, scope in zip(names, weights, transforms, scopes, strict=True):
-        _check_member_options(name, weight, transform, scope)
+        check_member_options(name, weight, transform, scope)
     parts = []
     for member, weight, transform, scope in zip(members, weights, transforms, scopes, strict=True):
         converted, features, benchmarks = _convert_member(member, spec)
@@ -133,7 +137,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
     )
 
 
-def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
+def list_members(model: Any, options: EnsembleOptions) -> list[EnsembleMember]:
     """Return the members, with their columns if known."""
     pairs = list(model.items()) if isinstance(model, Mapping) else list(enumerate(model))
     if not pairs:
@@ -149,21 +153,15 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
     for name, (_, member), columns in zip(names, pairs, explicit_columns, strict=True):
         if isinstance(member, (list, tuple, dict)):
             raise errors.ExportError(f"export: member {name} is itself an ensemble; put its members into the outer one")
-        # The code of a custom model runs when the pickle is built, and a bundle has room for one `code/model.py`.
-        if isinstance(member, types.FunctionType):
-            raise errors.ExportError(
-                f"export: member {name} is a function, which an ensemble cannot contain; export one function that "
-                "computes the whole ensemble, as docs/export/custom.md shows"
-            )
-        framework = _call_for_member(name, frameworks.find_framework, member)
-        model_names = _call_for_member(name, framework.feature_names, member, framework.OPTIONS())
+        framework = call_for_member(name, frameworks.find_framework, member)
+        model_names = call_for_member(name, framework.feature_names, member, framework.OPTIONS())
         # Another set of names is allowed: the data may have renamed columns. Another order is a mistake.
         if columns and model_names is not None and set(model_names) == set(columns) and model_names != columns:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order than the model; leave "
                 "them out, since the model knows its own"
             )
-        members.append(_Member(name=name, model=member, framework=framework, columns=columns or model_names))
+        members.append(EnsembleMember(name=name, model=member, framework=framework, columns=columns or model_names))
     return members
 
 
@@ -173,14 +171,14 @@ def _parse_member_features(member_features: Any, names: Sequence[str]) -> list[t
     if items and not isinstance(member_features, (str, Mapping)) and all(isinstance(item, str) for item in items):
         columns = [items] * len(names)
     else:
-        columns = _expand_option("member_features", member_features, names, optional=True)
+        columns = expand_option("member_features", member_features, names, optional=True)
     return [
         None if value is None else arguments.parse_names(f"member_features of {name}", value)
         for name, value in zip(names, columns, strict=True)
     ]
 
 
-def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:
+def expand_option(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:
     """Return an option's value for each member."""
     if isinstance(value, Mapping):
         values_by_name = {str(key): item for key, item in value.items()}
@@ -202,7 +200,7 @@ def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: b
     return values
 
 
-def _check_member_options(name: str, weight: Any, transform: Any, scope: Any) -> None:
+def check_member_options(name: str, weight: Any, transform: Any, scope: Any) -> None:
     """Refuse a member's weight, transform or scope if it is invalid."""
     try:
         is_valid = 1e-9 <= abs(float(weight)) <= 1e9
@@ -228,7 +226,7 @@ def _check_member_options(name: str, weight: Any, transform: Any, scope: Any) ->
 
 
 def _convert_member(
-    member: _Member, spec: conversion.InputSpec
+    member: EnsembleMember, spec: conversion.InputSpec
 ) -> tuple[conversion.ConvertedModel, tuple[str, ...], tuple[str, ...]]:
     """Return the converted member, its features and its benchmark columns."""
     columns = member.columns if member.columns is not None else spec.names
@@ -237,19 +235,10 @@ def _convert_member(
         raise errors.ExportError(
             f"export: member {member.name} takes {format_list(missing)}, which features= and benchmark= do not contain"
         )
-    benchmarks = tuple(name for name in columns if name in set(spec.benchmarks))
-    features = tuple(name for name in columns if name not in set(spec.benchmarks))
-    indices = _find_indices((*features, *benchmarks), spec)
-    member_spec = conversion.InputSpec(
-        features=features,
-        benchmarks=benchmarks,
-        sample=np.ascontiguousarray(spec.sample[:, indices]),
-        imputation=spec.imputation[indices],
-        explicit_imputation=spec.explicit_imputation,
-        categories={name: spec.categories[name] for name in (*features, *benchmarks) if name in spec.categories},
-    )
+    member_spec = select_inputs(spec, columns)
+    features, benchmarks = member_spec.features, member_spec.benchmarks
     framework = member.framework
-    converted = _call_for_member(member.name, framework.convert, member.model, member_spec, framework.OPTIONS())
+    converted = call_for_member(member.name, framework.convert, member.model, member_spec, framework.OPTIONS())
     if not isinstance(converted.model, get_args(bundle_model.Single)):
         raise errors.ExportError(
             f"export: member {member.name} becomes a model of type {type(converted.model).__name__}, which an ensemble "
@@ -261,11 +250,26 @@ def _convert_member(
     def predict(inputs: Array) -> Array:
         return _predict(converted, inputs, member_spec.imputation)
 
-    _call_for_member(member.name, parity.compare, converted.model, rows, predict(rows), predict)
+    call_for_member(member.name, parity.compare, converted.model, rows, predict(rows), predict)
     return converted, features, benchmarks
 
 
-def _call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:
+def select_inputs(spec: conversion.InputSpec, columns: Sequence[str]) -> conversion.InputSpec:
+    """Return the inputs of a member that takes some of the columns: features, then benchmarks."""
+    benchmarks = tuple(name for name in columns if name in set(spec.benchmarks))
+    features = tuple(name for name in columns if name not in set(spec.benchmarks))
+    indices = _find_indices((*features, *benchmarks), spec)
+    return conversion.InputSpec(
+        features=features,
+        benchmarks=benchmarks,
+        sample=np.ascontiguousarray(spec.sample[:, indices]),
+        imputation=spec.imputation[indices],
+        explicit_imputation=spec.explicit_imputation,
+        categories={name: spec.categories[name] for name in (*features, *benchmarks) if name in spec.categories},
+    )
+
+
+def call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:
     """Call a function that knows nothing of ensembles; its errors are raised with the member's name."""
     try:
         return function(*args)

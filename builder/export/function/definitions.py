@@ -18,6 +18,7 @@ import ast
 import collections
 import dataclasses
 import graphlib
+import importlib.util
 import keyword
 import pprint
 import re
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.export.function import closure, inspection, objects, outside, privacy
+from builder.export.function import closure, included, inspection, objects, outside, privacy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -235,7 +236,13 @@ class Collector:
         label = function.__name__
         self._assigned |= inspection.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
         parameters = {}
+        fitted = {name: line for line, name in inspection.find_fitted_names(definition)}
         for outer_name, value, is_global in inspection.iter_outer_names(function):
+            if outer_name in fitted and not isinstance(value, (type, types.ModuleType)):
+                raise errors.ExportError(
+                    f"export: line {fitted[outer_name]} of {label} fits `{outer_name}` when it predicts, which changes "
+                    "it for the next call; fit it before, where you train, and only predict or transform here"
+                )
             if value is function and outer_name == definition.name:
                 continue  # it calls itself
             bound = self._bind_name(outer_name, value, label)
@@ -254,8 +261,9 @@ class Collector:
         """Add a function, or what decorators of libraries made of one: the function with these decorators."""
         function, depth = _unwrap(value, name)
         definition = inspection.read_function(function, name)
+        definition, imported = self._take_own_imports(definition, function.__module__ or "")
         self._check_source(definition.text, function.__name__)
-        parameters = self._bind_outer_names(function, definition)
+        parameters = self._bind_outer_names(function, definition) | imported
         needs = list(parameters.values())
         decorators = _list_decorators(value, definition, depth)
         for part in ast.walk(ast.parse("\n".join(decorators))):
@@ -273,6 +281,32 @@ class Collector:
                     text += f"\n\n\n{name}{'.__wrapped__' * depth}.{attribute} = {expression}"
                     needs += names
         self.add(name, text, needs=needs)
+
+    def _take_own_imports(
+        self, definition: inspection.Definition, module: str
+    ) -> tuple[inspection.Definition, dict[str, str]]:
+        """Bind what a definition imports from the user's modules when it is called, and remove these imports.
+
+        Where the pickle runs, these modules do not exist.
+        """
+        own, bound = [], {}
+        for node, imported in inspection.find_imports(definition):
+            name = importlib.util.resolve_name(imported, module.rpartition(".")[0]) if imported[0] == "." else imported
+            if not included.is_own(name) or any(name in (part, f"{part}.") for part in self.modules):
+                continue
+            own.append(node)
+            for alias in node.names:
+                if isinstance(node, ast.Import):
+                    target = alias.asname or alias.name.partition(".")[0]
+                    value: Any = importlib.import_module(alias.name if alias.asname else target)
+                else:
+                    target = alias.asname or alias.name
+                    parent = importlib.import_module(name)
+                    value = getattr(parent, alias.name, None) or importlib.import_module(f"{name}.{alias.name}")
+                bound_name = self._bind_name(target, value, definition.name)
+                if bound_name != target:
+                    bound[target] = bound_name
+        return inspection.remove_statements(definition, own), bound
 
     def _format_defaults(self, values: Any, function: types.FunctionType) -> tuple[str, list[str]]:
         """Return an expression of default values, and the names that it needs."""
@@ -294,8 +328,9 @@ class Collector:
             self.add(name, f"{text})", needs=["collections"])
             return
         definition = inspection.read_class(kind)
+        definition, parameters = self._take_own_imports(definition, kind.__module__)
         self._check_source(definition.text, kind.__name__)
-        parameters, needs = {}, []
+        needs = list(parameters.values())
         for outer_name, value, is_needed in inspection.iter_class_names(kind, definition):
             if value is kind:
                 continue

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
 from builder.export import arguments, conversion, frameworks, parity
-from builder.export.function import included, outside, packages, privacy
+from builder.export.function import included, objects, outside, packages, privacy
 from builder.export.function import source as function_source
 from builder.export.function.process import TrialProcess
 from builder.inside import predict_inputs
@@ -110,6 +111,7 @@ def convert(
     contents: dict[str, bytes | Path] = {"code/model.py": generated.text.encode(), **dict(modules.values())}
     contents |= {f"files/{name}": content for name, content in generated.data.files.items()}
     contents |= {f"files/{name}": path for name, path in files.items()}
+    _check_size(contents, generated.data.arrays)
     custom_model = bundle_model.Custom(
         files=contents,
         modules=tuple(sorted(modules)),
@@ -119,7 +121,8 @@ def convert(
     with contextlib.ExitStack() as processes:
         alone = TrialProcess(custom_model, spec, generated)
         processes.callback(alone.close)
-        predict: _PredictFunction = _wrap_function(model, spec)
+        function = _FunctionPredict(model, spec, _find_captured_frames(generated)) if not is_load else None
+        predict: _PredictFunction = function or alone.predict
         if is_load:
             another = TrialProcess(custom_model, spec, generated)
             processes.callback(another.close)
@@ -139,36 +142,85 @@ def convert(
             [generated.text, *(source for _, source in modules.values())], generated.packages
         ),
         notes=tuple(dict.fromkeys([*findings.notes, *alone.reads])),
+        columns=function.columns if function else ("prediction",),
         parity=parity_result,
     )
 
 
-def _wrap_function(function: Callable[..., Any], spec: conversion.InputSpec) -> _PredictFunction:
-    """Return a function that predicts with the user's in this process, from an array of inputs."""
-    name = function_source.describe(function)
-    count, _ = function_source.count_arguments(function)
+def _check_size(contents: Mapping[str, bytes | Path], arrays: Mapping[str, Any]) -> None:
+    """Refuse several gigabytes, which are captured by accident: the largest parts are named."""
+    sizes = {f"`{name}`": int(array.nbytes) for name, array in arrays.items()}
+    for file, content in contents.items():
+        sizes[file] = len(content) if isinstance(content, bytes) else content.stat().st_size
+    total = sum(sizes.values())
+    if total > objects.MAX_OBJECT_BYTES:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        raise errors.ExportError(
+            f"export: the function has {total / 1e9:,.1f} GB of data, but the tournament has 4 GB of memory; the "
+            f"largest parts are {format_list([f'{name} ({sizes[name] / 1e9:,.1f} GB)' for name in largest])}: does it "
+            "use a training frame by accident?"
+        )
 
-    def call_with_one(live_features: Any) -> Any:
-        return function(live_features)
 
-    def call_with_both(live_features: Any, live_benchmark_models: Any) -> Any:
-        return function(live_features, live_benchmark_models)
+def _find_captured_frames(generated: function_source.FunctionSource) -> list[str]:
+    """Return the frames that a function closes over, which it may look up its rows in, as causes of an error."""
+    frames = [name.removesuffix(".parquet") for name in generated.data.files if name.endswith(".parquet")]
+    return [f"`{name}` is a frame from here, which does not have the ids of live rows" for name in frames]
 
-    call = call_with_one if count == 1 else call_with_both
 
-    def predict(inputs: Array, *, dtype: str = "float64") -> Array:
+class _FunctionPredict:
+    """Predicts with the user's function in this process, from an array of inputs.
+
+    Attributes:
+        columns: The columns of the frame that it returned last.
+    """
+
+    def __init__(self, function: Callable[..., Any], spec: conversion.InputSpec, causes: Sequence[str]) -> None:
+        self.columns: tuple[str, ...] = ()
+        self._function = function
+        self._spec = spec
+        self._causes = causes
+        self._name = function_source.describe(function)
+        count, _ = function_source.count_arguments(function)
+        self._call = self._call_with_one if count == 1 else self._call_with_both
+
+    def __call__(self, inputs: Array, *, dtype: str = "float64") -> Array:
+        """Predict; see ``_PredictFunction``.
+
+        Raises:
+            errors.ExportError: The function fails, or returns no frame with these rows.
+        """
+        live, benchmarks = predict_inputs.to_frames(inputs, list(self._spec.features), list(self._spec.benchmarks))
+        live = live.astype(dict.fromkeys(self._spec.features, dtype))
         try:
-            live, benchmarks = predict_inputs.to_frames(inputs, list(spec.features), list(spec.benchmarks))
-            live = live.astype(dict.fromkeys(spec.features, dtype))
-            predictions: Array = predict_inputs.call_predict(call, live, benchmarks)
+            predictions: Array = predict_inputs.call_predict(self._call, live, benchmarks)
+        except errors.ExportError:
+            raise
         except Exception as error:
             raise errors.ExportError(
-                f"export: {name} fails on rows of the sample: {type(error).__name__}: {error}; it is "
-                "called with frames like live data, whose columns are those in features= and benchmark="
+                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {error}; it is called with "
+                f"frames like live data, whose columns are those in features= and benchmark="
+                f"{outside.format_causes(self._causes)}"
             ) from error
         return predictions
 
-    return predict
+    def _call_with_one(self, live_features: Any) -> Any:
+        return self._check(self._function(live_features))
+
+    def _call_with_both(self, live_features: Any, live_benchmark_models: Any) -> Any:
+        return self._check(self._function(live_features, live_benchmark_models))
+
+    def _check(self, result: Any) -> Any:
+        if not isinstance(result, pd.DataFrame):
+            fix = 'result.to_frame("prediction")'
+            if not isinstance(result, pd.Series):
+                fix = 'pd.DataFrame({"prediction": result}, index=live_features.index)'
+            raise errors.ExportError(
+                f"export: {self._name} returns {type(result).__name__}; the tournament expects a DataFrame: return "
+                f"{fix}"
+            )
+        self.columns = tuple(map(str, result.columns))
+        return result
 
 
 def _compare(

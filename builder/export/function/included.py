@@ -92,10 +92,10 @@ def _list_own_imports(module: str, source: bytes) -> Iterator[str]:
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else ""
             base = base or node.module or ""
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if _is_own(name))
+        yield from (name for name in names if is_own(name))
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
     """Return whether a module is a file of the user, which is not installed."""
     try:
         spec = importlib.util.find_spec(name)

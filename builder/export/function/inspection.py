@@ -5,25 +5,25 @@ import __future__
 
 import ast
 import builtins
+import dataclasses
 import dis
 import inspect
 import linecache
 import sys
 import types
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _GLOBAL_OPCODES = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})  # LOAD_METHOD until Python 3.11
 _IMPLICIT_NAMES = frozenset({"__name__", "__doc__", "__module__", "__qualname__", "__class__"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Definition:
     """The source of a function or class, without indentation and, for a function, without decorators.
 
@@ -133,6 +133,40 @@ def parse_definition(source: str, name: str) -> tuple[ast.stmt, str]:
     if len(nodes) != 1:
         raise errors.ExportError(f"export: {name} shares a line with other statements; write it on lines of its own")
     return nodes[0], source
+
+
+def find_imports(definition: Definition) -> list[tuple[ast.Import | ast.ImportFrom, str]]:
+    """Return the import statements inside a definition, with the name of the module that each imports."""
+    tree = ast.parse(definition.text)
+    found: list[tuple[ast.Import | ast.ImportFrom, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node, alias.name) for alias in node.names[:1]]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node, "." * node.level + (node.module or "")))
+    return found
+
+
+def remove_statements(definition: Definition, nodes: Iterable[ast.stmt]) -> Definition:
+    """Return the definition with ``pass`` in place of statements; the number of lines is the same."""
+    lines = definition.text.encode().split(b"\n")
+    for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        rest = lines[last][node.end_col_offset or 0 :]
+        lines[first : last + 1] = [lines[first][: node.col_offset] + b"pass" + rest, *[b""] * (last - first)]
+    return dataclasses.replace(definition, text=b"\n".join(lines).decode())
+
+
+def find_fitted_names(definition: Definition) -> list[tuple[int, str]]:
+    """Return the line and name of each variable that a function fits."""
+    return [
+        (node.lineno, node.func.value.id)
+        for node in ast.walk(ast.parse(definition.text))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"fit", "partial_fit", "fit_transform", "fit_predict"}
+        and isinstance(node.func.value, ast.Name)
+    ]
 
 
 def indent_definition(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from builder import errors, secret_scan
-from builder.export.function import closure
+from builder.export.function import closure, stored_model
 from builder.inside import custom
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ class _ObjectPickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if any(is_instance(value, *names) for names in _WRAPPERS):
             return custom.restore_object, (type(value), vars(value))
+        if is_instance(value, "torch.jit", "ScriptModule"):
+            stream = io.BytesIO()
+            sys.modules["torch"].jit.save(value, stream)
+            return stored_model.ScriptedModule, (stream.getvalue(),)
         return NotImplemented
 
     def _is_defined_in_code(self, value: Any) -> bool:
