@@ -105,7 +105,7 @@ def list_rows(result: rerun.RerunResult | None, reason: str) -> list[tuple[str, 
     kind = image_kinds.describe_kind(task.image, Path.cwd())
     return [
         ("local run", f"in {task.image.base} ({kind}), Python {task.python}"),
-        *(("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in result.checks),
+        *(("", f"{_MARKS[check.good]}  {check.name}: {check.text}") for check in result.checks),
         ("", f"used {headroom.describe_usage(result.usage, task.limits)}"),
     ]
 

@@ -93,7 +93,7 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
 
 
 def _describe_invalid(model: Any) -> str:
-    """Return what to pass instead of an object that is no model: a path, a class, nothing."""
+    """Return what to pass instead of an object that is not a model: a path, a class, nothing."""
     if model is None:
         return "export: the model is None; pass the trained model (fit() returns it, a training loop may not)"
     if isinstance(model, (str, bytes)) or hasattr(model, "__fspath__"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from builder.validate.scenarios import Input, Results, Subject
 
 _NAN = ("nan", "missing")
+_NO_SUBMISSION = "a round with such rows would have no valid submission"
 _MISSING_SHARE = 0.1  # of the values, in an input with NaN in places
 
 
@@ -101,13 +102,13 @@ def _make_named(name: str, item: Input, words: Sequence[str]) -> Scenario:
         if isinstance(values, str):
             if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", values, re.IGNORECASE) for word in words):
                 return Outcome(good=True, detail=f"an error that names it: {values}")
-            fix = "the error does not name it, so the log of a slot would not show why a round has no submission"
-            return Outcome(good=False, detail=f"{values}; {fix}")
+            detail = f"{values}; the error does not name it, so the log of a slot would not show why a round failed"
+            return Outcome(good=False, detail=detail, fix="raise an error that names it, or predict without it")
         count = int((~np.isfinite(values)).sum())
         if not count:
             return Outcome(good=True, detail=f"{len(values):,} rows, all finite")
-        fix = "a round with such rows would have no valid submission; fill the values, such as by `.fillna(...)`"
-        return Outcome(good=False, detail=f"{count:,} of {len(values):,} predictions are not finite; {fix}")
+        detail = f"{count:,} of {len(values):,} predictions are not finite; {_NO_SUBMISSION}"
+        return Outcome(good=False, detail=detail, fix="fill the values, such as by `.fillna(...)`")
 
     return Scenario(name=name, inputs=(item,), judge=judge)
 
@@ -146,12 +147,12 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
         )
         if not differs.any():
             return Outcome(good=True, detail=f"2 eras of {half:,} rows")
-        fix = (
+        cause = (
             "predictions of one era depend on the other, as with a rank over the whole frame: the diagnostics of a "
-            "slot, which predict many eras in one frame, differ from its rounds: rank in each era, such as "
-            "`.groupby(live_features['era']).rank(pct=True)`"
+            "slot, which predict many eras in one frame, differ from its rounds"
         )
-        return Outcome(good=False, detail=f"{int(differs.sum()):,} of {len(differs):,} rows differ; {fix}")
+        fix = "rank in each era, such as `.groupby(live_features['era']).rank(pct=True)`"
+        return Outcome(good=False, detail=f"{int(differs.sum()):,} of {len(differs):,} rows differ; {cause}", fix=fix)
 
     members = subject.bundle.model.members if isinstance(subject.bundle.model, bundle_model.Ensemble) else ()
     mixes_eras = any(getattr(step, "scope", "era") == "frame" for step in subject.steps) or any(
@@ -188,10 +189,10 @@ def _make_second_call(subject: Subject) -> Scenario:
         difference = scenarios.compare(results.read(again), again, expected, live)
         if difference is not None:
             fix = "keep nothing between calls: a process may predict several frames"
-            return Outcome(good=False, detail=f"{difference}; {fix}")
+            return Outcome(good=False, detail=difference, fix=fix)
         if changed := results.find_changed_frames(again):
             fix = "predict on a copy, such as `live_features.copy()`"
-            return Outcome(good=False, detail=f"the function changes {format_list(changed)}; {fix}")
+            return Outcome(good=False, detail=f"the function changes {format_list(changed)}", fix=fix)
         return Outcome(good=True, detail=f"{len(expected):,} rows, inputs unchanged (reported from inside)")
 
     return Scenario(name="same values: a second call", inputs=(again,), judge=judge)

@@ -20,16 +20,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLUMN = "prediction"
+_AGAIN = ", then run `make pickle CONFIG=...`"
+_SAME_INDEX = f"return one row for each row of live_features, such as by `.reindex(live_features.index)`{_AGAIN}"
 _MAX_ROW_BYTES, _EXTRA_ROWS = 100, 1000  # a row has about 40 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result of one check. ``good`` is None for a note, which passes or fails nothing."""
+    """The result of one check.
+
+    Attributes:
+        name: What is checked.
+        good: None for a note, which passes or fails nothing.
+        detail: The evidence: the figure, or what is wrong.
+        fix: What to do; empty if nothing.
+    """
 
     name: str
     good: bool | None
     detail: str
+    fix: str = ""
+
+    @property
+    def text(self) -> str:
+        """The detail and the fix in one sentence."""
+        return f"{self.detail}; {self.fix}" if self.fix else self.detail
 
 
 def read_ids(live: Path) -> list[str]:
@@ -52,7 +67,8 @@ def judge_csv(content: bytes, ids: Sequence[str]) -> list[Check]:
     try:
         columns, names, values = read_csv(content, rows=len(ids))
     except ValueError as error:
-        return [Check(name="csv", good=False, detail=f"is not a CSV of predictions: {sanitize(str(error))}")]
+        detail = f"is not a CSV of predictions: {sanitize(str(error))}"
+        return [Check(name="csv", good=False, detail=detail, fix=f"let only the runner write the CSV{_AGAIN}")]
     return [
         _judge_columns(columns),
         _judge_index(names, ids),
@@ -74,12 +90,30 @@ def judge_values(values: NDArray[np.float64], ids: Sequence[str]) -> list[Check]
     if outside.any():
         bounds += f", the first outside at id {sanitize(ids[int(outside.argmax())])}"
     distinct = len(np.unique(finite))
+    is_constant = distinct < 2 and len(ids) != 1  # a single row is constant
+    values_text = "1 value in all rows" if distinct == 1 else f"{distinct} different values"
     return [
-        Check(name="finite", good=bool(is_finite.all()), detail=missing),
-        Check(name="in [0, 1]", good=bool(len(finite)) and not outside.any(), detail=bounds),
-        # A single row is constant.
-        Check(name="not constant", good=distinct > 1 or len(ids) == 1, detail=f"{distinct} different values"),
+        _judge(
+            "finite", f"fill missing values before or after the model predicts{_AGAIN}", missing, good=is_finite.all()
+        ),
+        _judge(
+            "in [0, 1]",
+            f"end the model's `post` with a rank{_AGAIN}",
+            bounds,
+            good=len(finite) > 0 and not outside.any(),
+        ),
+        _judge(
+            "not constant",
+            f"check that the predictions depend on the features, and that no step removes all spread{_AGAIN}",
+            values_text,
+            good=not is_constant,
+        ),
     ]
+
+
+def _judge(name: str, fix: str, detail: str, *, good: bool | np.bool) -> Check:
+    """Return a check, with the fix if it failed."""
+    return Check(name=name, good=bool(good), detail=detail, fix="" if good else fix)
 
 
 def read_csv(content: bytes, *, rows: int) -> tuple[list[str], list[str], NDArray[np.float64]]:
@@ -125,9 +159,11 @@ def _parse_number(text: str) -> float:
 
 
 def _judge_columns(columns: list[str]) -> Check:
-    good = columns == [_COLUMN]
     detail = format_list([sanitize(name) for name in columns])
-    return Check(name="column", good=good, detail=detail if good else f"{detail}; expected one column, {_COLUMN}")
+    if columns != [_COLUMN]:
+        detail += f"; expected one column, {_COLUMN}"
+    fix = f"return a DataFrame with one column, named `prediction`{_AGAIN}"
+    return _judge("column", fix, detail, good=columns == [_COLUMN])
 
 
 def _judge_index(names: list[str], ids: Sequence[str]) -> Check:
@@ -139,7 +175,7 @@ def _judge_index(names: list[str], ids: Sequence[str]) -> Check:
     else:
         lists = (", ".join(sanitize(name) for name in sorted(group)[:3]) or "none" for group in (missing, extra))
         detail = "{} rows for {} ids; missing: {}; unexpected: {}".format(len(names), len(ids), *lists)
-    return Check(name="index", good=False, detail=detail)
+    return Check(name="index", good=False, detail=detail, fix=_SAME_INDEX)
 
 
 def _judge_duplicates(names: list[str]) -> Check:
@@ -148,4 +184,6 @@ def _judge_duplicates(names: list[str]) -> Check:
         return Check(name="ids", good=True, detail="no duplicate ids")
     known: set[str] = set()
     first = next(name for name in names if name in known or known.add(name))  # type: ignore[func-returns-value]
-    return Check(name="ids", good=False, detail=f"{count} duplicate ids, the first is {sanitize(first)}")
+    return Check(
+        name="ids", good=False, detail=f"{count} duplicate ids, the first is {sanitize(first)}", fix=_SAME_INDEX
+    )

@@ -196,6 +196,38 @@ _CAUSES = (
         Cause(text="the pickle is empty or truncated", fix=_BUILD_AGAIN, by_build=True),
     ),
     (
+        r"\bTypeError: (.*) is not a callable object",
+        Cause(
+            text="the pickle contains {0}, which is not a function",
+            fix="dump a function that takes live_features and returns a DataFrame",
+            by_build=True,
+        ),
+    ),
+    (
+        r"invalid load key, '\\x1f'",
+        Cause(
+            text="it is not a pickle: it begins as a file that is compressed with gzip",
+            fix=f"decompress it: the runner loads only plain pickles; or {_BUILD_AGAIN}",
+            by_build=True,
+        ),
+    ),
+    (
+        r"invalid load key, 'x'",
+        Cause(
+            text="it is not a pickle: it begins as a file that is compressed with zlib, as by `joblib.dump`",
+            fix=f"load it with `joblib.load` and dump it with cloudpickle; or {_BUILD_AGAIN}",
+            by_build=True,
+        ),
+    ),
+    (
+        r"invalid load key, 'v'",
+        Cause(
+            text="it is not a pickle: it begins as a Git LFS pointer, a text file in place of the file itself",
+            fix=f"fetch the file with `git lfs pull`; or {_BUILD_AGAIN}",
+            by_build=True,
+        ),
+    ),
+    (
         r"(?:^Invalid pickle - |\bUnpicklingError: )(.*)",
         Cause(text="it is not a valid pickle: {0}", fix=_BUILD_AGAIN, by_build=True),
     ),

@@ -49,7 +49,9 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             name="same values: columns that the model does not know",
             inputs=(columns,),
             judge=_expect_same(
-                columns, live, f"it reads every feature of {subject.tied_to}, so it is tied to this data version"
+                columns,
+                live,
+                find_cause=lambda _: f"it reads every feature of {subject.tied_to}, so it is tied to this data version",
             ),
             is_required=False,
         )
@@ -99,13 +101,13 @@ def _suggest_exemption(subject: Subject, key: str) -> str:
     """Return the end of a message about a relation that a custom function can be exempt from."""
     if not subject.is_custom:
         return ""
-    return f'{scenarios.EXEMPTION_HINT}`validate: {{exempt: {{{key}: "..."}}}}`'
+    return f'; if it must be so, exempt it with the reason in the config: `validate: {{exempt: {{{key}: "..."}}}}`'
 
 
 def _expect_same(
     item: Input,
     reference: Input,
-    fix: str,
+    fix: str = "",
     find_cause: Callable[[Results], str] = lambda _: "",
     *,
     equal_rows: int = 0,
@@ -124,7 +126,7 @@ def _expect_same(
         if difference is None:
             bound = scenarios.compute_bound(expected, reference)
             return Outcome(good=True, detail=f"{len(expected):,} rows, bound {bound:.2g}")
-        return Outcome(good=False, detail="; ".join(filter(None, (difference, find_cause(results), fix))))
+        return Outcome(good=False, detail="; ".join(filter(None, (difference, find_cause(results)))), fix=fix)
 
     return judge
 
@@ -235,11 +237,11 @@ def compare_csv(subject: Subject, values: NDArray[np.float64], csv: NDArray[np.f
     if len(csv) == len(values) or not (final.may_rank or subject.steps):
         ties = max(subject.equal_rows, scenarios.count_ties(expected)) if final.may_rank else 0
         difference = scenarios.compare(values, final, expected, final, ties=ties)
-        fix = (
-            "the function predicts the same rows differently in another process: let it depend on its arguments only, "
-            "and give random numbers a seed"
-        )
-        return checks.Check(name=CSV, good=difference is None, detail=f"{difference}; {fix}" if difference else rows)
+        fix = "let the function depend on its arguments only, and give random numbers a seed"
+        if difference is None:
+            return checks.Check(name=CSV, good=True, detail=rows)
+        detail = f"{difference}; the function predicts the same rows differently in another process"
+        return checks.Check(name=CSV, good=False, detail=detail, fix=fix)
     is_monotone = all(post.get_step_name(step) in _MONOTONE for step in subject.steps)
     if not (subject.is_custom and is_monotone and np.ptp(values) > 0 and np.ptp(expected) > 0):
         return None
@@ -257,10 +259,12 @@ def expect_finite(item: Input, fix: str) -> Callable[[Results], Outcome]:
     def judge(results: Results) -> Outcome:
         values = results.read(item)
         if isinstance(values, str):
-            return Outcome(good=False, detail=f"{values}; {fix}")
+            return Outcome(good=False, detail=values, fix=fix)
         count = int((~np.isfinite(values)).sum())
         rows = f"{len(values):,} rows" if len(values) != 1 else "1 row"
-        return Outcome(good=not count, detail=f"{count:,} of {rows} are not finite; {fix}" if count else rows)
+        if not count:
+            return Outcome(good=True, detail=rows)
+        return Outcome(good=False, detail=f"{count:,} of {rows} are not finite", fix=fix)
 
     return judge
 
@@ -296,7 +300,7 @@ def judge_ranges(subject: Subject) -> Outcome:
         cause = (
             "the golden rows have more values than the tournament's features, so the model was trained on other data"
         )
-        return Outcome(good=None, detail=f"{text}; {cause}: set `validate.data` to rows of that data")
+        return Outcome(good=None, detail=f"{text}; {cause}", fix="set `validate.data` to rows of that data")
     names = [
         f"{sanitize(subject.bundle.features[index])} ({ranges[0][0][index]:.3g} to {ranges[0][1][index]:.3g}, "
         f"live {ranges[1][0][index]:.3g} to {ranges[1][1][index]:.3g})"
@@ -305,7 +309,7 @@ def judge_ranges(subject: Subject) -> Outcome:
     fix = f"train and export on values from {live_low:.3g} to {live_high:.3g}, or scale them in the model"
     fix += _suggest_exemption(subject, "range")
     cause = f"values are expected from {low:.3g} to {high:.3g}"
-    return Outcome(good=False, detail=f"{cause}: {text}: {format_list(names, most=3)}; {fix}")
+    return Outcome(good=False, detail=f"{cause}: {text}: {format_list(names, most=3)}", fix=fix)
 
 
 def _find_ranges(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

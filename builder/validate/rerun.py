@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from builder import data_versions, errors
-from builder.bundle import model as bundle_model
 from builder.text import sanitize
-from builder.validate import checks, container_run, diagnose, live_check, scenario_run, scenarios
+from builder.validate import adopted, checks, container_run, diagnose, live_check, scenario_run, scenarios
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
@@ -60,13 +58,14 @@ class RerunTask:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunResult:
-    """The result of the run; ``cause`` is None if no check failed."""
+    """The result of the run, and what it predicted; ``cause`` is None if no check failed."""
 
     task: RerunTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
     cause: diagnose.Cause | None
+    evidence: validate.Evidence = field(default_factory=validate.Evidence)
 
 
 def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress) -> RerunResult:
@@ -103,17 +102,20 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         )
         result = container_run.run_entry(*arguments, run=run, rows=rows)
         results, cause = validate.judge_entry(result, task.limits, conditions, evidence.ids)
-        if cause is None and result.csv is not None and run_scenarios:
-            progress.step("predicting other inputs")
+        if cause is None and result.csv is not None:
             evidence = dataclasses.replace(evidence, predictions=checks.read_csv(result.csv, rows=rows)[2])
+        if evidence.predictions is not None and run_scenarios:
+            progress.step("predicting other inputs")
             judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
             failed = next((check for check in judged if check.good is False), None)
-            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}") if failed else None
+            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}", fix=failed.fix) if failed else None
             results += judged
     if results[0].good:
         results += notes
         results += validate.note_usage(result.usage, task.limits, task.image)
-    return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
+    return RerunResult(
+        task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause, evidence=evidence
+    )
 
 
 def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] | None, list[checks.Check]]:
@@ -134,15 +136,11 @@ def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] 
         return None, [
             checks.Check(name="other inputs", good=None, detail=f"not predicted: {sanitize(error.problems[0])}")
         ]
-    # A pickle without a bundle has no golden rows; it is judged as a custom function is.
-    golden = bundle_model.GoldenRows(inputs=np.zeros((1, len(features) + len(benchmarks))), predictions=np.zeros(1))
-    bundle = bundle_model.Bundle(
-        features=features, benchmarks=benchmarks, model=bundle_model.Custom(files={}), golden=golden
-    )
+    bundle = adopted.make_bundle(features, benchmarks)
 
     def make_inputs(max_rows: int) -> scenario_run.Inputs:
-        inputs = scenario_run.make_inputs(scenarios.make_subject(bundle, (), files, max_rows=max_rows))
-        return dataclasses.replace(inputs, planned=[scenario for scenario in inputs.planned if scenario.inputs])
+        subject = scenarios.make_subject(bundle, (), files, max_rows=max_rows)
+        return adopted.drop_golden(scenario_run.make_inputs(subject))
 
     return make_inputs, []
 
@@ -162,15 +160,15 @@ def conclude(
     """
     remote_cause = diagnose.explain_remote(failure.status, failure.descriptions, log)
     is_open = remote_cause.by_build or not remote_cause.fix
-    if local is None and is_open and reading is not None and reading.problems:
-        problem = reading.problems[0]
+    problem = find_reading_cause(reading) if reading else None
+    if local is None and is_open and problem:
         return diagnose.Cause(text=f"{problem.text} (read here, not run)", fix=problem.fix)
     if local is None:
         fix = remote_cause.fix or f"{diagnose.FIX_MODEL}, which shows it here"
         return diagnose.Cause(text=remote_cause.text, fix=fix)
-    if local.cause is not None:
-        fix = local.cause.fix or remote_cause.fix or diagnose.FIX_MODEL
-        return diagnose.Cause(text=f"{local.cause.text} (reproduced here)", fix=fix)
+    if cause := prefer_reading(local.cause, reading):
+        fix = cause.fix or remote_cause.fix or diagnose.FIX_MODEL
+        return diagnose.Cause(text=f"{cause.text} (reproduced here)", fix=fix)
     image = "a stand-in for its image" if local.task.image.kind == "stand_in" else "its image"
     result = f"here it runs in {image} within the limits, and its predictions are valid"
     # Built wrong, it would have failed here too.
@@ -181,6 +179,23 @@ def conclude(
         result += ", so the build is not the cause"
     fix = f"run it there again: `{again}`; if it fails again, send its log to Numerai's support"
     return diagnose.Cause(text=f"{remote_cause.text}; {result}", fix=fix)
+
+
+def prefer_reading(cause: diagnose.Cause | None, reading: Reading | None) -> diagnose.Cause | None:
+    """Return the first problem of a file if the way it was built is the cause: more precise than the error of a run.
+
+    Args:
+        cause: Why a run failed; None if it did not.
+        reading: The file; None if it was not read.
+    """
+    if cause is None or not cause.by_build or reading is None:
+        return cause
+    return find_reading_cause(reading) or cause
+
+
+def find_reading_cause(reading: Reading) -> diagnose.Cause | None:
+    """Return the first problem of a file."""
+    return next((diagnose.Cause(text=item.text, fix=item.fix, by_build=True) for item in reading.problems), None)
 
 
 def count_rows(path: Path, option: str = "--live") -> int:

@@ -22,6 +22,7 @@ from builder.validate import (
     feature_check,
     headroom,
     library_versions,
+    other_fixes,
     relations,
     scenario_run,
     scenarios,
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
-_FIX_PREDICTIONS = (
-    "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
-    "`post` with a rank, then build it again: `make pickle CONFIG=...`"
-)
-
-
-_FIX_COLUMN = "return a DataFrame with one column, named `prediction`, then build it again: `make pickle CONFIG=...`"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationTask:
@@ -57,7 +50,7 @@ class ValidationTask:
 
     Attributes:
         artifact: The pickle, whose hash has been checked.
-        bundle: The bundle that it was built from; its golden rows are predicted.
+        bundle: The bundle that it was built from; its golden rows are predicted. For an adopted pickle, only columns.
         image: The image to run it in.
         python: The Python version of that image.
         files: Live data to predict on.
@@ -68,6 +61,7 @@ class ValidationTask:
         feature_sets: The features of every feature set of the data version; empty if they are not known.
         steps: The post-processing steps of the pickle.
         exempt: The reasons why some relations are notes, by their keys.
+        notes: Notes about these inputs.
     """
 
     artifact: artifact.Artifact
@@ -82,6 +76,12 @@ class ValidationTask:
     feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     steps: tuple[post.Step, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[checks.Check, ...] = ()
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the pickle was not built from a bundle, so that there are no golden rows to compare with."""
+        return self.artifact.manifest.is_adopted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,24 +161,28 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             progress.step("predicting other inputs")
             others = run_scenarios(entry.usage.seconds)
             scenario_seconds = others.result.usage.seconds
-            golden_checks = _judge_golden(task, others, conditions)
+            golden_checks = [] if task.is_adopted else _judge_golden(task, others, conditions)
             results += golden_checks
-            predicted = scenarios.read_predictions(others.result.files, 0, len(task.bundle.golden.predictions))
-            if not isinstance(predicted, str):
-                evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
+            evidence = dataclasses.replace(evidence, golden=_read_golden(task, others))
             if all(check.good for check in golden_checks):
                 results += judge_scenarios(others, conditions, evidence, task.exempt)
     if entry.exit.code == 1:
         results += _judge_failure(task, engine, run)
     if task.feature_sets:
-        is_stand_in = task.image.kind == "stand_in"
+        is_note = task.image.kind == "stand_in" or task.is_adopted
         sets, version = task.feature_sets, task.data_version
-        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
+        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_note=is_note))
     if results[0].good:
         results += note_usage(entry.usage, task.limits, task.image)
     results += library_versions.note_differences(task.bundle.trained, task.packages)
+    results += task.notes
+    reword = other_fixes.reword if task.is_adopted else str
     named = (
-        dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
+        dataclasses.replace(
+            check,
+            detail=commands.fill_in_config(reword(check.detail), task.artifact.folder),
+            fix=commands.fill_in_config(reword(check.fix), task.artifact.folder),
+        )
         for check in results
     )
     return Validation(
@@ -208,7 +212,7 @@ def judge_entry(
     end = result.get_end(limits.seconds)
     if end.code != 0 or end.timed_out or end.out_of_memory:
         cause = diagnose.find_cause(end, conditions)
-        return [checks.Check(name="entry point", good=False, detail=str(cause))], cause
+        return [_to_check("entry point", cause)], cause
     detail = "exit 0"
     if result.aborts:
         detail += (
@@ -218,16 +222,21 @@ def judge_entry(
     entry_check = checks.Check(name="entry point", good=True, detail=detail)
     if result.problem:
         cause = diagnose.Cause(text=result.problem, fix=diagnose.FIX_MODEL)
-        return [entry_check, checks.Check(name="results", good=False, detail=str(cause))], cause
+        return [entry_check, _to_check("results", cause)], cause
     if result.csv is None:
         cause = diagnose.explain_no_csv(result.log)
-        return [entry_check, checks.Check(name="csv", good=False, detail=str(cause))], cause
+        return [entry_check, _to_check("csv", cause)], cause
     results = [entry_check, *checks.judge_csv(result.csv, ids)]
     failed = next((check for check in results if not check.good), None)
     if failed is None:
         return results, None
-    text = f"its predictions are not valid: {failed.name}: {failed.detail}"
-    return results, diagnose.Cause(text=text, fix=_FIX_COLUMN if failed.name == "column" else _FIX_PREDICTIONS)
+    return results, diagnose.Cause(
+        text=f"its predictions are not valid: {failed.name}: {failed.detail}", fix=failed.fix
+    )
+
+
+def _to_check(name: str, cause: diagnose.Cause) -> checks.Check:
+    return checks.Check(name=name, good=False, detail=cause.text, fix=cause.fix)
 
 
 def judge_scenarios(
@@ -260,8 +269,8 @@ def judge_scenarios(
     if names:
         notes.append(f"not predicted: {'; '.join(names)}")
     if notes:
-        detail = f"{' and '.join(notes)}, to stay within the time limit; {diagnose.FASTER}"
-        results.append(checks.Check(name="left out", good=None, detail=detail))
+        detail = f"{' and '.join(notes)}, to stay within the time limit"
+        results.append(checks.Check(name="left out", good=None, detail=detail, fix=diagnose.FASTER))
     row_bytes = inputs.subject.live.live.nbytes / inputs.rows
     return results + diagnostics.estimate(others.result.files, rows=len(evidence.ids), row_bytes=row_bytes)
 
@@ -303,8 +312,19 @@ def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> l
     without, with_others = (scenarios.read_predictions(files, number, len(live.live)) for number in range(2))
     if isinstance(without, str) or not isinstance(with_others, str):
         return []
-    detail = f"it can only predict rows that have its own columns alone, in its order; {relations.READ_BY_NAME}"
-    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail)]
+    detail = "it can only predict rows that have its own columns alone, in its order"
+    return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail, fix=relations.READ_BY_NAME)]
+
+
+def _read_golden(
+    task: ValidationTask, others: scenario_run.ScenarioRun
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the framework's and the pickle's predictions of the golden rows; None if there are none."""
+    if task.is_adopted:
+        return None
+    expected = task.bundle.golden.predictions
+    predicted = scenarios.read_predictions(others.result.files, scenarios.GOLDEN, len(expected))
+    return None if isinstance(predicted, str) else (expected, predicted)
 
 
 def _judge_golden(
@@ -317,23 +337,22 @@ def _judge_golden(
     is_ended = end.code != 0 or end.timed_out or end.out_of_memory
     if is_ended and scenarios.get_file_name(scenarios.GOLDEN) not in result.files:
         cause = diagnose.find_cause(end, dataclasses.replace(conditions, seconds=others.seconds))
-        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause}")]
+        return [checks.Check(name=name, good=False, detail=f"they could not be predicted: {cause.text}", fix=cause.fix)]
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
-        cause = diagnose.Cause(text=predictions, fix=diagnose.FIX_MODEL)
-        return [checks.Check(name=name, good=False, detail=str(cause))]
+        return [checks.Check(name=name, good=False, detail=predictions, fix=diagnose.FIX_MODEL)]
     tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
     difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
     good = difference <= bound  # not good if the difference is NaN
-    framework = checks.Check(name=name, good=good, detail=detail)
+    framework = checks.Check(name=name, good=good, detail=detail, fix="" if good else diagnose.FIX_MODEL)
     if not scenario_run.has_float64_run(task):
         return [framework]
     # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
     name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
     if isinstance(exact, str):
-        return [framework, checks.Check(name=name, good=False, detail=exact)]
+        return [framework, checks.Check(name=name, good=False, detail=exact, fix=diagnose.FIX_MODEL)]
     differences = [
         prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
     ]
@@ -341,4 +360,5 @@ def _judge_golden(
         *differences[0], *differences[1]
     )
     agrees = all(difference <= bound for difference, bound in differences)
-    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail)]
+    fix = diagnose.FIX_MODEL if good and not agrees else ""
+    return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail, fix=fix)]

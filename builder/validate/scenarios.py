@@ -45,8 +45,6 @@ _SMALL_ROWS, _SMALL_VALUES, _MIN_SMALL_ROWS = 200, 100_000, 8
 _RANKING = {"rank", "gaussianize"}
 _RANK_STEPS = 3  # a difference in the last digit can swap the ranks of rows that are nearly equal
 
-EXEMPTION_HINT = "; if it must be so, exempt it with the reason in the config: "
-
 Predictions = NDArray[np.float64] | str
 """Predictions, float64 (rows,), or why there are none."""
 
@@ -86,10 +84,11 @@ def make_golden_input(bundle: bundle_model.Bundle) -> Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Whether a scenario has the expected outcome (None: that cannot be judged), and the figure or the problem."""
+    """Whether a scenario has the expected outcome (None: that cannot be judged); and a detail and fix as in a check."""
 
     good: bool | None
     detail: str
+    fix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +259,7 @@ def judge(
     expected = results.read(live)
     if isinstance(expected, str):
         fix = "predict any part of the live rows; rows without a benchmark need `.reindex(live_features.index)`"
-        return [checks.Check(name="live rows", good=False, detail=f"{expected}; {fix}")]
+        return [checks.Check(name="live rows", good=False, detail=expected, fix=fix)]
     judged = []
     for scenario in scenarios:
         if not results.left_out.isdisjoint(scenario.inputs):
@@ -268,10 +267,10 @@ def judge(
         with np.errstate(over="ignore", invalid="ignore"):  # predictions can be any numbers
             outcome = scenario.judge(results)
         good = None if outcome.good is False and not scenario.is_required else outcome.good
-        detail = outcome.detail
+        detail, fix = outcome.detail, outcome.fix
         if good is False and scenario.key in exempt:
-            good, detail = None, f"exempt ({exempt[scenario.key]}): {detail.partition(EXEMPTION_HINT)[0]}"
-        judged.append(checks.Check(name=scenario.name, good=good, detail=detail))
+            good, detail, fix = None, f"exempt ({exempt[scenario.key]}): {detail}", ""
+        judged.append(checks.Check(name=scenario.name, good=good, detail=detail, fix=fix))
     return judged
 
 

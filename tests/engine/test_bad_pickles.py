@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import marshal
-import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,147 +12,157 @@ import pytest
 
 from builder import progress
 from builder.config import model as config
+from builder.engine import docker_engine
+from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.image import stand_in
-from builder.validate import diagnose, rerun
-from tests.support import in_container, pickles, stand_ins
+from builder.validate import checks, container_run, diagnose, rerun
+from builder.validate import run as validate
+from builder.validate.reading import read
+from tests.support import entry_batch, failures, in_container, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from builder.engine import docker_engine
-
 ROWS = 40
 
 
-def function(body: str, parameters: str = "f, b") -> bytes:
-    """Pickle a function as its source, which every Python compiles for itself when it loads the pickle."""
-    source = f"def predict({parameters}):\n    {body}\n"
-    return pickle.dumps(pickles.Calls(eval, f"(lambda space: exec({source!r}, space) or space['predict'])({{}})"))
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Live rows with and without eras, and benchmark predictions for most of them in another order."""
+    folder = tmp_path_factory.mktemp("rows")
+    ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
+    live = pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids)
+    benchmarks = pd.DataFrame({"era": "X", failures.BENCHMARK: np.linspace(0, 1, ROWS)}, index=ids)[:3:-1]
+    frames = {failures.LIVE: live, failures.NO_ERA: live.drop(columns="era"), "benchmarks.parquet": benchmarks}
+    for name, frame in frames.items():
+        frame.to_parquet(folder / name)
+    return {name: folder / name for name in frames}
+
+
+@pytest.fixture(scope="module")
+def ended(files: dict[str, Path]) -> dict[tuple[bytes, str], container_run.ContainerRun]:
+    """How the run of each pickle ended; all ran in one container."""
+    engine, runs = docker_engine.connect(), dict[tuple[bytes, str], None]()
+    for failure in failures.FAILURES.values():
+        runs |= {(failure.bad, failure.live): None, (failure.twin, failures.LIVE): None}
+    runner = image.resolve_stand_in("", stand_ins.get_default().python, engine, progress.Silent())
+    with engine_run.start(engine) as run_id:
+        results = entry_batch.run(list(runs), files, runner, engine, run_id)
+    return dict(zip(runs, results, strict=True))
+
+
+def judge(result: container_run.ContainerRun) -> tuple[list[checks.Check], diagnose.Cause | None]:
+    """Judge a run as ``validate`` and ``rerun`` do."""
+    limits = config.LimitsConfig(cpus=1, memory=1 << 30, seconds=120)
+    python = stand_ins.get_default().python
+    conditions = diagnose.RunConditions(
+        seconds=limits.seconds, memory=limits.memory, python=python, built_on=None, is_stand_in=True
+    )
+    return validate.judge_entry(result, limits, conditions, [f"n{number:015x}" for number in range(ROWS)])
+
+
+@pytest.mark.parametrize("failure", failures.FAILURES.values(), ids=failures.FAILURES)
+def test_a_bad_pickle_has_one_cause_and_fix_and_its_twin_has_none(
+    ended: dict[tuple[bytes, str], container_run.ContainerRun], failure: failures.Failure
+) -> None:
+    result = ended[failure.bad, failure.live]
+    results, cause = judge(result)
+    assert cause is not None
+    assert failure.cause in cause.text, result.log
+    assert failure.fix in cause.fix
+    assert False in [check.good for check in results]
+    assert result.log.startswith(f"INFO:root:Running numerai-predict: - Python {stand_ins.get_default().python}\n")
+    twin = ended[failure.twin, failures.LIVE]
+    results, cause = judge(twin)
+    assert cause is None, twin.log
+    assert all(check.good for check in results)
+
+
+@pytest.mark.parametrize("failure", failures.FAILURES.values(), ids=failures.FAILURES)
+def test_the_log_of_the_tournament_has_the_same_cause(
+    ended: dict[tuple[bytes, str], container_run.ContainerRun], failure: failures.Failure
+) -> None:
+    result = ended[failure.bad, failure.live]
+    description = f"exit code {result.exit.code}" if result.exit.code else "Invalid submission"
+    remote = diagnose.explain_remote("failed", [description], result.log.splitlines())
+    assert (failure.remote or failure.cause.removeprefix("exit 1: ")) in remote.text
+
+
+READINGS = {
+    "module missing": "the pickle needs the module 'no_such_module', which no image has: loading it fails",
+    "repository": "the pickle needs the module 'agents.model', which no image has: loading it fails",
+    "function of the program": "the pickle refers to predict in the program that wrote it, and does not contain it",
+    "no pickle": "the file is not a pickle: it is a text file",
+    "truncated": "the pickle is truncated: it ends within a frame that declares ",
+    "empty": "the file is empty",
+    "no function": "the runner calls the pickle as a function, but it contains: dict of 1",
+    "gzip": "the file is not a pickle: it is compressed with gzip",
+    "zlib": "the file is not a pickle: it is compressed with zlib",
+    "Git LFS pointer": "the file is not a pickle: it is a Git LFS pointer",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), READINGS.items(), ids=READINGS)
+def test_the_reading_of_a_file_is_preferred_to_the_error_of_its_run(
+    ended: dict[tuple[bytes, str], container_run.ContainerRun], name: str, text: str
+) -> None:
+    failure = failures.FAILURES[name]
+    cause = rerun.prefer_reading(judge(ended[failure.bad, failure.live])[1], read.read_buffer(failure.bad))
+    assert cause is not None
+    assert cause.text.startswith(text)
+    assert cause.fix
+
+
+def test_no_reading_accuses_a_twin() -> None:
+    assert [failure.twin for failure in failures.FAILURES.values() if read.read_buffer(failure.twin).problems] == []
 
 
 @pytest.fixture
-def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.RerunResult]:
+def run(
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, files: dict[str, Path]
+) -> Callable[[bytes], rerun.RerunResult]:
     runner = stand_ins.get_default()
-    ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
-    live = tmp_path / "live.parquet"
-    pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids).to_parquet(live)
 
-    def start(content: bytes) -> rerun.RerunResult:
+    def start(content: bytes, seconds: int = 120) -> rerun.RerunResult:
         (tmp_path / "model.pkl").write_bytes(content)
         task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
             image=image.resolve_stand_in("", runner.python, engine, progress.Silent()),
             python=runner.python,
             built_on=None,
-            live=live,
+            live=files[failures.LIVE],
             benchmarks=None,
-            limits=config.LimitsConfig(cpus=1, memory=1 << 30, seconds=120),
+            limits=config.LimitsConfig(cpus=1, memory=1 << 30, seconds=seconds),
         )
         return rerun.rerun(task, engine, run_id, progress.Silent())
 
     return start
 
 
-@pytest.mark.parametrize(
-    ("content", "cause", "fix"),
-    [
-        (function("return None"), "the function returned None", "return a DataFrame"),
-        (
-            function("return f['feature_a']"),
-            "the function returned pandas.core.series.Series, not exactly",
-            "return a DataFrame",
-        ),
-        (function("return f[['feature_a']].iloc[:0]"), "the function returned no rows", "return a DataFrame"),
-        (function("return f[[]]"), "the function returned a DataFrame without columns", "return a DataFrame"),
-        (function("return f[['feature_a']] * float('nan')"), "the function returned NaN", "fill missing values"),
-        (function("return f[['feature_a']]"), "the function returned predictions outside 0 to 1", "rank"),
-        (function("return None", "a, b, c"), "neither 1 nor 2 parameters", "give it one"),
-        (function("return f['feature_z']"), "it reads the feature feature_z, which the live data", "data_version"),
-        (function("return f[['feature_a', 'feature_z']]"), "it reads the feature feature_z, which", "data_version"),
-        (function("return b['v53_lgbm_x']"), "it reads the benchmark model v53_lgbm_x, which", "by its name"),
-        (
-            function("return f.groupby('id').rank() / f['data_type']"),
-            "it reads the column data_type",
-            "columns of live",
-        ),
-        (
-            function("import statsmodels"),
-            "this stand-in does not have; the tournament's image has statsmodels 0",
-            "ref",
-        ),
-        (function("return 1 + 'a'"), "exit 1: TypeError: unsupported operand", "fix the model or function"),
-        (
-            function("import sys; sys.exit(2)"),
-            "exit 2 without an error in the log: the function ended the process",
-            "return the predictions",
-        ),
-        (function("import sys; sys.exit(0)"), "wrote no CSV: the function ended the process", "return the predictions"),
-        (function("import os; os.abort()"), "aborted (exit 134) before its CSV was complete", "leaves threads running"),
-        (
-            function("import atexit, os; atexit.register(os.abort); return f[['feature_a']] / 4"),
-            "aborted (exit 134) twice in a row, each time after its CSV was written",
-            "leaves threads running",
-        ),
-        (function("import ctypes; ctypes.string_at(0)"), "segmentation fault, exit 139", "make pickle"),
-        (function("import numpy; numpy.ones(1 << 36)"), "ran out of memory at 1 GiB", "make the model smaller"),
-        (
-            function("import urllib.request as r; r.urlopen('http://example.invalid', timeout=5)"),
-            "uses the network",
-            "into the pickle",
-        ),
-        (b"no pickle at all", "not a valid pickle: invalid load key, 'n'.", "build it again"),
-        (pickle.dumps(list(range(99)))[:50], "empty or truncated", "build it again"),
-        (b"", "empty or truncated", "build it again"),
-        (pickle.dumps({"weights": [1.0]}), "is not a callable object", "fix the model or function"),
-        (b"cno_such_module\nthing\n.", "the module 'no_such_module'", "from a bundle"),
-        (b"c__main__\npredict\n.", "needs 'predict' of the module '__main__'", "from a bundle"),
-        (b"ctypes\nCodeType\n(I1\nI1\ntR.", "another Python or numpy", "build it in the image"),
-        (pickle.dumps(marshal.loads)[:-1] + b"(C\x02\xff\xfftR.", "another Python or numpy", "build it in the image"),
-        (b"\x80\xff.", "another Python or numpy", "build it in the image"),
-    ],
-    ids=lambda value: value[:40] if isinstance(value, str) else "",
-)
-def test_an_invalid_pickle_is_reported_with_one_cause_and_fix(
-    run: Callable[[bytes], rerun.RerunResult], content: bytes, cause: str, fix: str
-) -> None:
+def test_a_slow_pickle_is_accused_only_beyond_its_limit(run: Callable[..., rerun.RerunResult]) -> None:
+    content = failures.make_function(f"import time; time.sleep(2); {failures.GOOD_BODY}")
+    cause = run(content, seconds=1).cause
+    assert cause is not None
+    assert cause.text == "it exceeded the limit of 1 seconds"
+    assert "make the model smaller or faster" in cause.fix
     result = run(content)
-    assert result.cause is not None
-    assert cause in result.cause.text, result.log
-    assert fix in result.cause.fix
-    assert [check.good for check in result.checks].count(False) == 1
-    assert result.log.startswith(f"INFO:root:Running numerai-predict: - Python {stand_ins.get_default().python}\n")
-    if cause.startswith(("exit 1: ", "the function returned")):
-        remote = diagnose.explain_remote("failed", [], result.log.splitlines())
-        assert cause.removeprefix("exit 1: ") in remote.text
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        function("return (f['feature_a'] / 4).to_frame('prediction')"),  # a frame, not None or a Series
-        function("return (f['feature_a'].where(f['feature_a'] > 0) / 4).fillna(0.5).to_frame('prediction')"),  # no NaN
-        function("return f['feature_a'].rank(pct=True).to_frame('prediction')"),  # not outside 0 to 1
-        function("return (f['feature_a'] / 4).to_frame('prediction')", "f"),  # not three parameters
-        function("x = b['feature_a'].reindex(f.index); return (x / 4).to_frame('prediction')"),  # a benchmark by id
-        function("import numpy; numpy.ones(1 << 10); return (f['feature_a'] / 4).to_frame('prediction')"),  # memory
-        function("import sklearn; return (f['feature_a'] / 4).to_frame('prediction')"),  # a module of the image
-    ],
-    ids=["frame", "filled", "ranked", "one parameter", "benchmark", "small array", "module"],
-)
-def test_the_correct_twin_of_an_invalid_pickle_is_valid(
-    run: Callable[[bytes], rerun.RerunResult], content: bytes
-) -> None:
-    result = run(content)
-    assert result.cause is None, result.log
-    assert [check.name for check in result.checks if check.good is False] == []
-
-
-def test_a_valid_pickle_has_a_note_about_its_time(run: Callable[[bytes], rerun.RerunResult]) -> None:
-    result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
     assert result.cause is None
     assert [check.name for check in result.checks if check.good is None] == ["seconds"]
+
+
+def test_a_run_that_aborts_at_its_end_is_repeated(run: Callable[..., rerun.RerunResult]) -> None:
+    cause = run(failures.make_function(f"import atexit, os; atexit.register(os.abort); {failures.GOOD_BODY}")).cause
+    assert cause is not None
+    assert "aborted (exit 134) twice in a row, each time after its CSV was written" in cause.text
+    assert "leaves threads running" in cause.fix
+
+
+def test_a_pickle_that_the_kernel_kills_ran_out_of_memory(run: Callable[..., rerun.RerunResult]) -> None:
+    result = run(failures.FAILURES["killed for its memory"].bad)
+    assert result.cause is not None
+    assert result.cause.text == "it ran out of memory at 1 GiB (exit 137)"
 
 
 PICKLE = """
@@ -163,7 +171,7 @@ def predict(f):
     total = 0
     for name in f.columns:
         total += len(name)
-    return f[["feature_a"]].rank(pct=True) * (total / total)
+    return f[["feature_a"]].rank(pct=True).set_axis(["prediction"], axis=1) * (total / total)
 print(base64.b64encode(cloudpickle.dumps(predict)).decode())
 """
 
@@ -171,14 +179,21 @@ print(base64.b64encode(cloudpickle.dumps(predict)).decode())
 def test_a_pickle_for_another_python_is_reported_with_that_python(
     run: Callable[[bytes], rerun.RerunResult], engine: docker_engine.DockerEngine, run_id: str
 ) -> None:
-    newer = stand_in.find_or_build(engine, "3.13", progress.Silent())
-    printed = in_container.run(engine, newer.image.id, run_id, {}, "python", "-c", PICKLE)
-    content = base64.b64decode(printed.split()[-1])
+    def make_pickle(runner: stand_in.StandIn) -> bytes:
+        printed = in_container.run(engine, runner.image.id, run_id, {}, "python", "-c", PICKLE)
+        return base64.b64decode(printed.split()[-1])
+
+    runner = stand_ins.get_default()
+    assert run(make_pickle(runner)).cause is None
+    content = make_pickle(stand_in.find_or_build(engine, "3.13", progress.Silent()))
     result = run(content)
     assert result.cause is not None
     assert result.cause.text.startswith(
-        f"the pickle was built for another Python or numpy, but the image has Python {stand_ins.get_default().python}"
+        f"the pickle was built for another Python or numpy, but the image has Python {runner.python}"
     )
     assert any(word in result.cause.text for word in ("exit 139", "SystemError: ", "TypeError: code"))
+    cause = rerun.prefer_reading(result.cause, read.read_buffer(content, image_python=runner.python))
+    assert cause is not None
+    assert cause.text == f"the pickle was made by Python 3.13, but the image has Python {runner.python}"
     task = dataclasses.replace(result.task, built_on="3.13.5")
     assert "built for Python 3.13.5" in rerun.rerun(task, engine, run_id, progress.Silent()).cause.text

@@ -86,7 +86,12 @@ def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixtur
     assert code == 1
     assert out.splitlines()[-1].startswith("cause: same values: columns in another order, and columns that the model")
     assert "read each column by its name, not by its position or a prefix" in out
-    code, out = check("from_elsewhere")
+    page = folder / "answer.html"
+    code, out = check("from_elsewhere", "--report", str(page))
     assert code == 1
+    assert out.splitlines()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert "it would fail" in text
+    assert "<svg" in text
     assert "no_such_module (missing)" in out
     assert "cause: the pickle needs the module 'no_such_module', which the image does not have" in out

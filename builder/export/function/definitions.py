@@ -106,10 +106,10 @@ class Collector:
     def find_importable(self, value: Any) -> bool:
         """Return whether a function or class is found under its own name in a package or an included module."""
         module = sys.modules.get(getattr(value, "__module__", None) or "")
-        found: Any = module
+        target: Any = module
         for part in getattr(value, "__qualname__", "").split("."):
-            found = getattr(found, part, None)
-        return found is value and module is not None and self._can_import(module.__name__)
+            target = getattr(target, part, None)
+        return target is value and module is not None and self._can_import(module.__name__)
 
     def make_unique(self, name: str) -> str:
         """Return the name, or one derived from it, that nothing has in the module."""

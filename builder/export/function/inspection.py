@@ -138,13 +138,13 @@ def parse_definition(source: str, name: str) -> tuple[ast.stmt, str]:
 def find_imports(definition: Definition) -> list[tuple[ast.Import | ast.ImportFrom, str]]:
     """Return the import statements inside a definition, with the name of the module that each imports."""
     tree = ast.parse(definition.text)
-    found: list[tuple[ast.Import | ast.ImportFrom, str]] = []
+    imports: list[tuple[ast.Import | ast.ImportFrom, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(node, alias.name) for alias in node.names[:1]]
+            imports += [(node, alias.name) for alias in node.names[:1]]
         elif isinstance(node, ast.ImportFrom):
-            found.append((node, "." * node.level + (node.module or "")))
-    return found
+            imports.append((node, "." * node.level + (node.module or "")))
+    return imports
 
 
 def remove_statements(definition: Definition, nodes: Iterable[ast.stmt]) -> Definition:
@@ -320,7 +320,7 @@ def iter_outer_names(function: types.FunctionType) -> Iterator[tuple[str, Any, b
 
 
 def iter_class_names(kind: type, definition: Definition) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the names that a class uses from enclosing scopes, their values, and whether they are needed to define it.
+    """Yield the names that a class uses from enclosing scopes, their values, and whether defining it uses them.
 
     Raises:
         errors.ExportError: A name has no value.

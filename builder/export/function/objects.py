@@ -122,7 +122,7 @@ def find_modules(content: bytes) -> set[str]:
 
 
 class _Recorder:
-    """Stands for any object while a pickle is read: it accepts all operations, and does nothing."""
+    """Replaces any object while a pickle is read: it accepts all operations, and does nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> _Recorder:  # noqa: PYI034 - also for subclasses made above
         return object.__new__(cls)

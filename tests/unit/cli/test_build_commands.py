@@ -88,7 +88,7 @@ def test_a_rebuild_with_the_same_bytes_keeps_the_validation(
     assert (folder / artifact.VALIDATION).exists()
 
 
-def test_an_old_data_version_is_noted_once_per_command(
+def test_an_old_or_unknown_data_version_is_noted_once_per_command(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = project / "configs" / "small.yaml"
@@ -103,6 +103,12 @@ def test_an_old_data_version_is_noted_once_per_command(
     config.write_text(f"{CONFIG}data_version: v5.3\n")
     assert build() == 0
     assert read_output(capsys)[1] == ""
+    config.write_text(f"{CONFIG}data_version: v5.33\n")
+    assert build() == 0
+    assert (
+        "data version v5.33 is newer than v5.3, the newest known here; `python -m builder data-versions`"
+        in read_output(capsys)[1]
+    )
 
 
 @pytest.mark.parametrize("command", ["pickle", "validate", "verify"])
@@ -247,7 +253,9 @@ def test_validate_prints_the_checks_and_the_resources(
     set_validation_output(engine, 0.5)
     assert call("validate", "dist/small") == 1
     out, _ = read_output(capsys)
-    assert re.search(r"^  FAILED +not constant +1 different values$", out, re.MULTILINE)
+    assert re.search(
+        r"^  FAILED +not constant +1 value in all rows; check that .* `make pickle CONFIG=\S+`$", out, re.MULTILINE
+    )
     assert "NOT VALID" in out
     assert out.endswith("last output of the entry point:\n    L\n")
     assert call("validate", "dist/small", "--json") == 1

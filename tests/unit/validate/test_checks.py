@@ -20,12 +20,10 @@ IDS = [f"n{row:015x}" for row in range(6)]
 
 
 def judge(values: Any = None, ids: list[str] = IDS, name: str = "prediction") -> dict[str, str]:
-    """Return the details of the failed checks by name."""
-    return {
-        check.name: check.detail
-        for check in checks.judge_csv(make_csv(ids, values, name=name), IDS)
-        if check.good is False
-    }
+    """Return the details of the failed checks by name; each has a fix, and no other check has one."""
+    results = checks.judge_csv(make_csv(ids, values, name=name), IDS)
+    assert all(bool(check.fix) == (check.good is False) for check in results)
+    return {check.name: check.detail for check in results if check.good is False}
 
 
 def test_a_good_csv() -> None:
@@ -67,7 +65,7 @@ def test_a_good_csv() -> None:
                 "in [0, 1]": f"-1 to 1.5, the first outside at id {IDS[3]}",
             },
         ),
-        ({"values": [0.5] * 6}, {"not constant": "1 different values"}),
+        ({"values": [0.5] * 6}, {"not constant": "1 value in all rows"}),
         ({"values": ["0_1", *[0.5, 0.25] * 2, 1]}, {"finite": f"1 values are not finite, the first at id {IDS[0]}"}),
         (
             {"values": [np.nan] * 6},

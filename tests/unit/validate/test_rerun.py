@@ -67,6 +67,15 @@ def test_without_a_run_the_reading_is_the_cause_unless_another_is_reported(descr
     assert rerun.conclude(make_failure("failed", description), [], None, reading, again=AGAIN).text == cause
 
 
+def test_the_reading_is_preferred_to_an_error_here_that_the_build_caused() -> None:
+    reading = read.read_buffer(b"\x1f\x8b")
+    local_cause = diagnose.Cause(text="it is not a valid pickle: x", fix="y", by_build=True)
+    cause = rerun.conclude(make_failure(), [], make_result(local_cause), reading, again=AGAIN)
+    assert cause.text == "the file is not a pickle: it is compressed with gzip (reproduced here)"
+    other = diagnose.Cause(text="the function returned None", fix="y")
+    assert rerun.conclude(make_failure(), [], make_result(other), reading, again=AGAIN).text.startswith(other.text)
+
+
 def test_a_cause_without_a_fix_gets_one() -> None:
     cause = rerun.conclude(make_failure(), [], make_result(diagnose.Cause(text="exit 1: KeyError: 'x'")), again=AGAIN)
     assert "make pickle" in cause.fix

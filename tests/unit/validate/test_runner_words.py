@@ -121,7 +121,7 @@ UNEXPECTED = [
     (logs.HEAD + logs.make_traceback("EOFError: Ran out of input"), "empty or truncated", "build it again"),
     (logs.HEAD + logs.make_traceback("ValueError: unsupported pickle protocol: 6"), *OTHER_PYTHON),
     (logs.HEAD + logs.make_traceback("ValueError: bad marshal data (unknown type code)"), *OTHER_PYTHON),
-    (logs.HEAD + logs.make_traceback("TypeError: {} is not a callable object"), "is not a callable object", ""),
+    (logs.HEAD + logs.make_traceback("TypeError: {} is not a callable object"), "{}, which is not a function", "dump"),
     ("ERROR:root:Local dataset not found - /box/live.parquet\n", "live data that the run was given", "run it again"),
     (logs.make_traceback("TypeError: int() argument must be a string, not 'NoneType'"), "TypeError: int()", ""),
 ]

@@ -48,11 +48,11 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> scenarios.Subject:
 
 
 def get_failed(results: Mapping[str, checks.Check]) -> dict[str, str]:
-    return {name: check.detail for name, check in results.items() if check.good is False}
+    return {name: check.text for name, check in results.items() if check.good is False}
 
 
 def get_notes(results: Mapping[str, checks.Check]) -> dict[str, str]:
-    return {name: check.detail for name, check in results.items() if check.good is None}
+    return {name: check.text for name, check in results.items() if check.good is None}
 
 
 def linear(values: Any, live: pd.DataFrame) -> pd.DataFrame:
@@ -345,7 +345,7 @@ def test_golden_rows_in_other_units_are_a_finding(subject: scenarios.Subject, go
     outcome = judge_golden(subject, golden)
     assert not outcome.good
     assert outcome.detail.startswith(cause)
-    assert "train and export on values from 0 to 4, or scale them in the model" in outcome.detail
+    assert "train and export on values from 0 to 4, or scale them in the model" in outcome.fix
 
 
 def test_the_units_of_a_slow_model_are_judged_by_more_rows_than_it_predicts(tmp_path: Path) -> None:
@@ -360,7 +360,8 @@ def test_continuous_golden_rows_are_a_note_on_generated_rows(subject: scenarios.
     golden = RANDOM.random((20, 5))
     outcome = judge_golden(subject, golden)
     assert outcome.good is None
-    assert "the model was trained on other data: set `validate.data` to rows of that data" in outcome.detail
+    assert outcome.detail.endswith("the model was trained on other data")
+    assert outcome.fix == "set `validate.data` to rows of that data"
     outcome = judge_golden(dataclasses.replace(subject, is_shaped=False), golden)
     assert outcome.good is False
 
