@@ -1,4 +1,4 @@
-# Shape 8: weights over instances of a class of the user's own package, which take features, era and a benchmark.
+# Shape 8: weights over instances of a class in a custom package, which take features, era and a benchmark.
 # %%
 import cloudpickle
 import pandas as pd
