@@ -162,7 +162,7 @@ def _classes(model: Any, header: lightgbm_text.Header) -> tuple[float, ...] | No
     if header.outputs > 1 and name not in _PROBABILITIES:
         raise errors.ExportError(
             f"the booster predicts {header.outputs} numbers for each row that are not probabilities (objective "
-            f"{name or 'custom'!r}); export a function that combines them (docs/export/custom.md)"
+            f"{name or 'custom'!r}); export a function that combines them (docs/export/predict-function.md)"
         )
     if name not in _PROBABILITIES:
         return None
