@@ -40,6 +40,10 @@ _STARTED = re.compile(r"INFO:root:Running numerai-predict\b")
 _BUILD = "build it in the image that runs it: `make pickle CONFIG=...`"
 _BUILD_AGAIN = "build it again: `make pickle CONFIG=...`"
 _FROM_BUNDLE = "build it from a bundle with `make pickle CONFIG=...`"
+FILL_MISSING = (
+    "fill missing values before or after the model predicts, also in rows without a benchmark model "
+    "(`.reindex(live_features.index).fillna(0.5)`), then run `make pickle CONFIG=...`"
+)
 _RETURN = (
     "return a DataFrame with one column `prediction` on the index of live_features, then run `make pickle CONFIG=...`"
 )
@@ -244,7 +248,7 @@ _CAUSES = (
         r"(?i)^pickle function\b.*\breturned\b.*\bNaN\b",
         Cause(
             text="the function returned NaN in its predictions",
-            fix="fill missing values before or after the model predicts, then run `make pickle CONFIG=...`",
+            fix=FILL_MISSING,
         ),
     ),
     (
