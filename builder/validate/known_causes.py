@@ -22,7 +22,10 @@ FIX_MODEL = (
     "fix the model or function where it was trained, export it again, then run `make pickle CONFIG=...` and "
     "`make validate CONFIG=...`"
 )
-FILL_MISSING = "fill missing values before or after the model predicts, then run `make pickle CONFIG=...`"
+FILL_MISSING = (
+    "fill missing values before or after the model predicts, also in rows without a benchmark model "
+    "(`.reindex(live_features.index).fillna(0.5)`), then run `make pickle CONFIG=...`"
+)
 END_WITH_RANK = "end the model's `post` with a rank, then run `make pickle CONFIG=...`"
 SMALLER, FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
