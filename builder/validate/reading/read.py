@@ -233,6 +233,7 @@ class _Reader:
         if self.analysis.has_nested_pickle:
             text = "the pickle contains another one, as torch writes tensors, which is not read"
             self.notes.append(Problem(text=text, fix="convert tensors to numpy arrays to have all of it read"))
+        features, benchmarks = columns.find_columns(self._list_roots())
         return Reading(
             size=len(self.buffer),
             protocol=program.protocol,
@@ -241,8 +242,8 @@ class _Reader:
             pythons=pythons,
             image_pythons=image_pythons,
             imports=imports,
-            features=columns.find_features(self._list_roots()) or columns.find_features_in_bytes(self.buffer),
-            benchmarks=columns.find_benchmarks(self._list_roots()),
+            features=features or columns.find_features_in_bytes(self.buffer),
+            benchmarks=benchmarks,
             captures=captures.list_captures(program.root, self.analysis),
             dangers=tuple(sorted(self.analysis.dangers, key=risks.Danger.get_rank)),
             problems=tuple(self.problems),
