@@ -216,7 +216,8 @@ class _Converter:
             sample=np.full((1, count), np.nan),
             imputation=np.zeros(count),
         )
-        options = framework.OPTIONS(output=_find_booster_output(model, self.inputs, path))
+        output, class_head = _find_booster_output(model, self.inputs, path)
+        options = framework.OPTIONS(output=output)
         booster = cast("bundle_model.Booster", framework.convert(model, spec, options).model)
         preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
         all_inputs = np.arange(len(self.inputs.names))
@@ -228,7 +229,7 @@ class _Converter:
                 scale=compiled.scale,
                 layers=(bundle_model.make_node("select", places=compiled.sources.astype(np.int32)),),
             )
-        return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *head))
+        return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *class_head, *head))
 
 
 def _find_function(model: Any, path: str) -> Callable[..., bundle_model.Model]:
@@ -247,19 +248,27 @@ def _find_function(model: Any, path: str) -> Callable[..., bundle_model.Model]:
     raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
 
 
-def _find_booster_output(model: Any, inputs: BundleInputs, path: str) -> int | Literal["mean"] | None:
-    """Return which output of a booster is the prediction; None for its only one, or the expected value of classes."""
+def _find_booster_output(
+    model: Any, inputs: BundleInputs, path: str
+) -> tuple[int | Literal["mean"] | None, estimators.Head]:
+    """Return which output of a booster is the prediction, and the nodes from it to the number that its class counts as.
+
+    The output is None for the only one, and for the expected value of the booster's own classes.
+    """
     if inputs.class_values is None or not is_classifier(model):
-        return inputs.output
+        return inputs.output, ()
     labels = np.asarray(model.classes_).tolist()
     values = [inputs.class_values[label] for label in labels]
-    if values == labels:
-        return None
     if sorted(values) == [0.0] * (len(values) - 1) + [1.0]:
-        return values.index(1.0)
+        return values.index(1.0), ()
+    # In a vote or bag, the booster's classes are indices of the outer ones.
+    gain = (values[-1] - values[0]) / (labels[-1] - labels[0])
+    shift = values[0] - gain * labels[0]
+    if np.allclose(values, gain * np.array(labels) + shift, rtol=1e-12):
+        return None, estimators.build_interpolation(shift, shift + gain)
     raise errors.ExportError(
-        f"{steps.describe(model, path)} is a member of a vote or bag whose classes are not 0, 1 and so on; train on "
-        f"such classes, or {steps.ADVICE}"
+        f"{steps.describe(model, path)} is a member of a vote or bag whose classes are not evenly spaced; train on the "
+        f"classes 0, 1 and so on, or {steps.ADVICE}"
     )
 
 
