@@ -22,7 +22,10 @@ FIX_MODEL = (
     "fix the model or function where it was trained, export it again, then run `make pickle CONFIG=...` and "
     "`make validate CONFIG=...`"
 )
-FILL_MISSING = "fill missing values before or after the model predicts, then run `make pickle CONFIG=...`"
+FILL_MISSING = (
+    "fill missing values before or after the model predicts, also for ids without a benchmark row, then run "
+    "`make pickle CONFIG=...`"
+)
 END_WITH_RANK = "end the model's `post` with a rank, then run `make pickle CONFIG=...`"
 SMALLER, FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
@@ -77,7 +80,7 @@ CAUSES = (
     (
         (
             r"\bSystemError: |unknown opcode|bad marshal data|unsupported pickle protocol"
-            r"|\bcode(?:\(\) (?:takes|argument)| expected at)|numpy\.(?:dtype|ndarray) size changed"
+            r"|\bcode(?:\(\) (?:takes (?:at|exactly)|argument \d)| expected at)|numpy\.(?:dtype|ndarray) size changed"
             r"|No module named 'numpy\._core|is not a known BitGenerator"
         ),
         OTHER_PYTHON,
@@ -175,7 +178,8 @@ CAUSES = (
     (
         (
             r"(?i)name resolution|failed to resolve|max retries exceeded|network is unreachable"
-            r"|\b(?:Timeout|Connection|Connect|URL|ConnectTimeout)Error\b|\b(?:Read|Connect)Timeout\b"
+            r"|\b(?:Connection|Connect|URL|ConnectTimeout)Error\b|\b(?:Read|Connect)Timeout\b"
+            r"|\bTimeoutError: .*(?:\[Errno|timed out)"
         ),
         Cause(
             text="the function uses the network, which the tournament's container does not have",
