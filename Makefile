@@ -3,10 +3,11 @@
 # checks the registry, YES=1 confirms, JSON=1 prints JSON, LOCKED=1 allows only what builder.lock.yaml contains.
 # make expands $ in values on its command line: pass untrusted values to the command (.venv/bin/python -m builder).
 TAKES.pickle := CONFIG LOCKED PULL YES JSON
-TAKES.render := CONFIG LOCKED
+TAKES.render := CONFIG LOCKED JSON
 TAKES.validate := CONFIG LOCKED OPEN YES JSON
 TAKES.verify := CONFIG LOCKED YES JSON
-TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
+TAKES.check := PICKLE IMAGE LIVE BENCHMARKS STAND_IN NO_RUN REPORT OPEN YES JSON
+TAKES.adopt := PICKLE SLOT NAME IMAGE STAND_IN FORCE LOCKED PULL YES JSON
 TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
 TAKES.rollback := MODEL CONFIG TO YES JSON
 TAKES.pin := CONFIG CHECK JSON
@@ -18,7 +19,7 @@ TAKES.data := CONFIG JSON
 TAKES.models := JSON
 TAKES.status := SLOT JSON
 TAKES.why := SLOT LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
-TAKES.sandbox := YES
+TAKES.sandbox := YES JSON
 TAKES.test := YES
 TAKES.bench := YES
 
@@ -26,7 +27,7 @@ pickle render validate verify: export CONFIG ?= configs/mlp.yaml
 stand-in: export PYTHON ?= 3.12
 
 VENV := .venv/bin/
-COMMANDS := pickle render validate verify check upload rollback pin init engine stand-in sandbox doctor data models status why
+COMMANDS := pickle render validate verify check adopt upload rollback pin init engine stand-in sandbox doctor data models status why
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
 # A variable that a target does not accept is an error, not ignored, if it is on the command line. LOCKED and DRY_RUN are
@@ -51,6 +52,7 @@ render: .venv/.run ## write the Dockerfile of CONFIG and its build context, with
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
 verify: .venv/.run ## build the pickle of CONFIG again and compare the bytes
 check: .venv/.run ## find out whether any PICKLE would run, and if not, why: read it, then run it in its image
+adopt: .venv/.run ## give a finished PICKLE, or what SLOT runs, a config and a dist/NAME; its bytes stay the same
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
 rollback: .venv/.run ## assign the pickle that a slot ran before
 pin: .venv/.run ## pin the images of all configs by digest in builder.lock.yaml, and print what changed

@@ -9,6 +9,16 @@ import shlex
 import sys
 from pathlib import Path
 
+_TARGETS = {
+    **dict.fromkeys(("pickle", "render", "validate", "verify", "upload", "pin", "doctor", "data"), "CONFIG"),
+    **dict.fromkeys(("init", "engine", "stand-in", "sandbox", "models"), ""),
+    "adopt": "PICKLE",
+    "check": "PICKLE",
+    "rollback": "MODEL",
+    "status": "SLOT",
+}
+"""The Makefile's targets that are commands, with the variable of each that is the command's argument."""
+_PLACEHOLDERS = ("BUNDLE", "CONFIG", "NAME", "PICKLE", "SLOT")
 UNDER_MAKE = "NUMERAI_BUILDER_UNDER_MAKE"
 """Environment variable that requirements/run.sh sets for the Makefile's targets."""
 
@@ -28,7 +38,7 @@ def suggest(name: str, config: Path | None, *options: str) -> str:
     full = Path(os.path.realpath(config)) if config else None
     path = full if full is None or full.suffix in {".yaml", ".yml"} else find_config(full)
     if path is None:
-        return suggest_plain(name, *options, takes="CONFIG")
+        return suggest_plain(name, "CONFIG", *options)
     if _uses_make(current) and path.is_relative_to(current / "configs"):
         variables = [f"CONFIG={path.relative_to(current)}", *map(_to_variable, options)]
         # make expands $ in the values on its command line.
@@ -37,11 +47,21 @@ def suggest(name: str, config: Path | None, *options: str) -> str:
     return " ".join([_find_program(), name, *map(shlex.quote, [str(shown), *options])])
 
 
-def suggest_plain(name: str, *options: str, takes: str = "") -> str:
-    """Return a command like :func:`suggest` does, without a config; ``takes`` is a placeholder, such as ``BUNDLE``."""
-    if _uses_make(Path.cwd()):
-        return " ".join(["make", name, *([f"{takes}=..."] if takes else []), *map(_to_variable, options)])
-    return " ".join([_find_program(), name, *([takes] if takes else []), *options])
+def suggest_plain(name: str, *arguments: str) -> str:
+    """Return a command like :func:`suggest` does, without a config.
+
+    Args:
+        name: The command, such as ``rollback``.
+        arguments: Its argument and options. The user has to fill in the placeholders ``BUNDLE``, ``CONFIG``, ``NAME``,
+            ``PICKLE`` and ``SLOT``.
+    """
+    if name not in _TARGETS or not _uses_make(Path.cwd()):
+        return " ".join([_find_program(), name, *arguments])
+    variables = [
+        _to_variable(argument) if argument.startswith("--") else f"{_TARGETS[name]}={argument}"
+        for argument in arguments
+    ]
+    return " ".join(["make", name, *(_fill_placeholder(variable) for variable in variables)])
 
 
 def suggest_for_folder(name: str, folder: Path) -> str:
@@ -74,6 +94,11 @@ def find_config(folder: Path) -> Path | None:
 
 def _uses_make(folder: Path) -> bool:
     return (folder / "Makefile").is_file()
+
+
+def _fill_placeholder(variable: str) -> str:
+    name, _, value = variable.partition("=")
+    return f"{name}=..." if value in _PLACEHOLDERS else variable
 
 
 def _find_program() -> str:

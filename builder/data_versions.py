@@ -29,6 +29,11 @@ def format_age_note(version: str, default: str = DEFAULT) -> str:
     return f"data version {version} is older than the default, {default}: train new models on {default}"
 
 
+def is_known(version: str) -> bool:
+    """Return whether a version is not newer than the default one: newer ones may exist, or be a typing error."""
+    return not is_older(DEFAULT, version)
+
+
 def _parse(version: str) -> tuple[int, ...]:
     # By number: v5.10 is newer than v5.9.
     return tuple(map(int, re.findall(r"[0-9]+", version)))

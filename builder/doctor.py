@@ -185,9 +185,9 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()
         fix = commands.suggest("upload", config, "--clear-webhook")
         return DoctorCheck(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
     if slot_status.state is status.SlotState.FAILED and slot.pickle:
-        return DoctorCheck(name=SLOT, good=False, text=text, fix=f"python -m builder {slot_status.todo}")
+        return DoctorCheck(name=SLOT, good=False, text=text, fix=commands.suggest_plain(*slot_status.todo.split()))
     if slot_status.state <= status.SlotState.UNASSIGNED:  # does not prevent an upload
-        return DoctorCheck(name=SLOT, good=None, text=f"{text}: `python -m builder {slot_status.todo}`")
+        return DoctorCheck(name=SLOT, good=None, text=f"{text}: `{commands.suggest_plain(*slot_status.todo.split())}`")
     return DoctorCheck(name=SLOT, good=True, text=text)
 
 

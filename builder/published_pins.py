@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "3.12"
 """The Python of the tournament's default image."""
+EXPERIMENTAL = "3.14"
+"""The Python of an image that the tournament marks as experimental, and publishes no list of packages for."""
 
 # What a distribution installs, if that is not its own name with underscores.
 _NAMES = {

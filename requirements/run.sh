@@ -2,8 +2,8 @@
 # Runs a command of numerai-builder with the Makefile's variables: sh requirements/run.sh COMMAND VARIABLE...
 #
 # Their values come from the environment, where make puts them, so that no shell executes a value as code. CONFIG, PICKLE and
-# SLOT are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run if it is 1, and nothing if it
-# is 0 or empty.
+# SLOT (not of adopt) are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run if it is 1,
+# and nothing if it is 0 or empty.
 set -eu
 command=$1
 shift
@@ -14,8 +14,9 @@ for name; do
     [ -n "$value" ] || continue
     option=--$(printf %s "$name" | tr A-Z_ a-z-)
     case $command.$name in
+        adopt.SLOT) set -- "$@" "$option=$value" ;;
         *.CONFIG | *.PICKLE | *.SLOT | rollback.MODEL) target=$value ;;
-        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN) set -- "$@" "$option=$value" ;;
+        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO | *.IMAGE | *.LIVE | *.BENCHMARKS | *.STAND_IN | *.REPORT) set -- "$@" "$option=$value" ;;
         *)
             case $value in
                 0) ;;

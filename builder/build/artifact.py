@@ -135,7 +135,8 @@ def commit(staging: Path, folder: Path, new_manifest: manifest.Manifest) -> Arti
         # Read before the manifest is replaced: a build with the same bytes keeps its validation and receipt.
         old_hash = _read_pickle_hash(folder)
         (staging / MANIFEST).write_bytes(manifest.to_bytes(new_manifest))
-        write_fingerprint(staging)
+        if not new_manifest.is_adopted:
+            write_fingerprint(staging)
         (folder / _UNFINISHED).touch()
     with _convert_os_errors(f"move the new build into {folder}", outcome="the build there is now incomplete"):
         if old_hash != new_manifest.pickle.sha256:
@@ -157,9 +158,11 @@ def commit_rendering(staging: Path, folder: Path) -> None:
 
 def _move_into_place(staging: Path, folder: Path, names: Iterable[str]) -> None:
     for name in names:
-        if name == CONTEXT or (folder / name).is_dir():
+        exists = (staging / name).exists()  # an adopted pickle has neither a Dockerfile nor a context
+        if not exists or name == CONTEXT or (folder / name).is_dir():
             _remove(folder / name)  # a rename replaces a file, but not a folder
-        (staging / name).replace(folder / name)
+        if exists:
+            (staging / name).replace(folder / name)
 
 
 def _remove(path: Path) -> None:

@@ -43,7 +43,7 @@ def check(
     if stand_in:
         fix = f"builds in the stand-in {stand_in} are not recorded: {fix} on a machine that can pull the exact image"
     fix = f"; {fix}, which writes the entry, then review the file and commit it"
-    path, key = config.root / lockfile.NAME, config_model.normalize_reference(config.image.ref)
+    path, key = lockfile.find(config.root), config_model.normalize_reference(config.image.ref)
     if not path.is_file():
         raise errors.RefusedError(f"{path}: not found, and LOCKED=1 (--locked) allows only what it contains{fix}")
     differences = pinning.find_lock_differences(
@@ -96,11 +96,11 @@ def record(
     before, after = lockfile.update(
         config.root, edit, on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})")
     )
-    path = config.root / lockfile.NAME
+    path = lockfile.find(config.root)
     if after.images != before.images:
         source = pinning.format_stand_in_note(key, session.read_registry(config.root))
         progress.note(f"note: pinned {key} in {path}: {digest[:19]}..." + (f" ({source})" if source else ""))
-    if after.models != before.models:
+    if after.models != before.models and path == config.root / lockfile.NAME:  # not for the file of a sandbox
         progress.note(f"note: recorded {config.name} in {path}: review its lines and commit the file for LOCKED=1")
     return lockfile.format_added_entries(before, after)
 
@@ -110,4 +110,4 @@ def find_moved_pin(config: config_model.Config, manifest: manifest.Manifest) -> 
     key = config_model.normalize_reference(config.image.ref)
     digest = pinning.find_pinned_digest(lockfile.read(config.root), key)
     has_moved = digest is not None and manifest.image.kind == "exact" and manifest.image.identity != digest
-    return config.root / lockfile.NAME if has_moved else None
+    return lockfile.find(config.root) if has_moved else None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 FORMAT = 1
+ADOPTED = "adopted"
+"""``bundle.kind`` of a finished pickle, which was not built from a bundle."""
 MAX_BYTES = 1 << 22
 """Largest file that is read: a hundred times the size for an image with 500 packages."""
 # Readers of JSON that use doubles are exact up to 2^53.
@@ -48,10 +50,10 @@ class ModelBundle:
     """The model's numbers.
 
     Attributes:
-        hash: Hash of the bundle's files.
-        kind: The kind of model, such as ``mlp``.
-        features: Number of features.
-        parameters: Number of trained parameters.
+        hash: Hash of the bundle's files; of an adopted pickle, its own hash.
+        kind: The kind of model, such as ``mlp``; ``adopted`` for a finished pickle, which was not built from a bundle.
+        features: Number of features; of an adopted pickle, how many it names.
+        parameters: Number of trained parameters; 0 if not known.
     """
 
     hash: schema.Sha256
@@ -113,7 +115,7 @@ class Manifest:
         format: Format of this file.
         name: The model's name.
         tool: The version of this tool.
-        image: The image that the pickle was built in.
+        image: The image that the pickle was built in, or that it was adopted for.
         bundle: The model's numbers.
         config: The part of the config that a build depends on.
         pickle: The pickle.
@@ -126,6 +128,11 @@ class Manifest:
     bundle: ModelBundle
     config: ConfigPart
     pickle: PickleRecord
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it is a finished pickle, which cannot be built again."""
+        return self.bundle.kind == ADOPTED
 
 
 def to_bytes(manifest: Manifest) -> bytes:

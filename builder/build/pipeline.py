@@ -120,6 +120,7 @@ def resolve_source(config: model.Config, *, locked: bool, progress: Progress) ->
         errors.BundleError: The bundle does not exist.
         errors.NetworkError: The bundle could not be fetched.
         errors.RefusedError: With ``locked``, the lock file has no entry for the model with this bundle.
+        errors.ConfigError: The config names a finished pickle.
     """
     bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
     with store.report_as(bundle.display_name, bundle.folder):
@@ -215,7 +216,7 @@ def _build(
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
     with watch.stage("build"), run.start(engine) as run_id, artifact.create_staging_folder(folder) as staging:
-        recorded_image = _describe_image(inputs.image, image.read_inventory(inputs.image, engine, run_id))
+        recorded_image = describe_image(inputs.image, image.read_inventory(inputs.image, engine, run_id))
         context = render_stage.render(
             name=config.name,
             base=inputs.image.base,
@@ -250,7 +251,7 @@ def _build(
         return artifact.commit(staging, folder, new_manifest), report.warnings
 
 
-def _describe_image(resolved: image.ResolvedImage, inventory: image.Inventory) -> runner_image.RunnerImage:
+def describe_image(resolved: image.ResolvedImage, inventory: image.Inventory) -> runner_image.RunnerImage:
     """Return the manifest's entry for an image.
 
     Raises:

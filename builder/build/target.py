@@ -82,8 +82,12 @@ def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -
     if locked:
         lock.check(config)  # before a bundle is fetched
     built = artifact.load(target.folder)
-    bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
-    content_hash = files.hash_bundle(bundle.folder)
+    folder: Path | None = None
+    if config.pickle:
+        content_hash, source = hash_pickle(config.pickle), str(config.pickle)
+    else:
+        bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
+        content_hash, source, folder = files.hash_bundle(bundle.folder), bundle.display_name, bundle.folder
     if locked:
         lock.check(config, bundle=content_hash)
         lock.check_manifest(config, built.manifest)
@@ -93,14 +97,28 @@ def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -
     if lock_file := lock.find_moved_pin(config, built.manifest):
         changed.append(f"{lock_file} (its pin)")
     recorded_hash = built.manifest.bundle.hash
-    if content_hash != recorded_hash and not _was_converted(bundle.folder, recorded_hash):
-        changed.append(bundle.display_name)
+    if content_hash != recorded_hash and not (folder and _was_converted(folder, recorded_hash)):
+        changed.append(source)
     if changed:
         command = commands.suggest("pickle", config.file)
+        action, done = ("adopt", "adopted") if config.pickle else ("build", "built")
         raise errors.ArtifactError(
-            f"{built.pickle}: {' and '.join(changed)} changed since it was built; run `{command}` to build it again"
+            f"{built.pickle}: {' and '.join(changed)} changed since it was {done}; run `{command}` to {action} it again"
         )
     return built
+
+
+def hash_pickle(path: Path) -> str:
+    """Return the sha256 of a finished pickle.
+
+    Raises:
+        errors.ConfigError: It cannot be read.
+    """
+    try:
+        return artifact.hash_file(path)
+    except OSError as error:
+        problem = f"{path}: cannot be read: {error.strerror}; fix its permissions, or adopt the pickle again"
+        raise errors.ConfigError([problem]) from error
 
 
 def _was_converted(bundle: Path, old_hash: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder import errors
+from builder import commands, errors
 from builder.cli import api_session, confirmation, listing, slot_change, terminal
 from builder.cli.parameters import Json, Pickle, Slot, Yes
 from builder.text import sanitize
@@ -22,7 +22,8 @@ def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: 
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{listing.pickle_line(pickle)}: its validation status is {sanitize(pickle.validation) or 'missing'!r};"
-                f" only a validated pickle can be assigned; `python -m builder logs {pickle.id}` shows what it printed"
+                f" only a validated pickle can be assigned; "
+                f"`{commands.suggest_plain('logs', pickle.id)}` shows what it printed"
             )
         question = f"Assign {listing.pickle_line(pickle)} to {sanitize(slot.name)}?"
         facts = slot_change.format_effects(slot, pickle)

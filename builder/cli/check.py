@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich import filesize
 from typer import Argument, Option
 
-from builder import data_versions, errors, paths, published_pins
-from builder.cli import local_run, reading_rows, terminal
+from builder import errors, paths, published_pins
+from builder.cli import check_page, local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
-from builder.tournament import session
-from builder.validate import known_causes
+from builder.tournament import images, session
+from builder.validate import known_causes, other_fixes
+from builder.validate.page import content
 
 if TYPE_CHECKING:
     from builder.validate import rerun
@@ -22,22 +22,6 @@ if TYPE_CHECKING:
 
 PickleFile = Annotated[Path, Argument(metavar="PICKLE", help="a file: a pickle, from any program")]
 _ROWS = 1_000
-_OTHER_FIXES = (
-    (r"end the model's `post` with a rank", "end it with a rank, such as `.rank(pct=True)`"),
-    (
-        r",? then (?:run|build it again:) `make pickle CONFIG=\.\.\.`(?: and `make validate CONFIG=\.\.\.`)?",
-        ", then dump it again",
-    ),
-    (r"build it again: `make pickle CONFIG=\.\.\.`", "dump it again with cloudpickle"),
-    (
-        r"build it from a bundle with `make pickle CONFIG=\.\.\.`",
-        "pickle that module with it: `cloudpickle.register_pickle_by_value`",
-    ),
-    (
-        r"build it in the image that runs it: `make pickle CONFIG=\.\.\.`",
-        "dump it with the image's Python and packages, or export the model and build it here (docs/export)",
-    ),
-)
 
 
 def run(
@@ -50,23 +34,27 @@ def run(
     benchmarks: local_run.Benchmarks = None,
     stand_in: local_run.StandIn = None,
     no_run: Annotated[bool, Option("--no-run", help="only read the pickle")] = False,
+    report: check_page.Report = None,
+    open_wanted: check_page.Open = False,
     yes: StartEngine = False,
     json_wanted: Json = False,
 ) -> int:
     """Print what a pickle is; exit 1 if it would fail, if something is dangerous in it, or if it cannot be read."""
+    from builder.validate import adopted  # noqa: PLC0415 - numpy
     from builder.validate.reading import read  # noqa: PLC0415
 
     local_run.check_options(live, benchmarks, stand_in)
+    check_page.check_options(report, open_wanted=open_wanted)
     reading, result = read.read(path), None
     reason, failure = "skipped by --no-run" if no_run else "the file cannot be loaded", None
     if not no_run and reading.protocol is not None and (reading.is_complete or not reading.problems):
         if live:
             files = Path(live), Path(benchmarks) if benchmarks else None
-            features = reading.features or _list_columns(files[0], "feature_")
-            benchmark_names = reading.benchmarks or (_list_columns(files[1], "v") if files[1] else ())
+            features = reading.features or adopted.list_columns(files[0], "feature_")
+            benchmark_names = reading.benchmarks or (adopted.list_columns(files[1], "v") if files[1] else ())
         else:
-            features = reading.features or tuple(f"feature_{number}" for number in range(20))
-            benchmark_names = reading.benchmarks or (data_versions.DEFAULT_BENCHMARK,)
+            columns = adopted.choose_generated_columns(reading)
+            features, benchmark_names = columns.features, columns.benchmarks
             files = _make_rows(features, benchmark_names)
         with terminal.progress() as progress:
             try:
@@ -83,12 +71,17 @@ def run(
     cause = _find_cause(reading, result, is_generated=not live)
     is_good = reading.is_safe and cause is None and (reading.is_complete or result is not None)
     code = failure.exit_code if failure and is_good else 0 if is_good else 1
+    answer = content.PickleAnswer(
+        path=path, reading=reading, result=result, reason=reason, cause=cause, is_good=is_good
+    )
+    if report:
+        check_page.write(report, answer, open_wanted=open_wanted)
     if json_wanted:
-        answer = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
+        head = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
         shown = cause or (None if code == 0 else _find_doubt(reading, failure))
         cause_data = {"cause": shown.text, "fix": shown.fix} if shown else {"cause": None, "fix": None}
         run_data = {"reading": dataclasses.asdict(reading), "run": local_run.to_data(result, reason)}
-        terminal.print_json({**answer, **run_data, **cause_data})
+        terminal.print_json({**head, **run_data, **cause_data})
         return code
     protocol = "" if reading.protocol is None else f", pickle protocol {reading.protocol}"
     terminal.print_lines(f"{path}  ({filesize.decimal(reading.size)}{protocol})")
@@ -101,10 +94,9 @@ def run(
     terminal.print_lines(*reading_rows.list_notes(reading))
     if cause:
         terminal.print_lines(f"cause: {cause.text}", *([f"fix:   {cause.fix}"] if cause.fix else []))
-    elif result:
-        terminal.print_lines("it runs" if is_good else "it runs, but see what is dangerous in it")
-    elif is_good:
-        terminal.print_lines("nothing was found that would fail; only a run in its image shows that it works")
+    elif result or is_good:
+        terminal.print_lines(answer.verdict)
+    terminal.print_lines(*([str(report)] if report else []))
     return code
 
 
@@ -122,10 +114,7 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
         return known_causes.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
     # There is no config: the pickle was made by another program.
-    fix = cause.fix
-    for phrase, other in _OTHER_FIXES:
-        fix = re.sub(phrase, other, fix)
-    return known_causes.Cause(text=cause.text, fix=fix)
+    return known_causes.Cause(text=cause.text, fix=other_fixes.reword(cause.fix))
 
 
 def _find_doubt(reading: Reading, failure: errors.BuilderError | None) -> known_causes.Cause:
@@ -145,18 +134,11 @@ def _find_image(reading: Reading) -> str:
         errors.ImageError: The tournament has no image with that Python.
     """
     python = reading.python or published_pins.DEFAULT
-    tag = published_pins.find_tag(python)
-    if tag is None:
+    ref = images.find_published(python, session.read_registry())
+    if ref is None:
         known = ", ".join(published_pins.list_pythons())
         raise errors.ImageError(f"no image with Python {python} is known (known: {known}); pass --image REF")
-    return f"{session.read_registry()}/numerai_predict_py_{python.replace('.', '_')}:{tag}"
-
-
-def _list_columns(path: Path, prefix: str) -> tuple[str, ...]:
-    """Return the names of the columns of a parquet file that begin with a prefix."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - takes a tenth of a second
-
-    return tuple(dict.fromkeys(name for name in pq.read_schema(path).names if name.startswith(prefix)))
+    return ref
 
 
 def _make_rows(features: tuple[str, ...], benchmarks: tuple[str, ...]) -> tuple[Path, Path | None]:

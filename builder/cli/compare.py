@@ -8,7 +8,7 @@ from builder import errors
 from builder.build import target
 from builder.cli import engine_session, remote_files
 from builder.config import model as config
-from builder.tournament import live_files
+from builder.tournament import live_files, session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def _compare(
     from builder.upload import compare as stage  # noqa: PLC0415
 
     engine = engine_session.find()  # a comparison is optional: do not install or start an engine for it
-    ref = remote_files.reference(api, old, root)
+    ref = remote_files.reference(api, old, session.read_registry(root))
     content = remote_files.fetch(api, old, progress)
     live, benchmarks, source = _find_live_data(request, build_target, api, progress)
     limits = config.ValidateConfig().limits

@@ -55,7 +55,7 @@ def _choose_config(config_name: str | None) -> tuple[Path | None, str]:
     This is not an error because people run ``doctor`` before they have a config, and with several.
     """
     if config_name is None and not project.list_configs():
-        return None, "configs/ contains no config; `python -m builder init --from NAME.bundle.zip` writes one"
+        return None, f"configs/ contains no config; `{commands.suggest_plain('init', '--bundle=BUNDLE')}` writes one"
     try:
         return Path(project.choose_config(config_name)), ""
     except errors.UsageError as error:
@@ -80,7 +80,7 @@ def _check_all(path: Path | None, absence: str, progress: Progress) -> list[stag
             if path.exists():
                 fix = f"fix it; `{commands.suggest('render', path)}` lists all problems"
             else:
-                fix = f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or pass another config"
+                fix = f"`{commands.suggest_plain('init', '--bundle=BUNDLE')}` writes one; or pass another config"
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=problems[0] + more, fix=fix))
     root = config.root if config else Path.cwd()
     account = _Account(root, progress)
@@ -217,7 +217,7 @@ class _Account:
         slot = slots.match_slot(self._account, model)
         if slot is None:
             text = f"{model}: {slots.explain_missing_slot(self._account, model)}"
-            fix = f"set upload.model to another slot, or: python -m builder create-model {model}"
+            fix = f"set upload.model to another slot, or: {commands.suggest_plain('create-model', model)}"
             return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
         return [stage.judge_slot(slot, config.file, self._uploaded)]
 

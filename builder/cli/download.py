@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich import filesize
 from typer import Option
 
-from builder import errors
+from builder import commands, errors
 from builder.build import artifact
 from builder.cli import api_session, pickle_argument, reading_rows, remote_files, terminal
 from builder.cli.parameters import Json, SlotOrPickle
@@ -75,7 +75,7 @@ def run(
     if all(good is None for good, _ in findings):
         terminal.print_lines("  no recorded hash to compare it with: none in its name, in dist/*/ or in an upload log")
     terminal.print_lines(*reading_rows.list_problems(reading))
-    terminal.print_lines("  unpickle it only in its image (`python -m builder why` runs it there)")
+    terminal.print_lines(f"  unpickle it only in its image (`{commands.suggest_plain('why')}` runs it there)")
     return 1 if bad else 0
 
 

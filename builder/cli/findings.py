@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 
 
 def note_data_version(config: model.Config, progress: Progress) -> None:
-    """Print a note if a config's data version is older than the default one; works without the API."""
-    if note := data_versions.format_age_note(config.data_version):
+    """Print a note if a config's data version is older than the default one or unknown; works without the API."""
+    version = config.data_version
+    if data_versions.is_known(version):
+        note = data_versions.format_age_note(version)
+    else:
+        note = (
+            f"data version {version} is newer than {data_versions.DEFAULT}, the newest known here; "
+            f"`{commands.suggest_plain('data-versions')}` lists those that the tournament offers"
+        )
+    if note:
         progress.note(f"note: {config.file}: {note}")
 
 

@@ -43,6 +43,8 @@ def format_warning(kind: image.Kind, folder: Path | None = None) -> list[str]:
 
 def describe_kind(resolved: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
     """Return what an image is; only the tournament's own images are called the runner image."""
+    if resolved.kind == "exact" and session.is_sandbox(root):
+        return "exact, but of the sandbox: not the runner image"
     if resolved.kind == "exact" and not settings.is_tournament_image(resolved.base, session.read_registry(root)):
         return "NOT one of the tournament's images"
     return _KINDS[resolved.kind]

@@ -23,7 +23,11 @@ def run(
     root: Annotated[str, Option("--root", metavar="FOLDER", help="the folder that contains configs/")] = ".",
     features: Annotated[
         str | None,
-        Option("--features", metavar="FILE", help="a features.json; default: those in FOLDER and FOLDER/v*"),
+        Option(
+            "--features",
+            metavar="FILE",
+            help="a features.json; default: those in FOLDER and FOLDER/v*, else in the cache",
+        ),
     ] = None,
     force: Annotated[bool, Option("--force", help="replace an existing config")] = False,
     json_wanted: Json = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from builder import errors
+from builder import commands, errors
 from builder.cli import api_session, listing, pickle_argument, terminal
 from builder.cli.parameters import Json
 from builder.text import sanitize
@@ -41,7 +41,7 @@ def run(
         return 0
     terminal.show(title)
     if not lines:
-        terminal.show("  nothing printed yet; `python -m builder status` shows the progress")
+        terminal.show(f"  nothing printed yet; `{commands.suggest_plain('status')}` shows the progress")
     terminal.print_lines(*_format_log(lines))
     return 0
 
@@ -62,8 +62,9 @@ def _read_run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[
     runs = pickle.runs
     if not runs:
         raise errors.UsageError(
-            f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
-            "runs it, --diagnostics shows the run over the validation data"
+            f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; "
+            f"`{commands.suggest_plain('trigger', pickle.id)}` runs it, --diagnostics shows the run over the "
+            "validation data"
         )
     title = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {sanitize(runs[0].status)}"
     return "; ".join([title, *map(sanitize, runs[0].descriptions)]), api.get_run_log(runs[0].id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import Json
 from builder.tournament import status as slot_status
@@ -18,7 +19,7 @@ def run(*, json_wanted: Json = False) -> int:
         return 0
     terminal.print_lines(f"{account.username}: {account.slots_summary}")
     if not statuses:
-        terminal.print_lines("  no slot yet; create one: python -m builder create-model NAME")
+        terminal.print_lines(f"  no slot yet; create one: {commands.suggest_plain('create-model', 'NAME')}")
         return 0
     head = ("slot", "pickle", "image", "data", "state", "stake", "id")
     terminal.print_list(head, [_model_row(status) for status in statuses])

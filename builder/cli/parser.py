@@ -35,6 +35,7 @@ _COMMANDS = {
         "validate": "run the pickle of CONFIG in its image under the tournament's limits",
         "verify": "build the pickle of CONFIG again and compare the bytes",
         "check": "find out whether any PICKLE would run, and if not, why: read it, then run it in its image",
+        "adopt": "give a finished PICKLE, or what SLOT runs, a config and a dist/NAME; its bytes stay the same",
         "upload": "deploy the validated pickle of CONFIG to a model slot",
         "rollback": "assign the pickle that a slot ran before",
     },

@@ -27,18 +27,21 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Build the pickle of a config, unless the one that is there was built from the same inputs."""
+    loaded = model.load(Path(project.choose_config(config)))
+    if loaded.pickle:
+        from builder.cli import adopt  # noqa: PLC0415 - numpy
+
+        return adopt.run_again(loaded, pull=pull, locked=locked, yes=yes, json_wanted=json_wanted)
     watch = Stopwatch()
     with terminal.progress() as progress:
         with watch.stage("config"):
-            source = pipeline.resolve_source(
-                model.load(Path(project.choose_config(config))), locked=locked, progress=progress
-            )
+            source = pipeline.resolve_source(loaded, locked=locked, progress=progress)
         session.read_registry(source.config.root)  # an invalid setting is reported before an engine is started
         with watch.stage("image"):
             engine = engine_session.connect(progress, yes=yes)
         findings.note_data_version(source.config, progress)
         build = pipeline.build(source, engine, pull=pull, locked=locked, progress=progress, watch=watch)
-    lock_file = source.config.root / lockfile.NAME
+    lock_file = lockfile.find(source.config.root)
     if json_wanted:
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None

@@ -26,7 +26,7 @@ def resolve_pickle(
     uploaded = () if assigned else api.list_pickles(target.id)
     if not uploaded:
         more = (
-            f"`python -m builder pickles {target.name}` lists what was uploaded for it"
+            f"`{commands.suggest_plain('pickles', target.name)}` lists what was uploaded for it"
             if assigned
             else f"upload one: `{commands.suggest('upload', None, f'--model={target.name}')}`"
         )

@@ -208,11 +208,11 @@ def _print(
     for text in notes:
         terminal.print_lines(f"note: {text}")
     changed = [result for result in outcomes if result.pin]
-    file = root / lockfile.NAME
+    file = lockfile.find(root)
     if check and changed:
         terminal.print_lines(f"{file} is outdated; run `make pin` to update it")
     elif changed:
-        terminal.print_lines(f"{file} was updated; commit it")
+        terminal.print_lines(f"{file} was updated{'; commit it' if file == root / lockfile.NAME else ''}")
     elif file.exists():
         terminal.print_lines(f"{file}: nothing to change")
     else:
@@ -252,7 +252,7 @@ def _build_report(
 ) -> dict[str, Any]:
     return {
         "format": 1,
-        "lock": str(root / lockfile.NAME),
+        "lock": str(lockfile.find(root)),
         "checked": check,
         "changed": not check and any(result.pin for result in outcomes),
         "images": [_build_entry(result, users[result.key]) for result in outcomes],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,21 +12,21 @@ from builder.build import artifact
 from builder.net import download
 from builder.text import sanitize
 from builder.tournament import images as tournament_images
-from builder.tournament import session
 from builder.upload import slot_log
 
 if TYPE_CHECKING:
     from builder import tournament
     from builder.progress import Progress
 
+_KEPT = 10
 
-def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, root: Path | None = None) -> str:
-    """Return the reference of the image that a pickle was registered for.
+
+def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, registry: str) -> str:
+    """Return the reference, in this registry, of the image that a pickle was registered for.
 
     Raises:
         errors.ImageError: The API does not say which.
     """
-    registry = session.read_registry(root)
     image = next((image for image in api.list_images() if image.id == pickle.image_id), None)
     if image is not None:
         return tournament_images.get_reference(image, registry)
@@ -42,9 +44,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
     Raises:
         errors.NetworkError: A file cannot be fetched.
     """
-    folder = paths.cache_folder() / "pickles"
-    folder.mkdir(exist_ok=True)
-    path = folder / download.to_file_name(f"{pickle.id}.pkl")
+    path = get_cached_path(pickle.id)
     digits = download.find_hash_prefix(pickle.filename)
     if digits and path.is_file() and artifact.hash_file(path).startswith(digits):
         return path
@@ -55,6 +55,30 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
     if digits and not downloaded.sha256.startswith(digits):
         progress.note(f"note: the stored file has the sha256 {downloaded.sha256}, but its name contains {digits}")
     return path
+
+
+def keep(identity: str, source: Path) -> None:
+    """Keep an uploaded pickle, by its id, in the cache, where later commands find it; only the newest ones are kept.
+
+    It is a link if possible. A later build replaces the file in ``dist`` and does not write into it.
+    """
+    path = get_cached_path(identity)
+    with contextlib.suppress(OSError):  # the upload is complete, and the file can be fetched
+        path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(source)
+        except OSError:  # another file system
+            shutil.copyfile(source, path)
+        others = set(path.parent.glob("*.pkl")) - {path}
+        for old in sorted(others, key=lambda path: path.stat().st_ctime_ns)[: 1 - _KEPT]:
+            old.unlink()
+
+
+def get_cached_path(identity: str) -> Path:
+    """Return where the cache has a pickle by its id."""
+    folder = paths.cache_folder() / "pickles"
+    folder.mkdir(exist_ok=True)
+    return folder / download.to_file_name(f"{identity}.pkl")
 
 
 def fetch_pickle(

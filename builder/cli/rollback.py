@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import errors
+from builder import commands, errors
 from builder.cli import api_session, confirmation, slot_change, terminal
 from builder.cli.parameters import ConfigOrSlot, Json, Yes
 from builder.config import model as config
@@ -82,7 +82,9 @@ def _find_slot_name(text: str) -> tuple[Path, str, str]:
         return Path.cwd(), text, ""
     loaded = config.load(path)
     if loaded.upload is None or loaded.upload.model is None:
-        raise errors.UsageError(f"{text}: upload.model is not set; pass the slot: `python -m builder rollback SLOT`")
+        raise errors.UsageError(
+            f"{text}: upload.model is not set; pass the slot: `{commands.suggest_plain('rollback', 'SLOT')}`"
+        )
     return loaded.root, loaded.upload.model, f"upload.model of {text}"
 
 
@@ -90,7 +92,7 @@ def _get_valid_pickle(api: tournament.Tournament, identity: str) -> tournament.U
     uploaded = api.get_pickle(identity)
     if uploaded is None:
         raise errors.UsageError(
-            f"{identity}: no longer exists in the account; `python -m builder pickles` lists the pickles; "
+            f"{identity}: no longer exists in the account; `{commands.suggest_plain('pickles')}` lists the pickles; "
             "pass one with --to (make: TO=ID)"
         )
     if status.judge_validation(uploaded) is not True:
@@ -105,8 +107,8 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle])
     if not earlier:
         raise errors.RefusedError(
             f"{sanitize(slot.name)}: the log does not contain its previous pickle, and no other valid pickle was "
-            "uploaded for it; pass one of `python -m builder pickles` with --to (make: TO=ID), or run `disable` to "
-            "remove its pickle"
+            f"uploaded for it; pass one of `{commands.suggest_plain('pickles')}` with --to (make: TO=ID), or run "
+            "`disable` to remove its pickle"
         )
     lines = [
         f"  {number}  {plan.describe_pickle(candidate)}, {sanitize(candidate.inserted_at)}"

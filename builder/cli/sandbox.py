@@ -1,8 +1,8 @@
 """``sandbox``: a local sandbox of the tournament, to try the tool without an account, until Ctrl-C.
 
 At a terminal it prints the settings, as shell exports, and what to try. Elsewhere it prints the exports alone or, with
-``--env-file``, writes them there and prints nothing. What it suggests is done in a folder of its own, so that no pin in
-the person's lock file names an image of the sandbox.
+``--env-file``, writes them there and prints nothing. The settings name a lock file of their own: a pin of an image of
+the sandbox in the project's lock file would fail every build after the sandbox has ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,10 +21,11 @@ from typer import Option
 
 from builder import commands, errors, interrupts, paths
 from builder.cli import engine_session, terminal
-from builder.image import stand_in
+from builder.image import lockfile, stand_in
 from builder.sandbox import example, session
 from builder.sandbox import state as sandbox_state
 from builder.sandbox.status_words import VOCABULARIES
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,17 +37,18 @@ Paste these settings into another shell, in this folder. They are valid only for
 
 {exports}
 
-Then run, for example, with a config in a temporary folder (your builder.lock.yaml does not change):
+Then run, for example, with a config in a temporary folder:
 
 {commands}
 
 Slots: {slots}. In the registry: {images}.
-Ctrl-C stops the sandbox and removes that folder, the registry and the images pulled from it. The stand-in images, and
+Ctrl-C stops the sandbox and removes that folder, the registry, the images pulled from it and their pins, which are not
+in your builder.lock.yaml. The stand-in images, and
 an engine that was started, are kept for the next run.
 """
 _ELSEWHERE = """\
 note: try it with CONFIG={config}, in a temporary folder that is removed at the end.
-note: do not keep pins made with these settings: they refer to images of this sandbox, which are removed at the end.
+note: pins made with these settings are not written to builder.lock.yaml, and are removed at the end with their images.
 """
 
 
@@ -64,6 +67,7 @@ def run(
         Literal["seen", "others"], Option("--words", help="the status words that the API returns")
     ] = "seen",
     yes: Annotated[bool, Option("--yes", help="install and start an engine without asking")] = False,
+    json_wanted: Annotated[bool, Option("--json", help="print one JSON object when the sandbox is ready")] = False,
 ) -> int:
     """Run a sandbox until a signal ends it."""
     if env_file and os.path.lexists(env_file):
@@ -77,24 +81,30 @@ def run(
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)
-            _print(sandbox, {**sandbox.create_environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
+            pins = undo.enter_context(
+                tempfile.TemporaryDirectory(prefix="numerai-sandbox-", ignore_cleanup_errors=True)
+            )
+            variables = {
+                **sandbox.create_environment(),
+                settings.REGISTRY: registry,
+                settings.LOCK_FILE: str(Path(pins, lockfile.NAME)),
+            }
+            _print(sandbox, variables, env_file, undo, json_wanted=json_wanted)
             threading.Event().wait()
         except KeyboardInterrupt:
             _ignore_signals()  # no second one may keep it from cleaning up
     return 0
 
 
-def format_instructions(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
+def format_instructions(sandbox: server.Sandbox, variables: Mapping[str, str], config: Path) -> str:
     """Return what is printed at a terminal."""
     newer = session.get_image_name(session.PYTHONS[-1])
     images = [image for image in sandbox.state.images if image.default or image.image == newer]
     tries = (("pin",), ("pickle",), ("validate",), ("upload", "--model=fresh"))
     return _TRY.format(
-        exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
+        exports="\n".join(f"  {line}" for line in _exports(variables).splitlines()),
         commands="\n".join(f"  {commands.suggest(name, config, *rest)}" for name, *rest in tries),
-        slots=", ".join(
-            slot.name for slot in sandbox.state.slots.values() if slot.account.username == sandbox_state.OWNER
-        ),
+        slots=", ".join(_list_slots(sandbox)),
         images=", ".join(f"{image.image}:{image.tag}" for image in images),
     )
 
@@ -108,23 +118,37 @@ def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> t
 
 
 def _print(
-    sandbox: server.Sandbox, settings: Mapping[str, str], env_file: Path | None, undo: contextlib.ExitStack
+    sandbox: server.Sandbox,
+    variables: Mapping[str, str],
+    env_file: Path | None,
+    undo: contextlib.ExitStack,
+    *,
+    json_wanted: bool,
 ) -> None:
     if env_file:
         undo.callback(env_file.unlink, missing_ok=True)
-        paths.write_atomically(env_file, _exports(settings).encode(), mode=0o600)
-    if sys.stdout.isatty():
-        instructions = format_instructions(sandbox, settings, undo.enter_context(example.create()))
+        paths.write_atomically(env_file, _exports(variables).encode(), mode=0o600)
+    if json_wanted:
+        config = undo.enter_context(example.create())
+        terminal.print_json(
+            {"format": 1, "settings": dict(variables), "config": str(config), "slots": _list_slots(sandbox)}
+        )
+    elif sys.stdout.isatty():
+        instructions = format_instructions(sandbox, variables, undo.enter_context(example.create()))
         terminal.print_lines(*instructions.split("\n"))
     elif not env_file:
-        config = shlex.quote(str(undo.enter_context(example.create())))
-        terminal.put(sys.stderr, _ELSEWHERE.format(config=config))
-        terminal.print_lines(*_exports(settings).splitlines())
+        path = undo.enter_context(example.create())
+        terminal.put(sys.stderr, _ELSEWHERE.format(config=shlex.quote(str(path))))
+        terminal.print_lines(*_exports(variables).splitlines())
     sys.stdout.flush()
 
 
-def _exports(settings: Mapping[str, str]) -> str:
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+def _list_slots(sandbox: server.Sandbox) -> list[str]:
+    return [slot.name for slot in sandbox.state.slots.values() if slot.account.username == sandbox_state.OWNER]
+
+
+def _exports(variables: Mapping[str, str]) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def _ignore_signals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builder import commands
 from builder.cli import listing, terminal
 from builder.text import sanitize
 from builder.tournament import status
@@ -59,7 +60,7 @@ def format_effects(slot: tournament.Slot, pickle: tournament.UploadedPickle | No
         if before is None:
             lines.append("         the slot no longer accepts submissions over the API until the pickle is disabled")
     if before is not None and status.judge_validation(before) is True:
-        lines.append(f"undo     python -m builder rollback {name}")
+        lines.append(f"undo     {commands.suggest_plain('rollback', name)}")
     elif before is not None:  # `rollback` refuses what failed its validation
         lines.append("undo     not possible: the current pickle is not valid, so it cannot be assigned again")
     return lines

@@ -7,6 +7,7 @@ from typing import Annotated
 from rich import filesize
 from typer import Option
 
+from builder import commands, errors
 from builder.cli import engine_session, image_kinds, terminal
 from builder.cli.parameters import Json, StartEngine
 from builder.image import stand_in
@@ -21,7 +22,10 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Build a stand-in image unless it exists."""
-    stand_in.check_python(python)
+    try:
+        stand_in.check_python(python)
+    except errors.ImageError as error:
+        raise errors.UsageError(f"{commands.format_option(f'--python={python}')}: {error}") from error
     with terminal.progress() as progress:
         image = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)
     if json_wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
 from builder.text import sanitize
@@ -41,7 +42,7 @@ def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
             for pickle in ownerless:
                 terminal.print_lines(
                     f"a validated pickle is not assigned, and was uploaded for no slot: "
-                    f"{listing.pickle_line(pickle)}  -> python -m builder assign SLOT {pickle.id}"
+                    f"{listing.pickle_line(pickle)}  -> {commands.suggest_plain('assign', 'SLOT', pickle.id)}"
                 )
         return 0
     if json_wanted:
@@ -66,7 +67,7 @@ def _explain_failure(
 def _print_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
     terminal.print_lines(times.describe_round(current, now))
     if not statuses:
-        terminal.print_lines("  no slot yet; create one: python -m builder create-model NAME")
+        terminal.print_lines(f"  no slot yet; create one: {commands.suggest_plain('create-model', 'NAME')}")
         return
     rows = [
         (
@@ -88,7 +89,7 @@ def _print_all(statuses: Sequence[slot_status.SlotStatus], current: tournament.R
 
 
 def _format_todo(status: slot_status.SlotStatus) -> str:
-    return f"-> python -m builder {status.todo}" if status.todo else ""
+    return f"-> {commands.suggest_plain(*status.todo.split())}" if status.todo else ""
 
 
 def _print_slot(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import tournament
+from builder import commands, tournament
 from builder.cli import api_session, confirmation, listing, pickle_argument, terminal
 from builder.cli.parameters import Json, SlotOrPickle, Wait, Yes
 from builder.text import sanitize
@@ -73,7 +73,7 @@ def _print_run(
 ) -> None:
     if run is None:
         terminal.print_lines(
-            f"triggered; the run is not listed yet; `python -m builder logs {pickle.id}` shows it later"
+            f"triggered; the run is not listed yet; `{commands.suggest_plain('logs', pickle.id)}` shows it later"
         )
         return
     terminal.print_lines(
@@ -84,7 +84,7 @@ def _print_run(
     else:
         for text in run.descriptions:
             terminal.print_lines(f"  {sanitize(text)}")
-    terminal.print_lines(f"  its output: python -m builder logs {run.id}")
+    terminal.print_lines(f"  its output: {commands.suggest_plain('logs', run.id)}")
 
 
 def _start(
@@ -99,8 +99,8 @@ def _start(
         return runs.start_run(api, pickle, slot.id if slot else None, validation=validation)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(
-            f"could not confirm that a run was started; check with `python -m builder logs {pickle.id}` before "
-            "starting another"
+            f"could not confirm that a run was started; check with "
+            f"`{commands.suggest_plain('logs', pickle.id)}` before starting another"
         )
         raise
 
@@ -142,7 +142,8 @@ class _Effects:
         if status.judge_validation(pickle) is not True:
             status_text = sanitize(pickle.validation) or "none"
             lines.append(
-                f"note     its validation status is {status_text!r}; `python -m builder why {pickle.id}` explains it"
+                f"note     its validation status is {status_text!r}; "
+                f"`{commands.suggest_plain('why', pickle.id)}` explains it"
             )
         each = f" for each of {names}" if len(self.slots) > 1 else ""
         if self.open_round is None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import errors, tournament
+from builder import commands, errors, tournament
 from builder.build import target
-from builder.cli import api_session, confirmation, terminal
+from builder.cli import api_session, confirmation, remote_files, terminal
 from builder.cli.parameters import Json, Locked, Target, Wait
 from builder.config import project
 from builder.registry import connections
@@ -96,6 +96,8 @@ def run(
             api, remote_checks.make_plan(api, account, request, registries, registry), proof.notes, compare, yes=yes
         )
         result = deploy.deploy(plan, api, progress, reserve=reservation, policy=waiting.PollPolicy(total=wait))
+        if not result.failure:
+            remote_files.keep(result.pickle.id, artifact.pickle)
         plan = _refresh_round(api, plan, result)
     _print(result, plan, json_wanted=json_wanted)
     return 1 if result.failure else 0
@@ -228,7 +230,8 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     current = planning.describe_pickle(result.slot.pickle)
     if assign.get_pickle_id(result.slot) == result.pickle.id:
         terminal.print_lines(
-            f"  {plan.name} RUNS THE FAILED PICKLE; `python -m builder rollback {plan.name}` restores the previous one"
+            f"  {plan.name} RUNS THE FAILED PICKLE; "
+            f"`{commands.suggest_plain('rollback', plan.name)}` restores the previous one"
         )
     elif result.changed_elsewhere:
         terminal.print_lines(f"  {plan.name} runs {current}, which was assigned elsewhere in the meantime")
@@ -252,6 +255,7 @@ def _print_success(result: deploy.UploadResult, plan: UploadPlan) -> None:
         terminal.print_lines(f'"{tournament.NO_ROUND}" means success: the model is valid, and {round_text}')
     if result.receipt and result.receipt["previous"]:
         terminal.print_lines(
-            f"previous pickle: {sanitize(result.receipt['previous'])}; to restore it: python -m builder rollback {name}"
+            f"previous pickle: {sanitize(result.receipt['previous'])}; to restore it: "
+            + commands.suggest_plain("rollback", name)
         )
     terminal.print_lines(f"{plan.request.artifact.folder / 'receipt.json'}")

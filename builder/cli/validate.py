@@ -12,7 +12,7 @@ from typer import Option
 
 from builder import errors
 from builder.build import artifact, target
-from builder.cli import engine_session, findings, image_kinds, terminal
+from builder.cli import engine_session, findings, image_kinds, slot_pickle, terminal
 from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
 from builder.engine import run as engine_run
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.validate import run as validate
+    from builder.validate.page.content import SlotComparison
 
 _LOG_LINES = 12
 _MARKS = {True: "ok", False: "FAILED", None: "note"}
@@ -46,6 +47,7 @@ def run(
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
+    from builder.validate.reading import read  # noqa: PLC0415
 
     if locked and stand_in:
         raise errors.RefusedError(
@@ -66,34 +68,44 @@ def run(
             built = target.load_artifact(selected, progress, locked=locked)
             task = tasks.prepare_task(built, selected, engine, run_id, progress, stand_in_python=stand_in)
             with futures.ThreadPoolExecutor(1) as pool:
-                # matplotlib is loaded while the containers run.
+                # matplotlib is loaded and the pickle is read while the containers run.
                 loading = pool.submit(importlib.import_module, "builder.validate.page.compose")
+                minor = ".".join(task.python.split(".")[:2])
+                reading = pool.submit(read.read, built.pickle, image_python=minor)
                 with watch.stage("validation"):
                     result = validate.validate(task, engine, run_id, progress)
-                content, page = report.to_bytes(result), loading.result().compose(result)
+                slot = selected.config.upload.model if selected.config and selected.config.upload else None
+                compared = (
+                    slot_pickle.compare(slot, result, selected.root, engine, run=run_id, progress=progress)
+                    if slot
+                    else None
+                )
+                content, page = report.to_bytes(result), loading.result().compose(result, reading.result(), compared)
             artifact.write_report(built.folder, artifact.VALIDATION, content)
             report.mark_local(content)
             artifact.write_report(built.folder, artifact.PAGE, page)
     if json_wanted:
         terminal.print_json(json.loads(content))
     else:
-        _print_result(result, watch, selected.root)
+        _print_result(result, compared, watch, selected.root)
     if open_wanted:
         webbrowser.open((selected.folder / artifact.PAGE).absolute().as_uri())
     return 0 if result.good else 1
 
 
-def _print_result(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
+def _print_result(result: validate.Validation, compared: SlotComparison | None, watch: Stopwatch, root: Path) -> None:
     task = result.task
+    not_compared = "; an adopted pickle: not compared with its model's predictions" if task.is_adopted else ""
     exempt = "".join(f"; exempt from {key}: {reason}" for key, reason in task.exempt.items())
     terminal.print_lines(
-        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){exempt}"
+        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){not_compared}{exempt}"
     )
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
     )
     terminal.print_table([(_MARKS[check.good], check.name, check.text) for check in result.checks])
     terminal.print_lines(f"  used  {headroom.describe_usage(result.usage, task.limits)}")
+    terminal.print_lines(*([f"  slot  {compared.name}: {compared.text}"] if compared else []))
     terminal.print_lines(
         f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {task.artifact.folder / artifact.PAGE})"
     )

@@ -1,4 +1,4 @@
-"""``verify``: build a pickle again and compare the bytes."""
+"""``verify``: build a pickle again and compare the bytes; of an adopted pickle, only compare them with the records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from builder.build import render, target
+from builder import commands
+from builder.build import records, render, target
 from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
@@ -23,6 +24,8 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
     selected = target.find_target(project.choose_config(config))
+    if records.is_adopted(selected):
+        return _compare_adopted(selected, locked=locked, json_wanted=json_wanted)
     watch = Stopwatch()
     with (
         terminal.progress() as progress,
@@ -54,3 +57,21 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
             terminal.print_lines(f"the first difference is {result.first_difference}")
             findings.print_findings(artifact)
     return 0 if result.equal else 1
+
+
+def _compare_adopted(selected: target.Target, *, locked: bool, json_wanted: bool) -> int:
+    """Compare the bytes of an adopted pickle with what is on record; exit 1 if they differ."""
+    comparison = records.compare(selected, locked=locked)
+    if json_wanted:
+        terminal.print_json({"format": 1, "equal": comparison.equal, "adopted": True, **asdict(comparison)})
+        return 0 if comparison.equal else 1
+    rows = [("ok" if record.equal else "DIFFERS", record.source, record.sha256) for record in comparison.records]
+    terminal.print_table([("", "model.pkl", comparison.sha256), *rows])
+    terminal.print_lines(
+        f"{'equal' if comparison.equal else 'DIFFERENT'}: {comparison.pickle}",
+        "  an adopted pickle cannot be built again: only its bytes were compared with what is on record",
+    )
+    if not comparison.equal:
+        command = commands.suggest_plain("adopt", "PICKLE")
+        terminal.print_lines(f"  restore the file that differs, or adopt the pickle again: `{command}`")
+    return 0 if comparison.equal else 1

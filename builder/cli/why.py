@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import data_versions, errors, tournament
+from builder import commands, data_versions, errors, tournament
 from builder.cli import (
     api_session,
     listing,
@@ -27,7 +27,7 @@ from builder.cli import (
 )
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.text import sanitize
-from builder.tournament import live_files, slots, status
+from builder.tournament import live_files, session, slots, status
 from builder.upload import waiting
 from builder.validate import known_causes, runner_log
 from builder.validate.reading import read
@@ -86,7 +86,7 @@ def run(
             try:
                 content = remote_files.fetch(api, case.pickle, progress)
                 reading = read.read(content, image_python=_find_image_python(case.pickle))
-                ref = remote_files.reference(api, case.pickle)
+                ref = remote_files.reference(api, case.pickle, session.read_registry())
                 files = (Path(live), Path(benchmarks) if benchmarks else None) if live else None
                 files = files or _fetch_live(api, case.pickle, progress)
                 result = local_run.run(
@@ -94,7 +94,7 @@ def run(
                 )
             except errors.BuilderError as error:  # such as a missing engine: the tournament's log still has a cause
                 reason = str(error)
-    again = f"python -m builder trigger {case.name}"
+    again = commands.suggest_plain("trigger", case.name)
     cause = rerun.conclude(case.failure, list(case.log), result, reading, again=again)
     cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
@@ -166,14 +166,14 @@ def _print_no_failure(
     json_wanted: bool,
 ) -> int:
     if isinstance(target, tournament.Slot):
-        name, reason, shows = target.name, status.judge(target, uploaded).reason, f"status {sanitize(target.name)}"
+        name, reason, shows = target.name, status.judge(target, uploaded).reason, ("status", sanitize(target.name))
     else:
-        name, reason, shows = target.filename, f"validation {target.validation}", f"logs {target.id}"
+        name, reason, shows = target.filename, f"validation {target.validation}", ("logs", target.id)
     if json_wanted:
         terminal.print_json({"format": 1, "failed": False, "name": name, "reason": reason})
     else:
         terminal.print_lines(
-            f"{sanitize(name)} did not fail: {sanitize(reason)}  (`python -m builder {shows}` shows more)"
+            f"{sanitize(name)} did not fail: {sanitize(reason)}  (`{commands.suggest_plain(*shows)}` shows more)"
         )
     return 0
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import data_versions
+from builder import commands, data_versions, paths
 from builder.config import feature_sets
 from builder.text import escape, format_list
 
@@ -40,11 +40,12 @@ def match(
     Args:
         features: The model's features.
         benchmarks: Benchmark columns that the model or its steps use; their names begin with a data version.
-        root: The folder that contains ``configs/``; its ``features.json`` and those in ``v5.3/`` etc. are read.
+        root: The folder that contains ``configs/``; its ``features.json`` and those in ``v5.3/`` etc. are read, else
+            those in the cache.
         file: Read only this ``features.json``.
 
     Returns:
-        The match, and the problems of files that were skipped.
+        The match, and notes: the problems of files that were skipped, or how to fetch one.
 
     Raises:
         ValueError: ``file`` is invalid.
@@ -67,6 +68,10 @@ def match(
     if not matches:
         expected = f"{data_versions.DEFAULT}/{feature_sets.FILE}"
         text = f"{count}: no {feature_sets.FILE} found to look up their set (expected {expected})"
+        skipped.append(
+            f"`{commands.suggest_plain('data')}` fetches {feature_sets.FILE} into the cache; then pass "
+            f"{commands.format_option('--force')} to write the config again with the set"
+        )
         return Match(text=text, data_version=benchmark_version), skipped
     # The best match; of equal ones, that of the benchmarks' version, then the newest.
     rank, _, text, version = min(matches, key=lambda match: (match[0], match[3] != benchmark_version, match[1]))
@@ -103,13 +108,20 @@ def _list_files(root: Path, file: Path | None) -> list[tuple[Path, str | None]]:
     if file is not None:
         version = file.resolve().parent.name
         return [(file, version if _VERSION.fullmatch(version) else None)]
-    files: list[tuple[Path, str | None]] = [
+    files = _list_versions(root)
+    at_root = root / feature_sets.FILE
+    if at_root.is_file():
+        files.append((at_root, None))
+    return files or _list_versions(paths.cached_features_file(data_versions.DEFAULT).parent.parent)
+
+
+def _list_versions(folder: Path) -> list[tuple[Path, str | None]]:
+    """Return the files in the folders of data versions."""
+    return [
         (path, path.parent.name)
-        for path in sorted(root.glob(f"v*/{feature_sets.FILE}"))
+        for path in sorted(folder.glob(f"v*/{feature_sets.FILE}"))
         if _VERSION.fullmatch(path.parent.name) and path.is_file()
     ]
-    at_root = root / feature_sets.FILE
-    return [*files, (at_root, None)] if at_root.is_file() else files
 
 
 def _find_benchmark_version(names: Sequence[str]) -> str | None:

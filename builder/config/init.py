@@ -79,11 +79,12 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
     """
     root = Path(os.path.realpath(request.root))
     configs = root / "configs"
-    _check_folders(root, configs)
+    check_folders(root, configs)
     folder = store.resolve_folder(request.bundle, cache)
     with store.report_as(request.bundle, folder):
         bundle = read.read(folder)
-    name = _choose_name(request)
+    stem = Path(os.path.realpath(request.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
+    name = choose_name(request.name, stem)
     target = configs / f"{name}.yaml"
     _check_target(target, force=request.force)
     match, notes = _match_features(bundle, request, root)
@@ -102,7 +103,7 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
         has_schema=(configs / "schema.json").is_file(),
     )
     configs.mkdir(exist_ok=True)
-    with _restore_on_error(target), _restore_on_error(path) if path != source else contextlib.nullcontext():
+    with restore_on_error(target), restore_on_error(path) if path != source else contextlib.nullcontext():
         if path != source:
             _copy(folder, path)
         paths.write_atomically(target, text.encode())
@@ -111,7 +112,12 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
     return InitResult(config=target, name=name, root=root, bundle=path, notes=(match.text, *notes))
 
 
-def _check_folders(root: Path, configs: Path) -> None:
+def check_folders(root: Path, configs: Path) -> None:
+    """Refuse a root that is not a folder, and a ``configs/`` that is a link or not a folder.
+
+    Raises:
+        errors.UsageError: One of them is.
+    """
     if not root.is_dir():
         raise errors.UsageError(f"{root} is not a folder; pass --root with the folder for configs/")
     # A link could lead out of the root, and every path of a config has to be below the root.
@@ -121,14 +127,17 @@ def _check_folders(root: Path, configs: Path) -> None:
         )
 
 
-def _choose_name(request: InitRequest) -> str:
-    if request.name is not None:
-        if not _NAME.fullmatch(request.name):
-            shown = describe(request.name)
-            raise errors.UsageError(f"--name {shown}: invalid name of a config; expected 1 to 40 of a-z 0-9 _ -")
-        return request.name
-    stem = Path(os.path.realpath(request.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
-    return re.sub(r"[^a-z0-9_-]+", "_", stem.lower())[:40].strip("_-") or "model"
+def choose_name(name: str | None, stem: str) -> str:
+    """Return a config's name: the one of ``--name``, or else one made from ``stem``, such as a file's name.
+
+    Raises:
+        errors.UsageError: The name is invalid.
+    """
+    if name is None:
+        return re.sub(r"[^a-z0-9_-]+", "_", stem.lower())[:40].strip("_-") or "model"
+    if not _NAME.fullmatch(name):
+        raise errors.UsageError(f"--name {describe(name)}: invalid name of a config; expected 1 to 40 of a-z 0-9 _ -")
+    return name
 
 
 def _match_features(
@@ -165,17 +174,26 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 def _check_copy_target(path: Path, folder: Path, request: InitRequest, cache: Path) -> None:
     """Refuse to copy a bundle through a link, over another file, or, without ``force``, over another bundle."""
-    if os.path.lexists(path.parent) and (not path.parent.is_dir() or path.parent.resolve() != path.parent):
-        raise errors.RefusedError(
-            f"{path.parent}: is a link or not a folder, and the bundle would be copied into it; move it away, or put "
-            f"the bundle below {path.parent.parent.parent} yourself"
-        )
+    check_copy_folder(path.parent, "bundle")
     if not os.path.lexists(path):
         return
     if not path.is_file() or not (_is_same(path, folder, cache) or (request.force and _is_bundle(path))):
         raise errors.RefusedError(
             f"{path}: already exists and is not this bundle; move it away, pass --force to replace a bundle, or --name "
             "for another name"
+        )
+
+
+def check_copy_folder(folder: Path, noun: str) -> None:
+    """Refuse to copy a bundle or a pickle through a link.
+
+    Raises:
+        errors.RefusedError: The folder is a link, or not a folder.
+    """
+    if os.path.lexists(folder) and (not folder.is_dir() or folder.resolve() != folder):
+        raise errors.RefusedError(
+            f"{folder}: is a link or not a folder, and the {noun} would be copied into it; move it away, or put "
+            f"the {noun} below {folder.parent.parent} yourself"
         )
 
 
@@ -195,7 +213,7 @@ def _copy(folder: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _restore_on_error(path: Path) -> Iterator[None]:
+def restore_on_error(path: Path) -> Iterator[None]:
     """Restore the file at a path, or remove a new one, if the body of the ``with`` statement fails."""
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     if path.is_file():

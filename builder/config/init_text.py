@@ -23,6 +23,8 @@ REFERENCE = config_values.DEFAULT_IMAGE
 """``image.ref`` of a new config."""
 
 _WIDTH = 110
+_SCHEMA_COMMENT = "# yaml-language-server: $schema=schema.json"
+_COMMENTED_SLOT = ("# upload:", "#   model: my_slot  # the slot's name, or its id")
 _MAX_STEPS_LENGTH = strict_yaml.MAX_BYTES // 2  # leaves the rest of the config enough of the limit
 
 
@@ -52,16 +54,10 @@ def render(
         steps: The ``post`` section.
         has_schema: Whether there is a ``schema.json`` beside the config.
     """
-    defaults = config.ValidateConfig()
     version = match.data_version or config.Config.data_version
-    limits = {
-        "cpus": defaults.limits.cpus if defaults.limits.cpus % 1 else int(defaults.limits.cpus),
-        "memory": config_values.format_memory(defaults.limits.memory),
-        "seconds": defaults.limits.seconds,
-    }
     version_comment = "" if match.data_version else "  # unknown: the default is used"
     lines = [
-        *(["# yaml-language-server: $schema=schema.json"] if has_schema else []),
+        *([_SCHEMA_COMMENT] if has_schema else []),
         "# Written by `init`, filled in from the bundle. You may edit it: every command checks it.",
         *(f"# {line}" for line in describe_bundle(bundle)),
         f"# {match.text}",
@@ -73,14 +69,44 @@ def render(
         f"bundle: {strict_yaml.write_flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
         f"data_version: {version}{version_comment}",
+        *_render_validate(),
+        *_COMMENTED_SLOT,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_adopted(adopted: config.Config, *, path: str, has_schema: bool) -> str:
+    """Return the text of the config of a finished pickle; ``path``: of the pickle, relative to the config."""
+    image, slot = adopted.image, adopted.upload.model if adopted.upload else None
+    lines = [
+        *([_SCHEMA_COMMENT] if has_schema else []),
+        "# Written by `adopt` for a finished pickle. You may edit it: every command checks it.",
+        f"name: {strict_yaml.write_flow(adopted.name)}",
+        "image:",
+        "  # The image that runs the pickle; it needs the Python that made it.",
+        f"  ref: {strict_yaml.write_flow(image.ref)}",
+        *([f"  stand_in: {strict_yaml.write_flow(image.stand_in)}"] if image.stand_in else []),
+        f"pickle: {strict_yaml.write_flow(path)}  # relative to this file; its bytes are not changed",
+        f"data_version: {strict_yaml.write_flow(adopted.data_version)}",
+        *_render_validate(),
+        *(["upload:", f"  model: {strict_yaml.write_flow(slot)}"] if slot else _COMMENTED_SLOT),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _render_validate() -> list[str]:
+    defaults = config.ValidateConfig()
+    limits = {
+        "cpus": defaults.limits.cpus if defaults.limits.cpus % 1 else int(defaults.limits.cpus),
+        "memory": config_values.format_memory(defaults.limits.memory),
+        "seconds": defaults.limits.seconds,
+    }
+    return [
         "validate:",
         "  data: shaped  # generated; or live, or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {defaults.rows}",
         f"  limits: {strict_yaml.write_flow(limits)}  # the tournament's",
-        "# upload:",
-        "#   model: my_slot  # the slot's name, or its id",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def describe_bundle(bundle: bundle_model.Bundle) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import data_versions, errors, schema, secret_scan
+from builder import commands, data_versions, errors, schema, secret_scan
 from builder.bundle import post as postprocessing
 from builder.config import feature_sets, strict_yaml
 from builder.config import values as config_values
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _FOLDER = "configs"
+_EXPECTED_BUNDLE = "a path relative to this file or a mapping with the keys url, sha256"
 
 RelativePath = Annotated[
     Path, schema.ParsedText(parse=Path, text="a path relative to this file", schema={"minLength": 1})
@@ -202,6 +203,7 @@ class ConfigFile:
         name: The file's name without .yaml; the results go to dist/NAME. 1 to 40 of a-z 0-9 _ -
         image: The image that builds and runs the pickle.
         bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or the address of one.
+        pickle: A finished pickle instead of a bundle, relative to this file. It is not built: its bytes stay the same.
         post: Post-processing steps, in order, instead of the bundle's own. Loading replaces feature groups by names.
         data_version: The tournament's data version, for live data, the feature check and the upload.
         validate: The data and limits of the validation.
@@ -210,7 +212,8 @@ class ConfigFile:
 
     name: config_values.Name
     image: ImageConfig
-    bundle: RelativePath | RemoteBundle
+    bundle: RelativePath | RemoteBundle | None = None
+    pickle: RelativePath | None = None
     post: tuple[postprocessing.Step, ...] | None = None
     data_version: Annotated[str, schema.require_pattern(data_versions.PATTERN, f"like {data_versions.DEFAULT}")] = (
         data_versions.DEFAULT
@@ -250,6 +253,7 @@ def load(path: Path) -> Config:
     # The rest is checked also if the values are invalid, so that all problems are reported at once.
     file = Path(os.path.realpath(path))
     _check_name(document.data.get("name"), file, problems)
+    _check_source(document.data, problems)
     root = _find_root(file, problems)
     steps = () if isinstance(parsed, list) else _resolve_steps(parsed, root, problems)
     paths = {path: _resolve_path(path, document.data, file, root, problems) for path in _PATHS} if root else {}
@@ -278,6 +282,7 @@ def render_schema() -> str:
     json_schema = schema.build_json_schema(ConfigFile, title="A model's config for numerai-builder")
     # As it is written in a config; the dataclass has bytes.
     json_schema["$defs"]["LimitsConfig"]["properties"]["memory"]["default"] = "4g"
+    json_schema["oneOf"] = [{"required": ["bundle"]}, {"required": ["pickle"]}]  # no dataclass can say that
     return json.dumps(json_schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -341,9 +346,8 @@ def _read_bytes(path: Path) -> bytes:
             kind = "is a folder" if path.is_dir() else "is not a file"
             raise errors.ConfigError([f"{path}: {kind}; pass a config file, such as {_FOLDER}/mlp.yaml"])
         if path.suffix == ".zip":
-            raise errors.ConfigError(
-                [f"{path}: is a bundle, not a config; write its config with `python -m builder init --from {path}`"]
-            )
+            init = commands.suggest_plain("init", f"--bundle={path}")
+            raise errors.ConfigError([f"{path}: is a bundle, not a config; write its config with `{init}`"])
         with path.open("rb") as file:
             return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:
@@ -363,6 +367,17 @@ def _check_name(name: object, file: Path, problems: _Problems) -> None:
     if isinstance(name, str) and name != file.stem:
         text = f"{describe(name)} does not match the file name; expected {describe(file.stem)}"
         problems.add(("name",), f"{text}, or rename the file")
+
+
+def _check_source(data: Mapping[str, Any], problems: _Problems) -> None:
+    """Check that a config names a bundle or a pickle, and no post-processing for a pickle, which has its own."""
+    pickle, bundle = data.get("pickle"), data.get("bundle")
+    if pickle is None and bundle is None:
+        problems.add(("bundle",), f"missing; expected {_EXPECTED_BUNDLE}; or pickle: PATH instead")
+    elif pickle is not None and bundle is not None:
+        problems.add(("pickle",), "a config has a bundle or a finished pickle; remove one of them")
+    elif pickle is not None and data.get("post") is not None:
+        problems.add(("post",), "a finished pickle is not changed; remove post, or export the model to a bundle")
 
 
 def _find_root(file: Path, problems: _Problems) -> Path | None:
@@ -398,6 +413,7 @@ def _resolve_steps(
 _PATHS: Mapping[schema.KeyPath, config_values.PathKind] = {
     ("bundle",): "bundle",
     ("bundle", "url"): "archive",
+    ("pickle",): "pickle",
     ("validate", "data", "live"): "parquet",
     ("validate", "data", "benchmarks"): "parquet",
 }
@@ -446,11 +462,12 @@ def _create_config(config: ConfigFile, file: Path, root: Path, paths: Mapping[sc
     if isinstance(bundle, RemoteBundle):
         bundle = dataclasses.replace(bundle, url=str(paths["bundle", "url"] or bundle.url))
     else:
-        bundle = paths["bundle",] or bundle
+        bundle = paths["bundle",]
     return Config(
         **{
             **vars(config),
             "bundle": bundle,
+            "pickle": paths["pickle",],
             "validate": dataclasses.replace(config.validate, data=data),
         },
         file=file,

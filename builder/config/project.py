@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import errors, text
+from builder import commands, errors, text
 
 _CONFIGS, _BUNDLES = Path("configs"), "bundles"
 _MAX_LISTED = 10
@@ -32,7 +32,7 @@ def choose_config(argument: str | None, *, alternative: str = "") -> str:
     folder = Path.cwd() / _CONFIGS
     if not configs:
         raise errors.UsageError(
-            f"{folder}: no config found; write one with `python -m builder init --from NAME.bundle.zip`, "
+            f"{folder}: no config found; write one with `{commands.suggest_plain('init', '--bundle=BUNDLE')}`, "
             f"or pass one{alternative}"
         )
     if len(configs) > 1:

@@ -39,8 +39,12 @@ def resolve_bundle(config: model.Config, *, cache: Path, progress: Progress) -> 
     Raises:
         errors.BundleError: There is no bundle, the zip is invalid, or its hash is not the one in the config.
         errors.NetworkError: It could not be fetched.
+        errors.ConfigError: The config names a finished pickle.
     """
     bundle = config.bundle
+    if bundle is None:
+        problem = "a finished pickle has no bundle, so there is nothing to render; run `make pickle` to adopt it"
+        raise errors.ConfigError([f"{config.file}: pickle: {problem}"])
     if isinstance(bundle, Path):
         return ResolvedBundle(folder=store.resolve_folder(bundle, cache), display_name=str(bundle))
     path = address.path_from_address(bundle.url)

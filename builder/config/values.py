@@ -14,7 +14,7 @@ from builder.text import describe
 Name = Annotated[str, schema.require_pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
 """A model's name: of its config, its manifest and its folder in ``dist``."""
 
-PathKind = Literal["bundle", "archive", "parquet"]
+PathKind = Literal["bundle", "archive", "pickle", "parquet"]
 
 DEFAULT_IMAGE = "default"
 """Instead of a reference: the image that the tournament runs pickles in by default."""
@@ -79,12 +79,16 @@ def find_path_problem(path: Path, *, kind: PathKind) -> str:
 
     Args:
         path: Absolute, with links resolved.
-        kind: What is expected: a bundle's folder or zip, only its zip, or a parquet file, which need not exist yet.
+        kind: What is expected: a bundle's folder or zip, only its zip, a pickle, or a parquet file, which need not
+            exist yet.
     """
     # os.path, since the methods of Path raise OSError for names that are too long.
     is_folder, exists, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
     if kind == "parquet":
         return "is a folder; expected a parquet file" if is_folder else ""
+    if kind == "pickle":
+        problem = "is not a file" if exists else "does not exist"
+        return "" if is_file else f"{problem}; expected a pickle"
     expected = f"{'the folder that contains bundle.json, or ' if kind == 'bundle' else ''}a NAME.bundle.zip"
     if is_folder:
         return "" if kind == "bundle" else f"is a folder; expected {expected}"

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builder import errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from builder.bundle import model as bundle_model
 
 Array = NDArray[np.float64]
+
+
+class InputsError(errors.ExportError):
+    """The inputs that the caller describes are not those of the model, however it is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +76,7 @@ class ConvertedModel:
         packages: The packages that predict in the image, with the versions here, each ``name version``. None for a
             model that is stored as numbers. Also for ``trained``.
         notes: Notes for the user, a line each.
+        columns: The columns of what a function returns; without post-processing, the tournament sees them.
         parity: The result of a comparison that the module has already made, as for functions.
     """
 
@@ -80,4 +87,5 @@ class ConvertedModel:
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ("prediction",)
     parity: ParityResult | None = None

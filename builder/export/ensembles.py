@@ -5,7 +5,7 @@ Each member is converted by its own framework's module, from the columns that it
 
 from __future__ import annotations
 
-import types
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
@@ -40,31 +40,35 @@ class EnsembleOptions(frameworks.Options):
         scope: ``era`` or ``frame``: the rows among which predictions are ranked or gaussianized.
         member_features: The columns of each member, in the order of its inputs. A member that neither knows its columns
             nor has them here takes all features, then all benchmark columns. One list of names is for all members.
+        output: The ``output`` of the members that predict several numbers for each row: see their frameworks' pages.
     """
 
     weights: float | Sequence[float] | Mapping[str, float] = 1.0
     transform: str | Sequence[str] | Mapping[str, str] = "raw"
     scope: str | Sequence[str] | Mapping[str, str] = "era"
     member_features: Sequence[str] | Sequence[Sequence[str] | None] | Mapping[str, Sequence[str]] | None = None
+    output: int | str | Sequence[int | str | None] | Mapping[str, int | str] | None = None
 
 
 OPTIONS = EnsembleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Member:
+class EnsembleMember:
     """A member as the caller passed it.
 
     Attributes:
         name: Its key in the dict, or its index in the list.
         model: The framework's model.
         framework: The module that exports it.
+        options: The options of the framework.
         columns: The columns that it takes, in order; None if unknown.
     """
 
     name: str
     model: Any
     framework: frameworks.Framework[Any]
+    options: frameworks.Options
     columns: tuple[str, ...] | None
 
 
@@ -89,7 +93,7 @@ def feature_names(model: Any, options: EnsembleOptions) -> tuple[str, ...] | Non
     Raises:
         errors.ExportError: A member is of an unknown framework, or ``member_features`` does not fit the members.
     """
-    members = _list_members(model, options)
+    members = list_members(model, options)
     if any(member.columns is None for member in members):
         return None
     return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
@@ -102,18 +106,18 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         errors.ExportError: A member, which is named, cannot be expressed or takes a column that is not an input; or an
             option is invalid.
     """
-    members = _list_members(model, options)
+    members = list_members(model, options)
     names = [member.name for member in members]
-    weights = _expand_option("weights", options.weights, names)
-    transforms = _expand_option("transform", options.transform, names)
-    scopes = _expand_option("scope", options.scope, names)
+    weights = expand_option("weights", options.weights, names)
+    transforms = expand_option("transform", options.transform, names)
+    scopes = expand_option("scope", options.scope, names)
     for name, weight, transform, scope in zip(names, weights, transforms, scopes, strict=True):
-        _check_member_options(name, weight, transform, scope)
+        check_member_options(name, weight, transform, scope)
     parts = []
     for member, weight, transform, scope in zip(members, weights, transforms, scopes, strict=True):
         converted, features, benchmarks = _convert_member(member, spec)
         bundle_member = bundle_model.Member(
-            model=cast("bundle_model.Single", converted.model),
+            model=cast("bundle_model.Single", converted.model),  # or an ensemble: see _flatten
             features=features,
             benchmarks=benchmarks,
             weight=float(weight),
@@ -122,7 +126,9 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         )
         indices = _find_indices((*features, *benchmarks), spec)
         parts.append(_ConvertedMember(converted=converted, indices=indices, member=bundle_member))
-    ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
+    ensemble = bundle_model.Ensemble(
+        members=tuple(inner for name, part in zip(names, parts, strict=True) for inner in _flatten(name, part.member))
+    )
     _check_inputs(ensemble, spec)
     return conversion.ConvertedModel(
         model=ensemble,
@@ -133,7 +139,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
     )
 
 
-def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
+def list_members(model: Any, options: EnsembleOptions) -> list[EnsembleMember]:
     """Return the members, with their columns if known."""
     pairs = list(model.items()) if isinstance(model, Mapping) else list(enumerate(model))
     if not pairs:
@@ -145,26 +151,36 @@ def _list_members(model: Any, options: EnsembleOptions) -> list[_Member]:
             f"export: invalid member name {invalid[0][:100]!r}; expected 1 to 100 printable characters"
         )
     explicit_columns = _parse_member_features(options.member_features, names)
+    outputs = expand_option("output", options.output, names, optional=True)
     members = []
-    for name, (_, member), columns in zip(names, pairs, explicit_columns, strict=True):
+    for name, (_, member), columns, output in zip(names, pairs, explicit_columns, outputs, strict=True):
         if isinstance(member, (list, tuple, dict)):
             raise errors.ExportError(f"export: member {name} is itself an ensemble; put its members into the outer one")
-        # The code of a custom model runs when the pickle is built, and a bundle has room for one `code/model.py`.
-        if isinstance(member, types.FunctionType):
-            raise errors.ExportError(
-                f"export: member {name} is a function, which an ensemble cannot contain; export one function that "
-                "computes the whole ensemble, as docs/export/custom.md shows"
-            )
-        framework = _call_for_member(name, frameworks.find_framework, member)
-        model_names = _call_for_member(name, framework.feature_names, member, framework.OPTIONS())
+        framework = call_for_member(name, frameworks.find_framework, member)
+        member_options = call_for_member(name, _make_options, framework, output)
+        model_names = call_for_member(name, framework.feature_names, member, member_options)
         # Another set of names is allowed: the data may have renamed columns. Another order is a mistake.
         if columns and model_names is not None and set(model_names) == set(columns) and model_names != columns:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order than the model; leave "
                 "them out, since the model knows its own"
             )
-        members.append(_Member(name=name, model=member, framework=framework, columns=columns or model_names))
+        members.append(
+            EnsembleMember(
+                name=name,
+                model=member,
+                framework=framework,
+                options=member_options,
+                columns=columns or model_names,
+            )
+        )
     return members
+
+
+def _make_options(framework: frameworks.Framework[Any], output: Any) -> frameworks.Options:
+    """Return the framework's options, with ``output`` if it is passed."""
+    options: frameworks.Options = framework.OPTIONS() if output is None else framework.OPTIONS(output=output)
+    return options
 
 
 def _parse_member_features(member_features: Any, names: Sequence[str]) -> list[tuple[str, ...] | None]:
@@ -173,14 +189,14 @@ def _parse_member_features(member_features: Any, names: Sequence[str]) -> list[t
     if items and not isinstance(member_features, (str, Mapping)) and all(isinstance(item, str) for item in items):
         columns = [items] * len(names)
     else:
-        columns = _expand_option("member_features", member_features, names, optional=True)
+        columns = expand_option("member_features", member_features, names, optional=True)
     return [
         None if value is None else arguments.parse_names(f"member_features of {name}", value)
         for name, value in zip(names, columns, strict=True)
     ]
 
 
-def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:
+def expand_option(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:
     """Return an option's value for each member."""
     if isinstance(value, Mapping):
         values_by_name = {str(key): item for key, item in value.items()}
@@ -202,7 +218,7 @@ def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: b
     return values
 
 
-def _check_member_options(name: str, weight: Any, transform: Any, scope: Any) -> None:
+def check_member_options(name: str, weight: Any, transform: Any, scope: Any) -> None:
     """Refuse a member's weight, transform or scope if it is invalid."""
     try:
         is_valid = 1e-9 <= abs(float(weight)) <= 1e9
@@ -228,7 +244,7 @@ def _check_member_options(name: str, weight: Any, transform: Any, scope: Any) ->
 
 
 def _convert_member(
-    member: _Member, spec: conversion.InputSpec
+    member: EnsembleMember, spec: conversion.InputSpec
 ) -> tuple[conversion.ConvertedModel, tuple[str, ...], tuple[str, ...]]:
     """Return the converted member, its features and its benchmark columns."""
     columns = member.columns if member.columns is not None else spec.names
@@ -237,10 +253,26 @@ def _convert_member(
         raise errors.ExportError(
             f"export: member {member.name} takes {format_list(missing)}, which features= and benchmark= do not contain"
         )
+    member_spec = select_inputs(spec, columns)
+    features, benchmarks = member_spec.features, member_spec.benchmarks
+    framework = member.framework
+    converted = call_for_member(member.name, framework.convert, member.model, member_spec, member.options)
+    # Each member is compared alone: after ranks of the whole ensemble, a small difference of one would not show.
+    rows = parity.select_rows(member_spec.sample)
+
+    def predict(inputs: Array) -> Array:
+        return _predict(converted, inputs, member_spec.imputation)
+
+    call_for_member(member.name, parity.compare, converted.model, rows, predict(rows), predict)
+    return converted, features, benchmarks
+
+
+def select_inputs(spec: conversion.InputSpec, columns: Sequence[str]) -> conversion.InputSpec:
+    """Return the inputs of a member that takes some of the columns: features, then benchmarks."""
     benchmarks = tuple(name for name in columns if name in set(spec.benchmarks))
     features = tuple(name for name in columns if name not in set(spec.benchmarks))
     indices = _find_indices((*features, *benchmarks), spec)
-    member_spec = conversion.InputSpec(
+    return conversion.InputSpec(
         features=features,
         benchmarks=benchmarks,
         sample=np.ascontiguousarray(spec.sample[:, indices]),
@@ -248,30 +280,30 @@ def _convert_member(
         explicit_imputation=spec.explicit_imputation,
         categories={name: spec.categories[name] for name in (*features, *benchmarks) if name in spec.categories},
     )
-    framework = member.framework
-    converted = _call_for_member(member.name, framework.convert, member.model, member_spec, framework.OPTIONS())
-    if not isinstance(converted.model, get_args(bundle_model.Single)):
+
+
+def _flatten(name: str, member: bundle_model.Member) -> tuple[bundle_model.Member, ...]:
+    """Return the member, or the members of a member that is itself an ensemble, such as a VotingRegressor."""
+    if not isinstance(member.model, bundle_model.Ensemble):
+        return (member,)
+    if member.transform != "raw":
         raise errors.ExportError(
-            f"export: member {member.name} becomes a model of type {type(converted.model).__name__}, which an ensemble "
-            "cannot contain; put its parts into the outer ensemble"
+            f"export: member {name} is itself an ensemble, whose sum cannot be ranked or gaussianized; pass "
+            "transform='raw' for it, or put its members into the outer ensemble"
         )
-    # Each member is compared alone: after ranks of the whole ensemble, a small difference of one would not show.
-    rows = parity.select_rows(member_spec.sample)
-
-    def predict(inputs: Array) -> Array:
-        return _predict(converted, inputs, member_spec.imputation)
-
-    _call_for_member(member.name, parity.compare, converted.model, rows, predict(rows), predict)
-    return converted, features, benchmarks
+    total = sum(abs(inner.weight) for inner in member.model.members)
+    return tuple(
+        dataclasses.replace(inner, weight=member.weight * inner.weight / total) for inner in member.model.members
+    )
 
 
-def _call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:
+def call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:
     """Call a function that knows nothing of ensembles; its errors are raised with the member's name."""
     try:
         return function(*args)
     except errors.ExportError as error:
         text = str(error).removeprefix("export: ")
-        raise errors.ExportError(f"export: member {name}: {text}") from error
+        raise type(error)(f"export: member {name}: {text}") from error
 
 
 def _find_indices(columns: Sequence[str], spec: conversion.InputSpec) -> Any:
@@ -288,9 +320,9 @@ def _check_inputs(ensemble: bundle_model.Ensemble, spec: conversion.InputSpec) -
     ):
         unused = [name for name in names if name not in set(used)]
         if unused:
-            raise errors.ExportError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
+            raise conversion.InputsError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
         if names != used:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"export: {option}= has another order than that in which the members first take the columns; expected "
                 f"it to begin with {format_list(used)}"
             )

@@ -7,6 +7,7 @@ model of its framework is exported, since the other frameworks may not be instal
 from __future__ import annotations
 
 import importlib
+import inspect
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -34,6 +35,9 @@ MODULES: Mapping[str, str] = types.MappingProxyType(
     }
 )
 """Exporting modules by the top-level package of a class among the model's bases, the nearest base first."""
+
+_FUNCTIONS, _STORED = "builder.export.function.functions", "builder.export.stored"
+_ENSEMBLES, _BLENDS = "builder.export.ensembles", "builder.export.blends"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +80,42 @@ class Framework(Protocol[OptionsT]):
 
 
 def find_framework(model: Any) -> Framework[Any]:
-    """Return the module that exports a trained model.
+    """Return the module that exports a trained model, a function that predicts, or an ensemble of them.
 
     Raises:
-        errors.ExportError: ``MODULES`` has no module for it, or the module cannot be imported.
+        errors.ExportError: It is neither, or the module of its framework cannot be imported.
     """
-    for base in type(model).__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in MODULES:
-            return _import_framework(MODULES[package], package)
-    raise errors.ExportError(
-        f"{type(model).__module__}.{type(model).__qualname__} is not a model of {', '.join(MODULES)}; "
-        "export a function that predicts with it, as docs/export/custom.md shows"
-    )
+    if isinstance(model, (list, tuple, dict)):
+        members = model.values() if isinstance(model, dict) else model
+        has_functions = any(is_function(member) or not _find_package(member) for member in members)
+        return _import_framework(_BLENDS if has_functions else _ENSEMBLES, "pandas")
+    package = _find_package(model)
+    if package is not None:
+        return _import_framework(MODULES[package], package)
+    # Both import pandas, which the others do without.
+    if is_function(model):
+        return _import_framework(_FUNCTIONS, "pandas")
+    return _import_framework(_STORED, "pandas")
+
+
+def find_storing(framework: Framework[Any]) -> Framework[Any] | None:
+    """Return the module that stores a model that ``framework`` cannot convert; None if ``framework`` stores them."""
+    name = framework.__name__ if isinstance(framework, types.ModuleType) else ""
+    if name in {_FUNCTIONS, _STORED, _BLENDS}:
+        return None
+    return _import_framework(_BLENDS if name == _ENSEMBLES else _STORED, "pandas")
+
+
+def is_function(model: Any) -> bool:
+    """Return whether an object is called to predict; a model of Keras, for instance, can be called but is not."""
+    is_estimator = not inspect.isroutine(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
+    return callable(model) and not (isinstance(model, type) or is_estimator or _find_package(model))
+
+
+def _find_package(model: Any) -> str | None:
+    """Return the framework of a model, as in ``MODULES``; None if it has none."""
+    packages = (base.__module__.partition(".")[0] for base in type(model).__mro__)
+    return next((package for package in packages if package in MODULES), None)
 
 
 def _import_framework(name: str, package: str) -> Framework[Any]:

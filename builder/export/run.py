@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import re
 import subprocess
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,7 +18,7 @@ from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
-from builder.export import arguments, conversion, ensembles, frameworks, parity
+from builder.export import arguments, conversion, frameworks, parity
 from builder.text import format_list
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def export(
     """Write the bundle of a trained model, after checking that it predicts what the framework does.
 
     Args:
-        model: A trained model of LightGBM, XGBoost, CatBoost, scikit-learn or PyTorch; a list or dict of them for an
-            ensemble; a function for anything else.
+        model: A trained model, of any library or class that has ``predict``; a function or another callable that
+            predicts; a list or dict of them for an ensemble.
         path: ``NAME.bundle.zip``, or a folder. An existing bundle is replaced.
         sample: Some real rows, from which golden rows are taken (a few hundred are enough; very many are thinned):
             a DataFrame with the features, and the benchmark columns if there are any; or an array (rows, n), features
@@ -120,22 +120,25 @@ def export(
         raise errors.ExportError(
             f"export: both {option} and post= are passed, but post= replaces all steps; put the step into post="
         )
-    framework = _find_framework(model)
-    framework_options = _parse_options(framework, options)
-    is_default_rank = rank == "auto"
-    default_rank = "era" if neutralize else framework.DEFAULT_RANK
-    steps = _resolve_steps(post, default_rank if is_default_rank else rank, neutralize)
-    names = _resolve_features(features, framework.feature_names(model, framework_options), sample, benchmarks)
-    _check_features(names)
-    spec = _describe_inputs(sample, names, benchmarks, imputation)
-    converted = framework.convert(model, spec, framework_options)
-    golden, parity_result = _check_parity(converted, spec, in_range=is_default_rank and not steps)
-    bundle = bundle_model.Bundle(
-        features=names,
+    request = _Request(
+        model=model,
+        sample=sample,
+        features=features,
         benchmarks=benchmarks,
+        imputation=imputation,
+        rank=rank,
+        neutralize=neutralize,
+        post=post,
+        options=options,
+    )
+    result = _convert_or_store(request)
+    converted = result.converted
+    bundle = bundle_model.Bundle(
+        features=result.features,
+        benchmarks=result.benchmarks,
         model=converted.model,
-        golden=golden,
-        post=steps,
+        golden=result.golden,
+        post=result.steps,
         trained={**converted.facts, "packages": converted.packages, **_collect_facts(eras, target)},
     )
     out = Path(path).expanduser()  # in a notebook, no shell expands ~
@@ -143,22 +146,81 @@ def export(
     return ExportResult(
         path=out,
         kind=kinds.get_kind_name(converted.model),
-        features=len(names),
+        features=len(result.features),
         parameters=kinds.count_parameters(converted.model),
-        parity=parity_result,
+        parity=result.parity,
         notes=converted.notes,
     )
 
 
-def _find_framework(model: Any) -> Framework[Any]:
-    """Return the module that exports a model: that of ensembles, of functions, or of its framework."""
-    if isinstance(model, (list, tuple, dict)):
-        return ensembles
-    if isinstance(model, types.FunctionType):
-        from builder.export.function import functions  # noqa: PLC0415 - it imports pandas, which the others do without
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Request:
+    """The arguments of ``export`` that a framework's module converts a model with, checked where that is possible."""
 
-        return functions
-    return frameworks.find_framework(model)
+    model: Any
+    sample: Any
+    features: tuple[str, ...] | None
+    benchmarks: tuple[str, ...]
+    imputation: float | Sequence[float] | None
+    rank: str | None
+    neutralize: dict[str, Any] | None
+    post: list[dict[str, Any]] | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Conversion:
+    """A converted model that predicts what the framework does, with its inputs and post-processing steps."""
+
+    features: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    steps: tuple[postprocessing.Step, ...]
+    converted: conversion.ConvertedModel
+    golden: bundle_model.GoldenRows
+    parity: conversion.ParityResult
+
+
+def _convert_or_store(request: _Request) -> _Conversion:
+    """Convert a model by its framework's module; if that cannot express it in numbers, store it as data."""
+    framework = frameworks.find_framework(request.model)
+    storing = frameworks.find_storing(framework)
+    options = _parse_options(framework, request.options)
+    try:
+        return _convert(request, framework, options)
+    except errors.ExportError as error:
+        if storing is None or isinstance(error, conversion.InputsError):
+            raise
+        try:
+            result = _convert(request, storing, _parse_options(storing, request.options))
+        except errors.ExportError as other:
+            text = str(other).removeprefix("export: ")
+            raise errors.ExportError(f"{error}; stored as data, it fails too: {text}") from error
+        note = f"not written as numbers: {str(error).removeprefix('export: ')}"
+        converted = dataclasses.replace(result.converted, notes=(note, *result.converted.notes))
+        return dataclasses.replace(result, converted=converted)
+
+
+def _convert(request: _Request, framework: Framework[OptionsT], options: OptionsT) -> _Conversion:
+    is_default_rank = request.rank == "auto"
+    default_rank = "era" if request.neutralize else framework.DEFAULT_RANK
+    steps = _resolve_steps(request.post, default_rank if is_default_rank else request.rank, request.neutralize)
+    model_names = framework.feature_names(request.model, options)
+    benchmarks = request.benchmarks
+    if not benchmarks and frameworks.is_function(request.model):
+        benchmarks = _find_benchmarks(request.sample)
+    names = _resolve_features(request.features, model_names, request.sample, benchmarks)
+    _check_features(names)
+    spec = _describe_inputs(request.sample, names, benchmarks, request.imputation)
+    converted = framework.convert(request.model, spec, options)
+    if not steps and converted.columns != ("prediction",):
+        raise errors.ExportError(
+            f"export: the function returns the columns {format_list(converted.columns)}; the tournament expects one, "
+            'prediction: return series.to_frame("prediction"), or frame.rename(columns={...})[["prediction"]]'
+        )
+    golden, parity_result = _check_parity(converted, spec, in_range=is_default_rank and not steps)
+    return _Conversion(
+        features=names, benchmarks=benchmarks, steps=steps, converted=converted, golden=golden, parity=parity_result
+    )
 
 
 def _parse_options(framework: Framework[OptionsT], values: Mapping[str, Any]) -> OptionsT:
@@ -252,6 +314,11 @@ def _resolve_features(
         for name in columns
         if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
     )
+
+
+def _find_benchmarks(sample: Any) -> tuple[str, ...]:
+    """Return the columns of the sample that are named like benchmark models, which a function may take."""
+    return tuple(str(name) for name in getattr(sample, "columns", ()) if _BENCHMARK.match(str(name)))
 
 
 def _check_features(names: tuple[str, ...]) -> None:

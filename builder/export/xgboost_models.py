@@ -73,9 +73,8 @@ def convert(
         objective = "multi:softprob"
         used.set_param("objective", objective)
     outputs = int(np.prod(_predict_booster(used, _encode(spec.sample[:1], categories)).shape[1:]))
-    classes = (
-        tuple(range(outputs)) if objective == "multi:softprob" else (0, 1) if is_classifier and outputs == 1 else None
-    )
+    has_classes = objective == "multi:softprob" or (is_classifier and outputs == 1)
+    classes = boosters.parse_classes(range(max(outputs, 2)), output) if has_classes else None
 
     def predict(inputs: Array) -> Array:
         inputs = _encode(inputs, categories)
@@ -166,16 +165,36 @@ def _read_categories(booster: Any, spec: conversion.InputSpec) -> tuple[bundle_m
     return boosters.group_categories(values, spec, advice=_ADVICE)
 
 
+def dump_booster(booster: Any) -> bytes:
+    """Return the booster as UBJSON that earlier versions of XGBoost read too, with its names and attributes.
+
+    Raises:
+        errors.ExportError: Its outputs start at different base scores, which earlier versions cannot read.
+    """
+    content, scores = _normalize(booster, is_linear='"name":"gblinear"' in booster.save_config())
+    if scores:
+        raise errors.ExportError(
+            "export: the Booster has several outputs with different base scores, which the images' XGBoost cannot "
+            "read; export the model itself, or train with base_score=0.5"
+        )
+    return content
+
+
 def _dump(booster: Any, *, is_linear: bool) -> tuple[bytes, tuple[float, ...]]:
-    """Return the booster as UBJSON, and the base score of each output if they differ.
+    """Return the booster as UBJSON, and the base score of each output if they differ."""
+    # Without names, which predict would compare with those of its data, and without the caller's attributes.
+    booster.feature_names = booster.feature_types = None
+    booster.set_attr(**dict.fromkeys(booster.attributes()))
+    return _normalize(booster, is_linear=is_linear)
+
+
+def _normalize(booster: Any, *, is_linear: bool) -> tuple[bytes, tuple[float, ...]]:
+    """Return the booster as UBJSON that earlier versions read, and the base score of each output if they differ.
 
     XGBoost since 3.1 writes the base score as a list. Earlier versions, such as those in the images, read a list
     without an error as 0.5, so it is written as one number; what starts different sums is passed when predicting.
     See https://github.com/dmlc/xgboost/releases/tag/v3.1.0.
     """
-    # Without names, which predict would compare with those of its data, and without the caller's attributes.
-    booster.feature_names = booster.feature_types = None
-    booster.set_attr(**dict.fromkeys(booster.attributes()))
     content = bytes(booster.save_raw("ubj"))
     if b"weight_drop" in content:
         content = bytes(_fold_weights(booster).save_raw("ubj"))

@@ -62,7 +62,11 @@ def choose_image(
         ref = _find_reference(config, lock, progress)
     except errors.NetworkError as error:  # only for `default`; examples must build without the tournament's API
         if stand_in is None:
-            raise
+            hint = "" if locked else f"; {image.STAND_IN_HINT}"
+            raise errors.NetworkError(
+                f"{config.file}: image.ref: default is not pinned, and the tournament could not be asked for it: "
+                f"{error}{hint}"
+            ) from error
         progress.note(f"note: {error}")
         resolved = image.resolve_stand_in(config.image.ref, stand_in, engine, progress, fallback=True)
         return ChosenImage(image=resolved, key=key, lock=lock)

@@ -17,6 +17,7 @@ from builder.config import strict_yaml
 from builder.config import values as config_values
 from builder.registry import reference
 from builder.text import describe
+from builder.tournament import session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,6 +124,15 @@ def create_pin(
     )
 
 
+def find(root: Path) -> Path:
+    """Return the path of a project's lock file; the sandbox sets another one for its pins.
+
+    Args:
+        root: The folder that contains ``configs/``.
+    """
+    return session.read_lock_file(root) or root / NAME
+
+
 def read(root: Path) -> LockFile:
     """Read the lock file of a project; return an empty one if it does not exist.
 
@@ -133,7 +143,7 @@ def read(root: Path) -> LockFile:
         errors.ConfigError: The file is invalid; the error lists all problems.
         OSError: The file cannot be read.
     """
-    path = root / NAME
+    path = find(root)
     try:
         with path.open("rb") as file:
             text = file.read(strict_yaml.MAX_BYTES + 1)
@@ -185,11 +195,12 @@ def update(
         errors.ConfigError: The existing file is invalid.
         OSError: The file cannot be written; it is unchanged then.
     """
-    with locks.acquire(root / _UPDATE_LOCK, on_wait):
+    path = find(root)
+    with locks.acquire(path.parent / _UPDATE_LOCK, on_wait):
         before = read(root)
         after = edit(before)
         if after != before:
-            paths.write_atomically(root / NAME, to_bytes(after))
+            paths.write_atomically(path, to_bytes(after))
     return before, after
 
 

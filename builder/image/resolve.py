@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import errors, paths, schema
+from builder import commands, errors, paths, schema
 from builder.engine import protocol, tar_stream
 from builder.image import lockfile, runner_image, stand_in
 from builder.registry import reference
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["exact", "local", "stand_in"]
 
+STAND_IN_HINT = 'only to try this tool, set a stand-in image in the config: image.stand_in: "3.12"'
 KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 _PULL_SECONDS = 30.0  # without data; a firewall that drops packets would otherwise delay a build for minutes
 _RETRY_PULL_SECONDS = 24 * 3600
@@ -323,14 +324,14 @@ def _use_stand_in(request: ImageRequest, reason: str, engine: protocol.Engine, p
         raise errors.ImageError(
             f"{request.name} is pinned in {lockfile.NAME} or in the config, but it is not on this engine and could "
             f"not be pulled: {reason}\n"
-            "If the registry no longer has it, run `make pin` to pin the current image of "
-            f"{request.key or request.ref}; else pull it when there is a network, or load it (`docker load`)"
+            "If the registry no longer has it, or it was an image of a sandbox (`make sandbox`) that has ended, run "
+            f"`{commands.suggest_plain('pin')}` to pin the current image of {request.key or request.ref}; else pull it "
+            "when there is a network, or load it (`docker load`)"
         )
     if request.stand_in is None:
         raise errors.ImageError(
             f"{request.ref} is not on this engine and could not be pulled: {reason}\n"
-            "Pull it when there is a network (`docker pull`), load it (`docker load`), or, only to try this tool, "
-            'set a stand-in image in the config: image.stand_in: "3.12"'
+            f"Pull it when there is a network (`docker pull`), load it (`docker load`), or, {STAND_IN_HINT}"
         )
     return resolve_stand_in(request.ref, request.stand_in, engine, progress, fallback=True)
 

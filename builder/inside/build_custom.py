@@ -23,6 +23,7 @@ import importlib.util
 import json
 import logging
 import os
+import random
 import re
 import resource
 import subprocess
@@ -117,6 +118,7 @@ def build_once(folder: Path, target: Path) -> None:
     """
     header = (folder / "bundle" / "bundle.json").read_bytes()
     _fix_class_ids(hashlib.sha256(header).digest())
+    _seed_generators()
     _show_deprecations([custom.MODULE_NAME, *json.loads(header).get("modules", ())])
     try:
         content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
@@ -193,6 +195,13 @@ def _check_loads(path: Path) -> None:
 def _remove(path: Path) -> None:
     for file in (path, _get_report_path(path)):
         file.unlink(missing_ok=True)
+
+
+def _seed_generators() -> None:
+    """Give the global random generators a fixed state: a distribution of SciPy is pickled with that of numpy."""
+    random.seed(0)
+    np: Any = importlib.import_module("numpy")
+    np.random.seed(0)
 
 
 def _fix_class_ids(seed: bytes) -> None:

@@ -2,7 +2,8 @@
 
 The files of ``code/`` are read as text and compiled under fixed names into modules without a file, so that no path and
 no cached bytecode gets into the pickle. cloudpickle pickles these modules by value. ``code/model.py`` is the
-module :data:`MODULE_NAME`; other files have the dotted name under which the user's code imports them.
+module :data:`MODULE_NAME`, which has the bundle as its global ``bundle``; other files have the dotted name under which
+the user's code imports them.
 
 Imports only the standard library at the top, for it also runs where the model is exported.
 """
@@ -16,6 +17,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import pickle
 import sys
 import traceback
 from pathlib import Path
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 MODULE_NAME = "numerai_builder_custom"
+RESTORE = "restore_object"
+"""The persistent id of :func:`restore_object`."""
 MAIN_FILE = "code/model.py"
 _FILENAME = "<numerai-builder/{}>"  # in tracebacks
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -76,6 +80,15 @@ class CustomBundle:
         """
         return self.path(name).read_bytes()
 
+    def unpickle(self, name: str) -> Any:
+        """Return the object of a pickle that ``export`` wrote; its persistent ids are names of ``code/model.py``.
+
+        Raises:
+            FileNotFoundError: The bundle does not have this file.
+        """
+        with self.path(name).open("rb") as file:
+            return _Unpickler(file).load()
+
     def __reduce__(self) -> NoReturn:
         raise CustomCodeError(
             f"{MAIN_FILE}: what load returns refers to `bundle`, which does not exist when the tournament predicts; in "
@@ -83,10 +96,34 @@ class CustomBundle:
         )
 
 
+class _Unpickler(pickle.Unpickler):
+    """Loads objects with the libraries that are here, which may have other versions than where they were pickled."""
+
+    def persistent_load(self, name: str) -> Any:
+        return restore_object if name == RESTORE else getattr(sys.modules[MODULE_NAME], name)
+
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy 2 pickles arrays with a module that numpy 1 has under its old name, if at all.
+        if module.startswith("numpy._core") and importlib.util.find_spec("numpy._core") is None:
+            module = module.replace("numpy._core", "numpy.core", 1)
+        return super().find_class(module, name)
+
+
+def restore_object(kind: Any, attributes: Mapping[str, Any]) -> Any:
+    """Return an object with attributes from another version of its class, and the defaults of this version."""
+    try:
+        value = kind()
+    except TypeError:  # a subclass whose constructor has required parameters
+        value = kind.__new__(kind)
+    vars(value).update(attributes)
+    return value
+
+
 class _CodeImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and loads the modules of a bundle's ``code/`` folder, before all other finders."""
 
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
+    def __init__(self, names: Sequence[str], folder: Path, bundle: CustomBundle) -> None:
+        self._bundle = bundle
         self.files = {MODULE_NAME: MAIN_FILE, **{name: _find_file(name, folder) for name in names}}
         # `a.b.c` also needs the packages `a` and `a.b`, which the header need not list.
         parents = {
@@ -105,6 +142,8 @@ class _CodeImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         """Run the code of a module's file; a package that is not listed has no code."""
         file = self.files.get(module.__name__)
+        if module.__name__ == MODULE_NAME:
+            vars(module)["bundle"] = self._bundle
         if file is not None:
             exec(_compile(self._folder / file, file), module.__dict__)  # noqa: S102 - the user's code, in the user's image
 
@@ -130,7 +169,8 @@ def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: 
     Raises:
         CustomCodeError: A module is missing, or the user's code raised an exception.
     """
-    importer = _CodeImporter(list(header.get("modules", ())), folder)
+    bundle = CustomBundle(header, arrays, folder)
+    importer = _CodeImporter(list(header.get("modules", ())), folder, bundle)
     problems = [
         problem
         for file in importer.files.values()
@@ -143,7 +183,7 @@ def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: 
     sys.meta_path.insert(0, importer)
     try:
         main_module = importlib.import_module(MODULE_NAME)
-        function = main_module.load(CustomBundle(header, arrays, folder))
+        function = main_module.load(bundle)
         modules = [importlib.import_module(name) for name in importer.names]
     except CustomCodeError:
         raise
@@ -156,6 +196,9 @@ def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: 
         module.__spec__ = None
         module.__loader__ = None
         vars(module).pop("__warningregistry__", None)  # the warnings that Python has printed in it
+    # A dataclass in a function looks up its module, which must exist in the tournament too:
+    # https://github.com/python/cpython/blob/v3.12.0/Lib/dataclasses.py#L665
+    vars(main_module)["__name__"] = "__main__"
     _register_by_value(modules)
     return function
 

@@ -18,7 +18,8 @@ def find_first_difference(left: IO[bytes], right: IO[bytes]) -> tuple[int, str, 
     for (name, value, position), (other_name, other_value, _) in zip(
         _read_opcodes(left), _read_opcodes(right), strict=False
     ):
-        if (name, value) != (other_name, other_value):
+        is_nan = value != value and other_value != other_value  # noqa: PLR0124 - NaN differs from itself
+        if (name, value) != (other_name, other_value) and not (name == other_name and is_nan):
             return position, f"{name} {value!r:.60}", f"{other_name} {other_value!r:.60}"
     return None
 

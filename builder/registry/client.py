@@ -15,7 +15,7 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING, Any, Self
 
-from builder import errors
+from builder import commands, errors
 from builder.net import address, http, retry
 from builder.text import escape
 
@@ -96,7 +96,7 @@ class RegistryClient:
         if response.status_code == 404:
             raise errors.ImageNotFoundError(
                 f"{subject}: {'digest' if '@' in subject else 'tag'} not found in the registry{reason}; check the "
-                "reference (`python -m builder images` lists the tournament's)"
+                f"reference (`{commands.suggest_plain('images')}` lists the tournament's)"
             )
         raise errors.NetworkError(f"{subject}: HTTP {response.status_code}{reason}; check the reference")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import StrictBool, TypeAdapter, ValidationError
 
-from builder import errors
+from builder import commands, errors
 from builder.text import escape
 from builder.tournament import queries
 from builder.tournament.types import (
@@ -68,7 +68,7 @@ class Tournament:
         if info is None:
             raise errors.TokenError(
                 f"{self.client.display_url}: no information about this token; check it with "
-                "`python -m builder credentials`"
+                f"`{commands.suggest_plain('credentials')}`"
             )
         return info
 

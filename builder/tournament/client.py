@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from builder import errors
+from builder import commands, errors
 from builder.net import http, retry
 from builder.text import escape
 from builder.tournament import settings
@@ -35,7 +35,6 @@ _MAX_MESSAGE = 400
 """Characters of the server's message that are shown."""
 _MAX_BYTES = 1 << 26
 """Limit for a response; real ones have a few hundred kilobytes, logs can have more."""
-_CHECK_FIRST = "it may have taken effect: check with `python -m builder status` or `pickles` before you repeat it"
 
 
 class _UnreadableError(errors.ApiError):
@@ -54,6 +53,11 @@ class ApiPolicy(retry.RetryPolicy):
     first: float = 0.5
     longest: float = 60.0
     silent: float = http.TIMEOUT_SECONDS
+
+
+def _say_check_first() -> str:
+    status = commands.suggest_plain("status")
+    return f"it may have taken effect: check with `{status}` or `pickles` before you repeat it"
 
 
 class ApiClient:
@@ -159,10 +163,10 @@ class ApiClient:
         try:
             return self._send(text, variables, subject)
         except errors.UnavailableError as error:
-            remedy = _CHECK_FIRST if error.sent else f"nothing was done: {error.remedy}"
+            remedy = _say_check_first() if error.sent else f"nothing was done: {error.remedy}"
             raise self._copy_error(error, error.what, remedy) from error
         except (_UnreadableError, http.TooLargeError) as error:
-            raise errors.UnavailableError(str(error), remedy=_CHECK_FIRST, sent=True) from error
+            raise errors.UnavailableError(str(error), remedy=_say_check_first(), sent=True) from error
 
     def _copy_error(self, error: errors.UnavailableError, text: str, remedy: str) -> errors.UnavailableError:
         after = min(error.after, self._policy.longest)
@@ -227,7 +231,9 @@ class ApiClient:
         if self.token is None:
             return f"{location}: a token is required and none is set{detail}; {settings.CREDENTIALS_HINT}"
         # For an unknown token, `credentials` would only fail with this same error.
-        scopes = "" if _UNKNOWN.search(message) else "check its scopes with `python -m builder credentials`; "
+        scopes = (
+            "" if _UNKNOWN.search(message) else f"check its scopes with `{commands.suggest_plain('credentials')}`; "
+        )
         return (
             f"{location}: the token {self.token.public_id} ({self.token.source}) was rejected{detail}; {scopes}"
             f"{settings.CREDENTIALS_HINT}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import commands, errors
+from builder import commands, errors, published_pins
 from builder.registry import reference as image_ref
 from builder.tournament import settings
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder.tournament.types import DockerImage
 
 
-LIST = "`python -m builder images` lists the available ones"
+LIST = f"`{commands.suggest_plain('images')}` lists the available ones"
 
 
 def get_default_reference(images: Sequence[DockerImage]) -> str:
@@ -46,6 +46,12 @@ def get_reference(image: DockerImage, registry: str) -> str:
     ref = f"{registry}/{image.image}:{image.tag}"
     image_ref.parse(ref)
     return ref
+
+
+def find_published(python: str, registry: str) -> str | None:
+    """Return the reference of the image with a Python, such as ``3.12``, whose packages are published; or None."""
+    tag = published_pins.find_tag(python)
+    return f"{registry}/numerai_predict_py_{python.replace('.', '_')}:{tag}" if tag else None
 
 
 def find_image(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:

@@ -7,6 +7,7 @@ others are removed.
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import errors, locks, paths, schema
 from builder.net import download
-from builder.tournament import settings
+from builder.tournament import settings, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
 _ROUND = "round.json"
-_KEPT_ROUNDS = 2
+_KEPT_ROUNDS, _ATTEMPTS = 2, 2
 _MAX_BYTES = 1 << 31
 
 
@@ -68,30 +69,63 @@ class LiveData:
 def fetch(api: Tournament, version: str, progress: Progress) -> LiveData:
     """Return the live data of the last round; download what the cache does not have.
 
+    If a round opens but its data are not published yet, the data are those of the round before it, with a note.
+
     Raises:
         errors.DataError: A file is not what its name says.
         errors.NetworkError: A file cannot be downloaded, or there is no round.
+        errors.UsageError: The tournament has no such data version.
     """
+    parent = _get_version_folder(version, api.client.display_url)
+    for _ in range(_ATTEMPTS):
+        data = _get_last_round(api, version, parent)
+        data.folder.mkdir(parents=True, exist_ok=True)
+        with locks.acquire(
+            parent / "lock", lambda holder: progress.step(f"waiting: {holder} is fetching {version} live data")
+        ):
+            if (data.folder / _ROUND).is_file():
+                return data
+            try:
+                for path in data.files:
+                    _fetch_file(api, f"{version}/{path.name}", path, progress)
+            except errors.UnavailableError:
+                raise
+            except errors.NetworkError:
+                _check_version(api, version)
+                raise
+            if _get_last_round(api, version, parent) == data:
+                return _keep(api, data, parent, progress)
+            shutil.rmtree(data.folder)  # of which round each file is cannot be known
+            progress.step(f"another round opened: fetching {version} live data again")
+    raise errors.ApiError(
+        f"{api.client.display_url}: another round opened twice while its live data were fetched; run it again"
+    )
+
+
+def _get_last_round(api: Tournament, version: str, parent: Path) -> LiveData:
     newest = api.get_last_round()
     if newest is None:
         raise errors.ApiError(f"{api.client.display_url}: the API lists no round, so there are no live data")
-    parent = _get_version_folder(version, api.client.display_url)
-    folder = (
-        parent / f"{newest.number}-{download.to_file_name(newest.open_time)}"
-    )  # rounds of sandboxes have one number
-    data = LiveData(version=version, round=newest.number, open_time=newest.open_time, folder=folder)
-    data.folder.mkdir(parents=True, exist_ok=True)
-    with locks.acquire(
-        parent / "lock", lambda holder: progress.step(f"waiting: {holder} is fetching {version} live data")
-    ):
-        if not (data.folder / _ROUND).is_file():
-            for path in data.files:
-                _fetch_file(api, f"{version}/{path.name}", path, progress)
-            facts = {"round": data.round, "open_time": data.open_time}
-            paths.write_atomically(data.folder / _ROUND, json.dumps(facts).encode())
-            if api.client.display_url == settings.DEFAULT_API:
-                _publish_features(data)
-            _remove_old_rounds(parent)
+    # Rounds of sandboxes have one number.
+    folder = parent / f"{newest.number}-{download.to_file_name(newest.open_time)}"
+    return LiveData(version=version, round=newest.number, open_time=newest.open_time, folder=folder)
+
+
+def _keep(api: Tournament, data: LiveData, parent: Path, progress: Progress) -> LiveData:
+    """Record downloaded files as those of their round; return the data of the round before if they are those."""
+    previous = find_cached(data.version, api.client.display_url)
+    if previous and previous.round != data.round and filecmp.cmp(previous.live, data.live, shallow=False):
+        shutil.rmtree(data.folder)
+        progress.note(
+            f"note: the live data of round {data.round} are not published yet; using those of round {previous.round}: "
+            "run it again later"
+        )
+        return previous
+    facts = {"round": data.round, "open_time": data.open_time}
+    paths.write_atomically(data.folder / _ROUND, json.dumps(facts).encode())
+    if api.client.display_url == settings.DEFAULT_API:
+        _publish_features(data)
+    _remove_old_rounds(parent)
     return data
 
 
@@ -150,6 +184,17 @@ def _fetch_file(api: Tournament, name: str, path: Path, progress: Progress) -> N
     except errors.DataError:
         path.unlink()
         raise
+
+
+def _check_version(api: Tournament, version: str) -> None:
+    """Check that a data version exists.
+
+    Raises:
+        errors.UsageError: It does not.
+    """
+    offered = api.list_data_versions()
+    if versions.find_version(version, offered) is None:
+        raise errors.UsageError(f"{versions.find_problem(version, offered)}; set data_version in the config")
 
 
 def _check_file(path: Path) -> None:

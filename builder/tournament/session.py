@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.net import address
+from builder.registry import reference
 from builder.tournament import settings
 
 if TYPE_CHECKING:
@@ -27,9 +30,20 @@ def read_registry(root: Path | None = None) -> str:
     return settings.read_registry(os.environ, root or Path.cwd())
 
 
+def read_lock_file(root: Path) -> Path | None:
+    """Read only the setting of the lock file, which needs no valid token; see :func:`read_settings`."""
+    return settings.read_lock_file(os.environ, root)
+
+
 def read_api_url(root: Path | None = None) -> str:
     """Read only the API's address, which needs no valid token; see :func:`read_settings`."""
     return settings.read_api_url(os.environ, root or Path.cwd())
+
+
+def is_sandbox(root: Path | None = None) -> bool:
+    """Return whether the API and the registry are both on this computer, as ``sandbox`` sets them."""
+    host = reference.parse(f"{read_registry(root)}/name:tag").registry.rpartition(":")[0]
+    return address.is_loopback(host) and address.is_loopback(urllib.parse.urlsplit(read_api_url(root)).hostname or "")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 | --- | --- |
 | ``NUMERAI_API_URL`` | address of the API, https or on this computer; default: the tournament's |
 | ``NUMERAI_REGISTRY`` | registry of the tournament's images, also for those of a config; default: ``ghcr.io/numerai`` |
+| ``NUMERAI_LOCK_FILE`` | path of the lock file; default: ``builder.lock.yaml`` beside ``configs/`` |
 | ``NUMERAI_PUBLIC_ID`` and ``NUMERAI_SECRET_KEY`` | the token's two parts, under the names that numerapi uses |
 | ``NUMERAI_MCP_AUTH`` | the token as ``Token PUBLIC$SECRET`` or ``PUBLIC$SECRET`` |
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_API = "https://api-tournament.numer.ai"
 DEFAULT_REGISTRY = "ghcr.io/numerai"
-API, REGISTRY = "NUMERAI_API_URL", "NUMERAI_REGISTRY"
+API, REGISTRY, LOCK_FILE = "NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_LOCK_FILE"
 PUBLIC, SECRET, COMBINED = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"
 CREDENTIALS_HINT = (
     'create one at numer.ai/account ("Create MCP Key" selects the scopes), and set NUMERAI_PUBLIC_ID and '
@@ -37,7 +38,7 @@ CREDENTIALS_HINT = (
 # Looser than the keys that the tournament issues today, so that a new format still works.
 _MIN_LENGTH = 6
 _PART = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_MIN_LENGTH},200}}")
-_KEYS = (API, REGISTRY, PUBLIC, SECRET, COMBINED)
+_KEYS = (API, REGISTRY, LOCK_FILE, PUBLIC, SECRET, COMBINED)
 _secrets: set[str] = set()
 """Secrets that this process has read, for :func:`hide_secrets`."""
 
@@ -118,6 +119,13 @@ def read_registry(environment: Mapping[str, str], root: Path) -> str:
     except ValueError as error:
         raise errors.UsageError(f"{REGISTRY}: invalid; expected a registry like {DEFAULT_REGISTRY}") from error
     return text.rstrip("/")
+
+
+def read_lock_file(environment: Mapping[str, str], root: Path) -> Path | None:
+    """Read only the path of the lock file, relative to ``root``; None if it is not set."""
+    from_environment, from_file = _read_sources(environment, root)
+    text = from_environment.get(LOCK_FILE) or from_file.get(LOCK_FILE)
+    return root / text if text else None
 
 
 def to_pull_reference(ref: str, registry: str) -> str:

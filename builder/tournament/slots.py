@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from builder import errors, tournament
+from builder import commands, errors, tournament
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ def match_slot(account: tournament.Account, text: str) -> tournament.Slot | None
 def explain_missing_slot(account: tournament.Account, text: str) -> str:
     """Return a message that no slot has this name or id, with similar names."""
     if not account.slots:
-        return f"the account {account.username} has no slot yet; create one with `python -m builder create-model NAME`"
+        create = commands.suggest_plain("create-model", "NAME")
+        return f"the account {account.username} has no slot yet; create one with `{create}`"
     suggestion = _suggest(find_nearest(text, (slot.name for slot in account.slots)))
-    return f"no slot of {account.username} has this name or id; {suggestion}`python -m builder models` lists them"
+    command = commands.suggest_plain("models")
+    return f"no slot of {account.username} has this name or id; {suggestion}`{command}` lists them"
 
 
 def _suggest(names: Sequence[str]) -> str:
@@ -89,7 +91,7 @@ def find_slot_or_pickle(api: tournament.Tournament, text: str) -> tournament.Slo
     if pickle is None:
         raise errors.UsageError(
             f"{escape(text)}: no pickle of the account has this id, file name or label, and "
-            f"{explain_missing_slot(account, text)}; `python -m builder pickles` lists the pickles"
+            f"{explain_missing_slot(account, text)}; `{commands.suggest_plain('pickles')}` lists the pickles"
         )
     return pickle
 
@@ -112,7 +114,7 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.UploadedPic
         suggestion = _suggest([escape(name) for name in find_nearest(text, names)])
         raise errors.UsageError(
             f"{escape(text)}: no pickle of the account has this id, file name or label; {suggestion}"
-            "`python -m builder pickles` lists them"
+            f"`{commands.suggest_plain('pickles')}` lists them"
         )
     return pickle
 
@@ -197,7 +199,7 @@ def check_usable(slot: tournament.Slot) -> None:
     if slot.tournament != tournament.CLASSIC:
         raise errors.RefusedError(
             f"{name}: belongs to tournament {slot.tournament}; only slots of Classic ({tournament.CLASSIC}) run pickles"
-            ": `python -m builder models` lists them"
+            f": `{commands.suggest_plain('models')}` lists them"
         )
 
 
@@ -231,7 +233,8 @@ def check_new_slot(api: tournament.Tournament, account: tournament.Account, name
     if account.max_slots is not None and account.used_slots >= account.max_slots:
         raise errors.RefusedError(
             f"{name}: {escape(account.username)} has {account.used_slots} slots, and its limit is {account.max_slots}; "
-            "archive one at the tournament's site, or use an empty one (`python -m builder models` lists them)"
+            "archive one at the tournament's site, or use an empty one "
+            f"(`{commands.suggest_plain('models')}` lists them)"
         )
     if not api.is_name_available(name):
         raise errors.UsageError(f"{name}: the name is taken; choose another")
@@ -254,7 +257,7 @@ def create_slot(api: tournament.Tournament, name: str) -> tournament.Slot:
         if slot is None:
             raise errors.UnavailableError(
                 error.what,
-                remedy=f"no slot {name} is listed: check again with `python -m builder models` before "
+                remedy=f"no slot {name} is listed: check again with `{commands.suggest_plain('models')}` before "
                 "you create it again",
                 sent=True,
             ) from error

@@ -177,7 +177,7 @@ def _judge_assigned(slot: Slot, newer: UploadedPickle | None) -> SlotStatus:
     # Such a slot works without a pickle: in each round the tournament calls the user's own machine.
     if slot.webhook:
         return SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle: its webhook runs another machine")
-    empty = SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
+    empty = SlotStatus(slot=slot, state=SlotState.EMPTY, reason="no pickle", todo=f"upload CONFIG --model={slot.name}")
     if newer is None or newer.slots:
         return empty
     if _is_waiting(newer):

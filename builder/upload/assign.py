@@ -12,7 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from builder import errors, interrupts, tournament
+from builder import commands, errors, interrupts, tournament
 from builder.net import retry
 from builder.text import sanitize
 from builder.tournament.slots import match_slot
@@ -123,7 +123,7 @@ def _describe_slots(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
             yield f"{name} runs {pickle}  (read back from the slot)" if slot else f"{name}: the slot does not exist"
             continue
         last = f"when last read, it ran {pickle}" if slot else "when last read, it did not exist"
-        yield f"cannot read {name} again ({reason}); {last}: `python -m builder status {name}` shows it"
+        yield f"cannot read {name} again ({reason}); {last}: `{commands.suggest_plain('status', name)}` shows it"
 
 
 def restore_pickle(
@@ -165,11 +165,12 @@ def restore_pickle(
             with contextlib.suppress(errors.ArtifactError):  # the slot is restored; a missing log line is harmless
                 log.write(slot_log.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
-    by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
+    by_hand = ("assign", slot.name, before) if before else ("disable", slot.name)
     raise RestoreError(
         f"{because}\nand the previous pickle of {slot.name} could NOT be restored "
         f"({plan.describe_pickle(slot.pickle)}): {last}\n"
-        f"check it now: `python -m builder {by_hand}` restores it by hand, `status {slot.name}` shows it"
+        f"check it now: `{commands.suggest_plain(*by_hand)}` restores it by hand, "
+        f"`{commands.suggest_plain('status', slot.name)}` shows it"
     ) from last
 
 
@@ -187,7 +188,8 @@ def read_slot(api: Tournament, slot: Slot) -> Slot:
     current = next((item for item in api.get_account().slots if item.id == slot.id), None)
     if current is None:
         raise errors.ApiError(
-            f"the account no longer has the slot {slot.name} ({slot.id}); `python -m builder models` lists its slots"
+            f"the account no longer has the slot {slot.name} ({slot.id}); "
+            f"`{commands.suggest_plain('models')}` lists its slots"
         )
     return current
 

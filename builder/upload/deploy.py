@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from builder import errors, interrupts
+from builder import commands, errors, interrupts
 from builder.text import sanitize
 from builder.tournament import slots
 from builder.tournament import status as slot_status
@@ -310,7 +310,8 @@ def _start_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     run = runs.start_run(task.api, pickle, slot.id)
     if run is None:
         raise errors.UnavailableError(
-            f"the run was started but is not listed yet: `python -m builder status {slot.name}` shows its runs",
+            "the run was started but is not listed yet: "
+            f"`{commands.suggest_plain('status', slot.name)}` shows its runs",
             sent=True,
         )
     task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)

@@ -41,9 +41,10 @@ def check_artifact(artifact: Artifact, *, wanted: str | None) -> ValidationFacts
         problems = _find_origin_problems(artifact)
     if problems:
         raise errors.RefusedError("\n".join(f"{artifact.pickle}: {problem}" for problem in problems))
-    return ValidationFacts(
-        data_version=report.data_version_from_report(validation or {}), notes=tuple(_find_notes(validation or {}))
-    )
+    notes = _find_notes(validation or {})
+    if artifact.manifest.is_adopted:
+        notes.append("it was adopted, not built here: its predictions were not compared with those of its model")
+    return ValidationFacts(data_version=report.data_version_from_report(validation or {}), notes=tuple(notes))
 
 
 def _find_origin_problems(artifact: Artifact) -> list[str]:
@@ -57,11 +58,12 @@ def _find_origin_problems(artifact: Artifact) -> list[str]:
 def _find_image_problems(artifact: Artifact) -> list[str]:
     image = artifact.manifest.image
     fix = f"{_suggest(artifact, 'pickle', '--pull')}, then {_suggest(artifact, 'validate')}"
+    origin = "adopted for" if artifact.manifest.is_adopted else "built in"
     if image.kind == "stand_in":
-        problem = f"was built in a stand-in image for {image.ref} and cannot be uploaded"
+        problem = f"was {origin} a stand-in image for {image.ref} and cannot be uploaded"
         return [f"{problem}; when the real image can be pulled: {fix}"]
     if image.kind == "local":
-        problem = f"was built in a local image, without a digest of the registry of {image.ref}"
+        problem = f"was {origin} a local image, without a digest of the registry of {image.ref}"
         return [f"{problem}; pull the tournament's image: {fix}"]
     return []
 

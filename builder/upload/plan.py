@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import tournament
+from builder import commands, tournament
 from builder.text import sanitize
 from builder.tournament import status, times
 
@@ -185,7 +185,7 @@ class UploadPlan:
             consequences.append("the slot no longer accepts submissions over the API until the pickle is disabled")
         consequences.append("Numerai can unpickle and read the model")
         if not self.is_done:
-            consequences.append(f"to undo: `python -m builder rollback {sanitize(self.name)}`")
+            consequences.append(f"to undo: `{commands.suggest_plain('rollback', sanitize(self.name))}`")
         return consequences
 
     def _format_run(self) -> str:

@@ -219,7 +219,8 @@ def _check_image(
         usable = ", ".join(f"{image.image}:{image.tag}" for image in images if not image.deprecated)
         raise errors.RefusedError(
             f"{built_in.ref}, in which the pickle was built, is not among the tournament's images of {host} "
-            f"({sanitize(usable)}); set one of them in the config (`python -m builder images`), then {build_again}"
+            f"({sanitize(usable)}); set one of them in the config "
+            f"(`{commands.suggest_plain('images')}`), then {build_again}"
         )
     # By digest, not by tag: a tag may have moved since the pickle was built, and another Python or numpy may crash it.
     digest = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import commands, errors
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ def start_run(
             raise errors.UnavailableError(
                 error.what,
                 remedy="could not confirm that the run started, and no new run is listed: check again before you start "
-                f"another (`python -m builder logs {pickle.id}` shows the newest)",
+                f"another (`{commands.suggest_plain('logs', pickle.id)}` shows the newest)",
                 sent=True,
             ) from error
         return run

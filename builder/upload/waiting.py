@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import errors, tournament
+from builder import commands, errors, tournament
 from builder.build import artifact
 from builder.net import download
 from builder.text import sanitize
@@ -181,7 +181,7 @@ def _explain(
     lines = [line.message for line in read_log(api, pickle, failure)]
     cause = diagnose.explain_remote(failure.status, failure.descriptions, lines)
     if not cause.fix:
-        cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
+        cause = replace(cause, fix=f"`{commands.suggest_plain('why', pickle.id)}` runs it here, under the same limits")
     return ExplainedFailure(
         where=failure.where,
         status=sanitize(failure.status),
@@ -257,7 +257,7 @@ def _watch(
                 # `sent`, because the pickle is registered: this must not be reported as "nothing was done".
                 raise errors.UnavailableError(
                     f"{identity}: did not end within {policy.total:.0f} s ({problem or last_text}); it continues at "
-                    f"the tournament: {resume}; `python -m builder logs {identity}` shows more",
+                    f"the tournament: {resume}; `{commands.suggest_plain('logs', identity)}` shows more",
                     sent=True,
                 )
             time.sleep(min(pause, remaining))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def judge_features(
-    features: Sequence[str], sets: Mapping[str, Sequence[str]], version: str, *, is_stand_in: bool
+    features: Sequence[str], sets: Mapping[str, Sequence[str]], version: str, *, is_note: bool
 ) -> checks.Check:
     """Return the check that a data version has the features of a bundle.
 
@@ -20,14 +20,15 @@ def judge_features(
         features: The features of the bundle.
         sets: The features of every feature set.
         version: The data version.
-        is_stand_in: Whether the image is a stand-in, which is never uploaded: then missing features are a note.
+        is_note: Whether missing features are a note: in a stand-in, whose pickles are never uploaded, and of an adopted
+            pickle, in which more features may occur as names than it reads.
     """
     known = {name for names in sets.values() for name in names}
     missing = [name for name in features if name not in known]
     if missing:
         detail = f"{len(missing)} of {len(features)} are not features of {version}: {format_list(missing)}"
         fix = "set data_version to the version that the model was trained on"
-        return checks.Check(name="features", good=None if is_stand_in else False, detail=detail, fix=fix)
+        return checks.Check(name="features", good=None if is_note else False, detail=detail, fix=fix)
     wanted = set(features)
     matching = [name for name, names in sets.items() if set(names) == wanted]
     described = f"the feature set {format_list(matching)}" if matching else "not exactly those of a feature set"

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from builder import data_versions, errors
-from builder.bundle import model as bundle_model
 from builder.text import sanitize
-from builder.validate import checks, container_run, diagnose, known_causes, live_check, scenario_run, scenarios
+from builder.validate import (
+    adopted,
+    checks,
+    container_run,
+    diagnose,
+    known_causes,
+    live_check,
+    scenario_run,
+    scenarios,
+)
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
@@ -60,13 +67,14 @@ class RerunTask:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunResult:
-    """The result of the run; ``cause`` is None if no check failed."""
+    """The result of the run, and what it predicted; ``cause`` is None if no check failed."""
 
     task: RerunTask
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
     cause: known_causes.Cause | None
+    evidence: validate.Evidence = field(default_factory=validate.Evidence)
 
 
 def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress) -> RerunResult:
@@ -104,9 +112,10 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         )
         result = container_run.run_entry(*arguments, run=run, rows=rows)
         results, cause = validate.judge_entry(result, task.limits, conditions, evidence.ids)
-        if cause is None and result.csv is not None and run_scenarios:
-            progress.step("predicting other inputs")
+        if cause is None and result.csv is not None:
             evidence = dataclasses.replace(evidence, predictions=checks.read_csv(result.csv, rows=rows)[2])
+        if evidence.predictions is not None and run_scenarios:
+            progress.step("predicting other inputs")
             judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
             failed = next((check for check in judged if check.good is False), None)
             cause = known_causes.Cause(text=f"{failed.name}: {failed.detail}", fix=failed.fix) if failed else None
@@ -114,7 +123,9 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
     if results[0].good:
         results += notes
         results += validate.note_usage(result.usage, task.limits, task.image)
-    return RerunResult(task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause)
+    return RerunResult(
+        task=task, checks=tuple(results), usage=result.usage, log=result.log, cause=cause, evidence=evidence
+    )
 
 
 def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] | None, list[checks.Check]]:
@@ -135,15 +146,11 @@ def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] 
         return None, [
             checks.Check(name="other inputs", good=None, detail=f"not predicted: {sanitize(error.problems[0])}")
         ]
-    # A pickle without a bundle has no golden rows; it is judged as a custom function is.
-    golden = bundle_model.GoldenRows(inputs=np.zeros((1, len(features) + len(benchmarks))), predictions=np.zeros(1))
-    bundle = bundle_model.Bundle(
-        features=features, benchmarks=benchmarks, model=bundle_model.Custom(files={}), golden=golden
-    )
+    bundle = adopted.make_bundle(features, benchmarks)
 
     def make_inputs(max_rows: int) -> scenario_run.Inputs:
-        inputs = scenario_run.make_inputs(scenarios.make_subject(bundle, (), files, max_rows=max_rows))
-        return dataclasses.replace(inputs, planned=[scenario for scenario in inputs.planned if scenario.inputs])
+        subject = scenarios.make_subject(bundle, (), files, max_rows=max_rows)
+        return adopted.drop_golden(scenario_run.make_inputs(subject))
 
     return make_inputs, []
 

@@ -24,6 +24,7 @@ from builder.validate import (
     known_causes,
     library_versions,
     live_check,
+    other_fixes,
     relations,
     scenario_run,
     scenarios,
@@ -51,7 +52,7 @@ class ValidationTask:
 
     Attributes:
         artifact: The pickle, whose hash has been checked.
-        bundle: The bundle that it was built from; its golden rows are predicted.
+        bundle: The bundle that it was built from; its golden rows are predicted. For an adopted pickle, only columns.
         image: The image to run it in.
         python: The Python version of that image.
         files: Live data to predict on.
@@ -62,6 +63,7 @@ class ValidationTask:
         feature_sets: The features of every feature set of the data version; empty if they are not known.
         steps: The post-processing steps of the pickle.
         exempt: The reasons why some relations are notes, by their keys.
+        notes: Notes about these inputs.
     """
 
     artifact: artifact.Artifact
@@ -76,6 +78,12 @@ class ValidationTask:
     feature_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     steps: tuple[post.Step, ...] = ()
     exempt: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[checks.Check, ...] = ()
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the pickle was not built from a bundle, so that there are no golden rows to compare with."""
+        return self.artifact.manifest.is_adopted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,27 +163,27 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
             progress.step("predicting other inputs")
             others = run_scenarios(entry.usage.seconds)
             scenario_seconds = others.result.usage.seconds
-            golden_checks = _judge_golden(task, others, conditions)
+            golden_checks = [] if task.is_adopted else _judge_golden(task, others, conditions)
             results += golden_checks
-            predicted = scenarios.read_predictions(others.result.files, 0, len(task.bundle.golden.predictions))
-            if not isinstance(predicted, str):
-                evidence = dataclasses.replace(evidence, golden=(task.bundle.golden.predictions, predicted))
+            evidence = dataclasses.replace(evidence, golden=_read_golden(task, others))
             if all(check.good for check in golden_checks):
                 results += judge_scenarios(others, conditions, evidence, task.exempt)
     if entry.exit.code == 1:
         results += _judge_failure(task, engine, run)
     if task.feature_sets:
-        is_stand_in = task.image.kind == "stand_in"
+        is_note = task.image.kind == "stand_in" or task.is_adopted
         sets, version = task.feature_sets, task.data_version
-        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_stand_in=is_stand_in))
+        results.append(feature_check.judge_features(task.bundle.features, sets, version, is_note=is_note))
     if results[0].good:
         results += note_usage(entry.usage, task.limits, task.image)
     results += library_versions.note_differences(task.bundle.trained, task.packages)
+    results += task.notes
+    reword = other_fixes.reword if task.is_adopted else str
     named = (
         dataclasses.replace(
             check,
-            detail=commands.fill_in_config(check.detail, task.artifact.folder),
-            fix=commands.fill_in_config(check.fix, task.artifact.folder),
+            detail=commands.fill_in_config(reword(check.detail), task.artifact.folder),
+            fix=commands.fill_in_config(reword(check.fix), task.artifact.folder),
         )
         for check in results
     )
@@ -309,6 +317,17 @@ def _judge_failure(task: ValidationTask, engine: protocol.Engine, run: str) -> l
         return []
     detail = "it can only predict rows that have its own columns alone, in its order"
     return [checks.Check(name=relations.OTHER_COLUMNS, good=False, detail=detail, fix=relations.READ_BY_NAME)]
+
+
+def _read_golden(
+    task: ValidationTask, others: scenario_run.ScenarioRun
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the framework's and the pickle's predictions of the golden rows; None if there are none."""
+    if task.is_adopted:
+        return None
+    expected = task.bundle.golden.predictions
+    predicted = scenarios.read_predictions(others.result.files, scenarios.GOLDEN, len(expected))
+    return None if isinstance(predicted, str) else (expected, predicted)
 
 
 def _judge_golden(

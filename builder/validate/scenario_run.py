@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.bundle import model as bundle_model
-from builder.validate import advisory, container_run, relations, scenarios
+from builder.validate import adopted, advisory, container_run, relations, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -200,7 +200,7 @@ def make_inputs(subject: scenarios.Subject, *first: scenarios.Input) -> Inputs:
 
 
 def make_task_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
-    """Return what is predicted to validate a pickle: the golden rows first."""
+    """Return what is predicted to validate a pickle: the golden rows first, if it has any."""
     subject = scenarios.make_subject(
         task.bundle,
         task.steps,
@@ -209,6 +209,8 @@ def make_task_inputs(task: validate.ValidationTask, max_rows: int) -> Inputs:
         tied_to=_find_tie(task),
         max_rows=max_rows,
     )
+    if task.is_adopted:
+        return adopted.drop_golden(make_inputs(subject))
     return make_inputs(subject, replace(scenarios.make_golden_input(task.bundle), in_float64=has_float64_run(task)))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from builder.engine import protocol
     from builder.progress import Progress
     from builder.tournament import live_files
+    from builder.validate import checks
     from builder.validate import run as validate
 
 
@@ -53,7 +54,8 @@ def prepare_task(
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     options = build_target.config.validate if build_target.config else config.ValidateConfig()
-    model = recorded_inputs.read_model(pickle)
+    # Before the image, which may have to be pulled.
+    model = None if pickle.manifest.is_adopted else recorded_inputs.read_model(pickle)
     if stand_in_python:
         image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
@@ -62,11 +64,15 @@ def prepare_task(
     data_version = find_data_version(pickle, build_target)
     sets = _read_feature_sets(build_target.root, data_version)
     known = tuple(dict.fromkeys(name for names in sets.values() for name in names))
-    required = post.find_required_columns(model.steps)
-    files, source = find_live_files(options, model.bundle, build_target, required, progress, known=known)
+    notes: tuple[checks.Check, ...] = ()
+    if model:
+        bundle, required = model.bundle, post.find_required_columns(model.steps)
+        files, source = find_live_files(options, bundle, build_target, required, progress, known=known)
+    else:
+        bundle, files, source, notes = _find_adopted_inputs(pickle, options, build_target, progress, known=known)
     return validate.ValidationTask(
         artifact=pickle,
-        bundle=model.bundle,
+        bundle=bundle,
         image=image,
         python=inventory.python,
         files=files,
@@ -75,9 +81,32 @@ def prepare_task(
         limits=options.limits,
         packages=inventory.packages,
         feature_sets=sets,
-        steps=model.steps,
-        exempt=_read_exempt(options, model.bundle, build_target),
+        steps=model.steps if model else (),
+        exempt=_read_exempt(options, bundle, build_target),
+        notes=notes,
     )
+
+
+def _find_adopted_inputs(
+    pickle: artifact.Artifact,
+    options: config.ValidateConfig,
+    build_target: target.Target,
+    progress: Progress,
+    *,
+    known: Sequence[str],
+) -> tuple[bundle_model.Bundle, data.LiveFiles, str, tuple[checks.Check, ...]]:
+    """Return a bundle with the columns that a finished pickle names, the rows, their description, and notes."""
+    from builder.validate import adopted  # noqa: PLC0415 - numpy
+    from builder.validate.reading import read  # noqa: PLC0415
+
+    reading, is_shaped = read.read(pickle.pickle), options.data == "shaped"
+    # Files need not have all columns that occur as names in the pickle; generated rows do.
+    bundle = adopted.choose_generated_columns(reading, known) if is_shaped else adopted.make_bundle((), ())
+    required = post.find_required_columns(())
+    files, source = find_live_files(options, bundle, build_target, required, progress, known=known)
+    if not is_shaped:
+        bundle = adopted.choose_columns(reading, files)
+    return bundle, files, source, adopted.make_notes(reading, bundle)
 
 
 def _read_exempt(

@@ -98,7 +98,12 @@ def test_any_pickle_is_run_and_judged(folder: Path, capsys: pytest.CaptureFixtur
     assert answer["cause"].startswith("same values: benchmarks in another order, and more: ")
     assert answer["cause"].endswith("; benchmark rows are taken in their order, not by id")
     assert answer["fix"].startswith("read each benchmark by its name, and its rows by id: ")
-    code, out = check("from_elsewhere")
+    page = folder / "answer.html"
+    code, out = check("from_elsewhere", "--report", str(page))
     assert code == 1
+    assert out.splitlines()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    assert "it would fail" in text
+    assert "<svg" in text
     assert "no_such_module (missing)" in out
     assert "cause: the pickle needs the module 'no_such_module', which the image does not have" in out

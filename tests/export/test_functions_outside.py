@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def test_reads_are_named_with_their_lines(tmp_path: Path) -> None:
     parts = [
         "line 2 of reads_much reads the clock (time.time)",
         "line 3 of reads_much reads the environment (os.environ): the image has none of your variables",
-        'line 5 of reads_much opens "/srv/weights.csv", which the image does not have: read it in load(bundle)',
+        'line 5 of reads_much opens "/srv/weights.csv", which the image does not have: open it before',
         "line 7 of reads_much connects to example.com, but the tournament has no network",
         "line 8 of reads_much runs a program (true), which the image may not have",
         "line 10 of reads_much imports `hypothesis` inside try: no image has it",
@@ -190,7 +191,7 @@ def test_file_of_this_machine_is_not_read(tmp_path: Path) -> None:
 
     message = get_error(predict, tmp_path)
     assert "line 2 of predict: FileNotFoundError: " in message
-    assert f'line 2 of predict opens "{path}", which the image does not have: read it in load(bundle), with' in message
+    assert f'line 2 of predict opens "{path}", which the image does not have: open it before, outside of' in message
 
 
 def test_missing_own_module_is_not_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,23 +211,23 @@ def test_missing_own_module_is_not_found_on_the_path(tmp_path: Path, monkeypatch
 # ---- names that a function assigns itself
 
 CACHE: Any = None
-COMPILED: Any = re.compile("^feature_[23]$")
+LOCK: Any = threading.Lock()
 
 
-def find_compiled() -> Any:
-    global COMPILED  # noqa: PLW0603
-    if COMPILED is None:
-        COMPILED = re.compile("^feature_[23]$")
-    return COMPILED
+def find_lock() -> Any:
+    global LOCK  # noqa: PLW0603
+    if LOCK is None:
+        LOCK = threading.Lock()
+    return LOCK
 
 
 def uses_globals(live_features: pd.DataFrame) -> pd.DataFrame:
     global CACHE, FIRST_SEEN  # noqa: PLW0603
     if CACHE is None:
         CACHE = WEIGHTS * 2
-    FIRST_SEEN = find_compiled()  # type: ignore[name-defined]
-    names = [name for name in FEATURES if COMPILED.match(name)]
-    return weigh(live_features, CACHE) + live_features[names].fillna(2).to_numpy().mean() * 0
+    FIRST_SEEN = find_lock()  # type: ignore[name-defined]
+    with LOCK:
+        return weigh(live_features, CACHE)
 
 
 def make_caching(weights: Any) -> Any:
@@ -247,15 +248,16 @@ def test_name_that_the_function_assigns_works(function: Any, tmp_path: Path) -> 
     predict = pickles.load_predict(bundle)
     for _ in range(2):
         pd.testing.assert_frame_equal(predict(sample(9)), function(sample(9)))
-    expected = ["`COMPILED` is None when the bundle is loaded: a function assigns it, and its value here is not data"]
+    expected = ["`LOCK` is None when the bundle is loaded: a function assigns it, and its value here is not data"]
     assert list(result.notes) == expected * (function is uses_globals)
 
 
 def test_object_that_no_function_assigns_is_refused(tmp_path: Path) -> None:
     def predict(live_features: pd.DataFrame) -> pd.DataFrame:
-        return weigh(live_features[[name for name in live_features if PATTERN.match(name)]])
+        with LOCK:
+            return weigh(live_features)
 
-    assert "`PATTERN` has type re.Pattern, which a bundle cannot contain" in get_error(predict, tmp_path)
+    assert "`LOCK` has type _thread.lock, which a bundle cannot contain" in get_error(predict, tmp_path)
 
 
 # ---- the process

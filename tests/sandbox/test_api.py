@@ -163,7 +163,7 @@ def test_a_mutation_with_an_unknown_result_is_not_to_be_repeated_unchecked(
     sandbox: server.Sandbox, api: tournament.Tournament
 ) -> None:
     sandbox.faults.add("*", faults.apply_then(faults.respond_html(502)))
-    with pytest.raises(errors.UnavailableError, match="check with `python -m builder status`") as caught:
+    with pytest.raises(errors.UnavailableError, match="check with `make status`") as caught:
         api.set_label("1", "a")
     assert caught.value.sent
     assert "run it again" not in str(caught.value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from builder import errors, paths, progress
@@ -20,8 +21,10 @@ from builder.validate import task
 from tests.support import bundles, command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from builder.sandbox.state import State
     from builder.validate import data
 
 
@@ -52,6 +55,12 @@ def fetch() -> live_files.LiveData:
         return live_files.fetch(api, "v5.3", progress.Silent())
 
 
+def publish(sandbox: server.Sandbox) -> None:
+    """Publish other live rows, as each round has them."""
+    path = sandbox.publish_datasets()["v5.3/live.parquet"]
+    pd.read_parquet(path).iloc[1:].to_parquet(path)
+
+
 def count_downloads(sandbox: server.Sandbox) -> int:
     return sum(record.method == "GET" for record in sandbox.requests)
 
@@ -74,15 +83,51 @@ def test_data_fetches_the_files_of_the_last_round_once(
     assert all(name in out for name in NAMES)
 
 
+def test_data_fetches_what_a_config_needs_to_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = command.write_project(tmp_path / "project")
+    path = project / "configs" / "small.yaml"
+    path.write_text(f"{command.CONFIG}data_version: v5.3\npost:\n  - neutralize: {{group: small}}\n  - rank: {{}}\n")
+    with pytest.raises(errors.ConfigError, match="fetch the file"):
+        config.load(path)
+    assert command.call("data", str(path), "--json") == 0
+    assert json.loads(command.read_output(capsys)[0])["data"][0]["data_version"] == "v5.3"
+    path.write_text(f"{command.CONFIG}data_version: 5\n")
+    assert command.call("data", str(path)) == 2
+
+
 def test_a_new_round_is_fetched_and_old_ones_are_removed(sandbox: server.Sandbox) -> None:
     fetched = []
     for number in (1001, 1002, 1003):
         sandbox.state.open_round(number)
+        publish(sandbox)
         fetched.append(fetch())
     assert [item.folder.exists() for item in fetched] == [False, True, True]
     cached = live_files.find_cached("v5.3", sandbox.api_url)
     assert cached is not None
     assert (cached.round, cached.folder) == (1003, fetched[2].folder)
+
+
+def test_if_a_round_opens_during_the_download_its_own_files_are_fetched(sandbox: server.Sandbox) -> None:
+    def open_round(state: State, _: Mapping[str, Any]) -> None:
+        state.open_round(1002)
+        publish(sandbox)
+
+    sandbox.faults.add("rounds", faults.call_after(open_round))
+    fetched = fetch()
+    assert fetched.round == 1002
+    assert fetched.live.read_bytes() == sandbox.publish_datasets()["v5.3/live.parquet"].read_bytes()
+    assert count_downloads(sandbox) == 6
+
+
+def test_files_that_are_not_published_yet_are_not_taken_for_those_of_the_round(sandbox: server.Sandbox) -> None:
+    first, notes = fetch(), Notes()
+    sandbox.state.open_round(first.round + 1)
+    with session.connect(progress.Silent()) as api:
+        assert live_files.fetch(api, "v5.3", notes) == first
+        assert "are not published yet; using those of round" in notes.texts[0]
+        publish(sandbox)
+        assert live_files.fetch(api, "v5.3", notes).round == first.round + 1
+    assert len(notes.texts) == 1
 
 
 def test_what_was_fetched_from_one_api_is_not_used_for_the_tournament(sandbox: server.Sandbox) -> None:
@@ -121,7 +166,8 @@ def test_the_features_of_the_tournament_are_kept_for_other_commands(
 
 
 def test_a_version_that_is_not_offered_is_refused(sandbox: server.Sandbox) -> None:
-    with session.connect(progress.Silent()) as api, pytest.raises(errors.ApiError, match=r"v9\.9/live\.parquet"):
+    problem = r"the tournament has no data version v9\.9; offered: v5\.3, v5\.2.*; set data_version in the config"
+    with session.connect(progress.Silent()) as api, pytest.raises(errors.UsageError, match=problem):
         live_files.fetch(api, "v9.9", progress.Silent())
 
 

@@ -141,6 +141,11 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     monkeypatch.setattr(sandbox_command, "_start", lambda *_, **__: (sandbox, f"{address}/numerai"))
     monkeypatch.setattr(sandbox_command, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     monkeypatch.setattr(sandbox_command, "_ignore_signals", lambda: None)
+    assert sandbox_command.run(json_wanted=True) == 0
+    out, err = capfd.readouterr()
+    report = json.loads(out)
+    assert report["settings"]["NUMERAI_API_URL"] == sandbox.api_url
+    assert (Path(report["config"]).exists(), "fresh" in report["slots"], err) == (False, True, "")
     assert sandbox_command.run() == 0
     out, err = capfd.readouterr()
     assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
@@ -148,7 +153,20 @@ def test_without_a_terminal_stdout_has_only_exports_and_stderr_the_folder(
     config = Path(re.findall(r"CONFIG=(\S+),", err)[0])
     assert config.parents[1] in set(folders) - before
     assert not config.exists()
-    assert "do not keep pins made with these settings: they refer to images of this sandbox" in err
+    assert "pins made with these settings are not written to builder.lock.yaml" in err
+
+
+def test_the_pins_of_a_sandbox_are_not_in_the_projects_lock_file(
+    sandbox: server.Sandbox, address: str, project: Path, tmp_path: Path
+) -> None:
+    put(sandbox, address, "numerai_predict_py_3_12")
+    pins = tmp_path / "pins" / lockfile.NAME
+    environment = {**settings(sandbox, address), "NUMERAI_LOCK_FILE": str(pins)}
+    code, out, _ = command.run("pin", cwd=project, **environment)
+    assert code == 0
+    assert f"{pins} was updated" in out
+    assert list(lockfile.parse(pins.read_bytes(), "pins").images) == ["default"]
+    assert not (project / lockfile.NAME).exists()
 
 
 def test_a_pin_of_a_sandbox_registry_is_marked(sandbox: server.Sandbox, address: str, project: Path) -> None:

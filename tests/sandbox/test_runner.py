@@ -6,7 +6,8 @@ import pickle
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,6 @@ from builder.sandbox import registry, run_in_container, runs, server
 from tests.sandbox import client
 from tests.support import clones, stand_ins
 from tests.support.pickles import Calls
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -117,7 +115,10 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
         text = settings.read_text()
         assert settings.stat().st_mode & 0o777 == 0o600
         variables = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
-        assert set(variables) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
+        token = {"NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
+        assert set(variables) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_LOCK_FILE", *token}
+        pins = Path(variables["NUMERAI_LOCK_FILE"])
+        assert pins.parent.is_dir()
         query = b'{"query": "{ computePickleDockerImages { image tag default } }"}'
         answer = client.send("POST", variables["NUMERAI_API_URL"], query).json()
         [default] = [image for image in answer["data"]["computePickleDockerImages"] if image["default"]]
@@ -130,5 +131,6 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
     assert process.returncode == 0
     assert printed == ""
     assert not settings.exists()
+    assert not pins.parent.exists()
     with registry.connect_engine() as api:
         assert not [tag for image in api.images() for tag in image["RepoTags"] or () if tag.startswith(f"{host}/")]

@@ -11,15 +11,24 @@ from builder.config import model as config
 from builder.image import resolve
 from builder.validate import container_run, data
 from builder.validate import run as validate
-from tests.support import bundles, manifests
+from builder.validate.page import compose
+from builder.validate.reading import read
+from tests.support import bundles, clones, manifests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from builder.validate import checks
+    from builder.validate.page.content import SlotComparison
 
 ROWS = 200
+PICKLE = clones.ROOT / "tests" / "data" / "pickles" / "python3.12.pkl"
+
+
+def compose_page(validation: validate.Validation, slot: SlotComparison | None = None) -> bytes:
+    """Return the page of a validation of a recorded pickle."""
+    return compose.compose(validation, read.read(PICKLE, image_python="3.12"), slot)
 
 
 def make_validation(

@@ -9,8 +9,8 @@ import pytest
 from playwright import sync_api
 
 from builder.validate.checks import Check
-from builder.validate.page import compose
 from tests.support import clones, validations
+from tests.support.command import call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +78,18 @@ def test_the_report_of_a_validation_fits_every_screen(browser: sync_api.Browser,
     look_at(browser, report, tmp_path)
 
 
+def test_the_page_of_any_pickle_fits_every_screen(browser: sync_api.Browser, tmp_path: Path) -> None:
+    parts = [b"cno_such_" + b"m" * 250 + b"\nthing\n", b"cos\nsystem\n(S'echo'\ntR", b"C\xff" + bytes(255)]
+    (tmp_path / "model.pkl").write_bytes(b"".join(parts) + b"\x87.")
+    report = tmp_path / "report.html"
+    assert call("check", "--no-run", str(tmp_path / "model.pkl"), "--report", str(report)) == 1
+    look_at(browser, report, tmp_path)
+
+
 def test_long_names_and_many_lines_do_not_overflow(browser: sync_api.Browser, tmp_path: Path) -> None:
     shown = [Check(name="n" * 300, good=False, detail="d" * 1_000), Check(name="x", good=None, detail="a b " * 200)]
     log = "\n".join(f"line {number} " + "l" * 400 for number in range(30))
     validation = validations.make_validation(tmp_path, shown, log=log, benchmark="b" * 300, eras=150)
     path = tmp_path / "report.html"
-    path.write_bytes(compose.compose(validation))
+    path.write_bytes(validations.compose_page(validation))
     look_at(browser, path, tmp_path)

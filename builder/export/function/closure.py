@@ -30,6 +30,10 @@ _LITERAL_TYPES = (type(None), bool, int, str, bytes)
 _SUPPORTED_TYPES = "supported are numbers, strings, lists, dicts, numpy arrays and pandas frames"
 
 
+class NotDataError(errors.ExportError):
+    """A value, or an item of it, is not data of a known type."""
+
+
 @dataclass(kw_only=True)
 class ClosureData:
     """Collects the data of a bundle.
@@ -79,13 +83,13 @@ class ClosureData:
             self.imports.add("pandas")
             title = self.to_expression(value.name, f"{name}.name")
             return f"pandas.Index({self.to_expression(value.to_numpy(), name)}, name={title})"
-        raise errors.ExportError(explain_refusal(value, name))
+        raise NotDataError(explain_refusal(value, name))
 
     def _write_container(self, value: Any, name: str) -> str:
         kind = type(value)
         if is_json(value) and len(text := json.dumps(value, indent=1)) > MAX_INLINE_CHARS:
             self.imports.add("json")
-            return f'json.loads(bundle.read("{self._add_file(f"{name}.json", text.encode())}"))'
+            return f'json.loads(bundle.read("{self.add_file(f"{name}.json", text.encode())}"))'
         if kind is dict:
             pairs = [
                 f"{self.to_expression(key, f'a key of {name}')}: {self.to_expression(item, f'{name}[{key!r}]')}"
@@ -104,9 +108,7 @@ class ClosureData:
     def _store_array(self, value: NDArray[Any], name: str) -> str:
         if value.dtype.kind == "O":
             if value.ndim != 1 or not is_json(value.tolist()):
-                raise errors.ExportError(
-                    f"export: `{name}` is an array of Python objects; convert it to an array of numbers"
-                )
+                raise NotDataError(f"export: `{name}` is an array of Python objects; convert it to an array of numbers")
             self.imports.add("numpy")
             return f"numpy.array({self.to_expression(value.tolist(), name)}, dtype=object)"
         # ascontiguousarray makes a 0-dimensional array 1-dimensional; reshape undoes that.
@@ -118,7 +120,7 @@ class ClosureData:
         stream = io.BytesIO()
         np.save(stream, plain, allow_pickle=False)
         self.imports.add("numpy")
-        return f'numpy.load(bundle.path("{self._add_file(f"{name}.npy", stream.getvalue())}"))'
+        return f'numpy.load(bundle.path("{self.add_file(f"{name}.npy", stream.getvalue())}"))'
 
     def _store_frame(self, value: pd.DataFrame, name: str) -> str:
         stream = io.BytesIO()
@@ -128,12 +130,12 @@ class ClosureData:
             pd.testing.assert_frame_equal(restored, value, check_freq=False)
         except Exception as error:
             reason = str(error).strip().split("\n", 1)[0][:120]
-            raise errors.ExportError(
+            raise NotDataError(
                 f"export: the frame `{name}` changes when it is saved to a parquet file ({reason}); use strings as "
                 "column names and one type for each column, or close over its arrays"
             ) from error
         self.imports.add("pandas")
-        return f'pandas.read_parquet(bundle.path("{self._add_file(f"{name}.parquet", stream.getvalue())}"))'
+        return f'pandas.read_parquet(bundle.path("{self.add_file(f"{name}.parquet", stream.getvalue())}"))'
 
     def _store_once(self, value: Any, name: str, store: Any) -> str:
         """Return the expression of a value, which may have been stored before under another name."""
@@ -142,11 +144,23 @@ class ClosureData:
             self._expressions[id(value)] = (value, store(value, name))
         return self._expressions[id(value)][1]
 
-    def _add_file(self, name: str, content: bytes) -> str:
+    def add_file(self, name: str, content: bytes) -> str:
+        """Add a file of ``files/``; return its name, which is unique."""
         stem, _, suffix = name.rpartition(".")
         unique = _make_unique(_clean_name(stem), {file.rpartition(".")[0] for file in self.files})
         self.files[f"{unique}.{suffix}"] = content
         return f"{unique}.{suffix}"
+
+
+def can_store_frame(value: Any) -> bool:
+    """Return whether a frame or series is the same after it was saved to a parquet file."""
+    if type(value) not in (pd.DataFrame, pd.Series):
+        return False
+    try:
+        ClosureData().to_expression(value, "value")
+    except errors.ExportError:
+        return False
+    return True
 
 
 def is_json(value: Any) -> bool:

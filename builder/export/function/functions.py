@@ -15,18 +15,20 @@ import platform
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
 from builder.export import arguments, conversion, frameworks, parity
-from builder.export.function import included, outside, packages, privacy
+from builder.export.function import included, objects, outside, packages, privacy
 from builder.export.function import source as function_source
 from builder.export.function.process import TrialProcess
 from builder.inside import predict_inputs
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +43,6 @@ DEFAULT_RANK: frameworks.Rank = None
 _TRIAL_ROWS = 500
 """Rows that a new process predicts, which takes longer than here."""
 _MAX_INT8 = 127
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +69,13 @@ class _PredictFunction(Protocol):
     def __call__(self, inputs: Array, *, dtype: str = "float64") -> Array: ...
 
 
-def feature_names(_model: types.FunctionType, _options: FunctionOptions) -> tuple[str, ...] | None:
+def feature_names(_model: Callable[..., Any], _options: FunctionOptions) -> tuple[str, ...] | None:
     """Return None: a function does not know its columns."""
     return None
 
 
 def convert(
-    model: types.FunctionType, spec: conversion.InputSpec, options: FunctionOptions
+    model: Callable[..., Any], spec: conversion.InputSpec, options: FunctionOptions
 ) -> conversion.ConvertedModel:
     """Convert a function to code, files and arrays.
 
@@ -85,11 +86,11 @@ def convert(
         raise arguments.invalid_value(options.kind, "kind", "'custom', the only kind of functions")
     modules = included.read_modules(included.parse_modules(options.modules))
     files = included.parse_files(options.files)
-    is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
-    if is_load:
+    name = function_source.describe(model)
+    is_load = inspect.isfunction(model) and list(inspect.signature(model).parameters) == ["bundle"]
+    if isinstance(model, types.FunctionType) and is_load:
         generated = function_source.generate_load(model, modules)
     else:
-        _check_parameters(model)
         if files:
             raise errors.ExportError(
                 "export: files= requires a function load(bundle) that reads them and returns the predicting function; "
@@ -97,15 +98,20 @@ def convert(
             )
         generated = function_source.generate(model, modules)
     findings = generated.findings
-    for name, path in files.items():
-        findings.notes += privacy.check_file(path, name)
-    for name, (_, source) in modules.items():
+    for file, path in files.items():
+        findings.notes += privacy.check_file(path, file)
+    added = sorted(generated.modules.keys() - modules.keys())
+    if added:
+        findings.notes.append(f"includes your modules {format_list(added)}")
+    modules = dict(generated.modules)
+    for module, (_, source) in modules.items():
         text = source.decode(errors="replace")
-        findings.notes += privacy.check_source(text, name)
-        findings.add_source(text, name, modules)
+        findings.notes += privacy.check_source(text, module)
+        findings.add_source(text, module, modules)
     contents: dict[str, bytes | Path] = {"code/model.py": generated.text.encode(), **dict(modules.values())}
     contents |= {f"files/{name}": content for name, content in generated.data.files.items()}
     contents |= {f"files/{name}": path for name, path in files.items()}
+    _check_size(contents, generated.data.arrays)
     custom_model = bundle_model.Custom(
         files=contents,
         modules=tuple(sorted(modules)),
@@ -115,14 +121,15 @@ def convert(
     with contextlib.ExitStack() as processes:
         alone = TrialProcess(custom_model, spec, generated)
         processes.callback(alone.close)
-        predict: _PredictFunction = _wrap_function(model, spec)
+        function = _FunctionPredict(model, spec, _find_captured_frames(generated)) if not is_load else None
+        predict: _PredictFunction = function or alone.predict
         if is_load:
             another = TrialProcess(custom_model, spec, generated)
             processes.callback(another.close)
             predict = another.predict
         parity_result = _compare(predict, alone, spec, findings.causes)
         alone.close()
-        _check_int8(predict, spec, model.__name__)
+        _check_int8(predict, spec, name)
         golden_missing = _accepts_missing(predict, spec)
         processes.pop_all()  # the caller predicts too
     return conversion.ConvertedModel(
@@ -130,38 +137,90 @@ def convert(
         predict=predict,
         takes_missing=True,
         golden_missing=golden_missing,
-        facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
-        packages=packages.find_packages([generated.text, *(source for _, source in modules.values())]),
+        facts={"framework": "python", "version": platform.python_version(), "function": name},
+        packages=packages.find_packages(
+            [generated.text, *(source for _, source in modules.values())], generated.packages
+        ),
         notes=tuple(dict.fromkeys([*findings.notes, *alone.reads])),
+        columns=function.columns if function else ("prediction",),
         parity=parity_result,
     )
 
 
-def _check_parameters(function: types.FunctionType) -> None:
-    parameters = list(inspect.signature(function).parameters.values())
-    if len(parameters) not in (1, 2) or any(parameter.kind not in _POSITIONAL for parameter in parameters):
+def _check_size(contents: Mapping[str, bytes | Path], arrays: Mapping[str, Any]) -> None:
+    """Refuse several gigabytes, which are captured by accident: the largest parts are named."""
+    sizes = {f"`{name}`": int(array.nbytes) for name, array in arrays.items()}
+    for file, content in contents.items():
+        sizes[file] = len(content) if isinstance(content, bytes) else content.stat().st_size
+    total = sum(sizes.values())
+    if total > objects.MAX_OBJECT_BYTES:
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         raise errors.ExportError(
-            f"export: {function.__name__} takes ({', '.join(map(str, parameters))}); the tournament calls it with "
-            "(live_features) or (live_features, live_benchmark_models)"
+            f"export: the function has {total / 1e9:,.1f} GB of data, but the tournament has 4 GB of memory; the "
+            f"largest parts are {format_list([f'{name} ({sizes[name] / 1e9:,.1f} GB)' for name in largest])}: does it "
+            "use a training frame by accident?"
         )
 
 
-def _wrap_function(function: types.FunctionType, spec: conversion.InputSpec) -> _PredictFunction:
-    """Return a function that predicts with the user's in this process, from an array of inputs."""
+def _find_captured_frames(generated: function_source.FunctionSource) -> list[str]:
+    """Return the frames that a function closes over, which it may look up its rows in, as causes of an error."""
+    frames = [name.removesuffix(".parquet") for name in generated.data.files if name.endswith(".parquet")]
+    return [f"`{name}` is a frame from here, which does not have the ids of live rows" for name in frames]
 
-    def predict(inputs: Array, *, dtype: str = "float64") -> Array:
+
+class _FunctionPredict:
+    """Predicts with the user's function in this process, from an array of inputs.
+
+    Attributes:
+        columns: The columns of the frame that it returned last.
+    """
+
+    def __init__(self, function: Callable[..., Any], spec: conversion.InputSpec, causes: Sequence[str]) -> None:
+        self.columns: tuple[str, ...] = ()
+        self._function = function
+        self._spec = spec
+        self._causes = causes
+        self._name = function_source.describe(function)
+        count, _ = function_source.count_arguments(function)
+        self._call = self._call_with_one if count == 1 else self._call_with_both
+
+    def __call__(self, inputs: Array, *, dtype: str = "float64") -> Array:
+        """Predict; see ``_PredictFunction``.
+
+        Raises:
+            errors.ExportError: The function fails, or returns no frame with these rows.
+        """
+        live, benchmarks = predict_inputs.to_frames(inputs, list(self._spec.features), list(self._spec.benchmarks))
+        live = live.astype(dict.fromkeys(self._spec.features, dtype))
         try:
-            live, benchmarks = predict_inputs.to_frames(inputs, list(spec.features), list(spec.benchmarks))
-            live = live.astype(dict.fromkeys(spec.features, dtype))
-            predictions: Array = predict_inputs.call_predict(function, live, benchmarks)
+            predictions: Array = predict_inputs.call_predict(self._call, live, benchmarks)
+        except errors.ExportError:
+            raise
         except Exception as error:
             raise errors.ExportError(
-                f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "
-                "called with frames like live data, whose columns are those in features= and benchmark="
+                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {error}; it is called with "
+                f"frames like live data, whose columns are those in features= and benchmark="
+                f"{outside.format_causes(self._causes)}"
             ) from error
         return predictions
 
-    return predict
+    def _call_with_one(self, live_features: Any) -> Any:
+        return self._check(self._function(live_features))
+
+    def _call_with_both(self, live_features: Any, live_benchmark_models: Any) -> Any:
+        return self._check(self._function(live_features, live_benchmark_models))
+
+    def _check(self, result: Any) -> Any:
+        if not isinstance(result, pd.DataFrame):
+            fix = 'result.to_frame("prediction")'
+            if not isinstance(result, pd.Series):
+                fix = 'pd.DataFrame({"prediction": result}, index=live_features.index)'
+            raise errors.ExportError(
+                f"export: {self._name} returns {type(result).__name__}; the tournament expects a DataFrame: return "
+                f"{fix}"
+            )
+        self.columns = tuple(map(str, result.columns))
+        return result
 
 
 def _compare(

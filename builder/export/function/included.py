@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import types
@@ -13,10 +14,11 @@ from builder import errors
 from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
 from builder.export import arguments
+from builder.export.function import objects
 from builder.text import describe, format_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 
 def _to_list(value: Any, name: str) -> list[Any]:
@@ -59,6 +61,47 @@ def parse_files(value: Any) -> dict[str, Path]:
             'files={"name": path, ...} with other names'
         )
     return files
+
+
+def find_imported_modules(name: str, known: Collection[str]) -> list[str]:
+    """Return a module of the user, and those of the user that it imports, directly or not; except ``known`` ones."""
+    names, remaining = [], [name]
+    while remaining:
+        module = remaining.pop()
+        if module in names or module in known:
+            continue
+        names.append(module)
+        for _, source in read_modules([module]).values():
+            remaining += _list_own_imports(module, source)
+    return names
+
+
+def _list_own_imports(module: str, source: bytes) -> Iterator[str]:
+    """Yield the user's modules that a module imports."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise errors.ExportError(f"export: line {error.lineno} of {module}: {error.msg}; fix the error") from error
+    spec = importlib.util.find_spec(module)
+    package = module if spec and spec.submodule_search_locations is not None else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else ""
+            base = base or node.module or ""
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if is_own(name))
+
+
+def is_own(name: str) -> bool:
+    """Return whether a module is a file of the user, which is not installed."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    return spec is not None and spec.has_location and not objects.is_library_file(spec.origin or "")
 
 
 def read_modules(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:

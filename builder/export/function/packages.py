@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def find_packages(sources: Iterable[str | bytes]) -> tuple[str, ...]:
-    """Return the installed packages that Python sources import, each ``name version``, sorted."""
-    modules = {module for source in sources for module in _iter_imports(ast.parse(source))}
+def find_packages(sources: Iterable[str | bytes], modules: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the installed packages of top-level modules and of what sources import: ``name version``, sorted."""
+    modules = {*modules, *(module for source in sources for module in _iter_imports(ast.parse(source)))}
     names = {name for module in modules for name in image_packages.list_installed().get(module, ())}
     return tuple(sorted(f"{name} {importlib.metadata.version(name)}" for name in names))
 

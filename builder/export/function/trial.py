@@ -78,7 +78,8 @@ class _Watch:
         if name.startswith(self._folders) or name.endswith(self._suffixes):
             return
         self._add(
-            f'opens "{name}", which the image does not have: read it in load(bundle), with files=, or use its contents'
+            f'opens "{name}", which the image does not have: open it before, outside of the function, and use what it '
+            "contains, which is then included"
         )
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, MultipleLocator, PercentFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +45,7 @@ _BINS = 50
 _MAX_POINTS = 2_000
 _MAX_ERAS = 60
 _MAX_NAME = 22
+_MARGIN = 0.2  # of an axis, for the number at the end of a bar
 
 
 def draw_histogram(predictions: NDArray[np.float64]) -> str:
@@ -91,41 +92,47 @@ def draw_parity(expected: NDArray[np.float64], predicted: NDArray[np.float64]) -
 
 
 def draw_headroom(parts: Mapping[str, float]) -> str:
-    """Draw a bar for each part of a limit, by name; 1 is the limit."""
-    return _draw_bars(parts, label="part of the limit", low=0.0, high=max(1.0, *parts.values()), form="{:.1%}")
+    """Draw a bar for each part of a limit, by name; 1 is the limit, which is drawn as a line."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _draw_bars(parts, "of the limit", form="{:.1%}")
+        high = max(1.0, *parts.values())
+        axes.set_xlim(0, high * (1 + _MARGIN))
+        axes.xaxis.set_major_locator(MultipleLocator(0.25) if high < 2 else MaxNLocator(4))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.axvline(1, color=_COLORS["bad"], linewidth=1)
+        return _to_svg(figure, "headroom")
 
 
 def draw_correlations(correlations: Mapping[str, float]) -> str:
-    """Draw a bar for each rank correlation, by name."""
-    low = -1.0 if min(correlations.values()) < 0 else 0.0
-    return _draw_bars(correlations, label="rank correlation", low=low, high=1.0, form="{:.3f}")
+    """Draw a bar for each rank correlation, by name, the highest first."""
+    values = dict(sorted(correlations.items(), key=lambda item: -item[1]))
+    with mpl.rc_context(_STYLE):
+        figure, axes = _draw_bars(values, "rank correlation", form="{:.3f}")
+        low = -1.0 if min(values.values()) < 0 else 0.0
+        axes.set_xlim(low * (1 + _MARGIN), 1 + _MARGIN)
+        axes.xaxis.set_major_locator(FixedLocator([-1, -0.5, 0, 0.5, 1]))
+        axes.axvline(0, color=_COLORS["ink"], linewidth=0.8)
+        return _to_svg(figure, "correlation")
 
 
-def _draw_bars(values: Mapping[str, float], *, label: str, low: float, high: float, form: str) -> str:
-    """Draw a horizontal bar for each value; those above 1 are marked.
+def _draw_bars(values: Mapping[str, float], label: str, *, form: str) -> tuple[Figure, Any]:
+    """Draw a horizontal bar for each value, the first on top; those above 1 are marked.
 
     Args:
         values: Values by name.
         label: Of the axis.
-        low: The start of the axis.
-        high: Its end.
         form: The format of the number at the end of a bar.
     """
-    names = list(values)[::-1]
-    numbers = [values[name] for name in names]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, 0.8 + 0.3 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        colors = [_COLORS["bad" if number > 1 else "accent"] for number in numbers]
-        bars = axes.barh(range(len(names)), numbers, color=colors, height=0.6)
-        axes.set_yticks(range(len(names)), list(map(_shorten, names)))
-        axes.bar_label(bars, labels=[form.format(number) for number in numbers], padding=3)
-        margin = (high - low) * 0.2  # for the numbers
-        axes.set(xlabel=label, xlim=(low - margin if low else 0, high + margin))
-        axes.xaxis.set_major_locator(MultipleLocator(0.5 if high <= 1 else round(high / 2, 1)))
-        axes.axvline(1, color=_COLORS["ink"], linewidth=0.8)
-        axes.grid(visible=False, axis="y")
-        return _to_svg(figure, label)
+    figure = Figure(figsize=(_WIDTH, 0.8 + 0.3 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    colors = [_COLORS["bad" if number > 1 else "accent"] for number in values.values()]
+    bars = axes.barh(range(len(values)), list(values.values()), color=colors, height=0.6)
+    axes.set_yticks(range(len(values)), list(map(_shorten, values)))
+    axes.invert_yaxis()
+    axes.bar_label(bars, labels=[form.format(number) for number in values.values()], padding=3)
+    axes.set(xlabel=label)
+    axes.grid(visible=False, axis="y")
+    return figure, axes
 
 
 def _shorten(name: str) -> str:

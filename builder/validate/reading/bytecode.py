@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator, Mapping
 
-NEWER = "3.14 or newer"
+NEWER = "3.15 or newer"
 """What is reported for code objects with the fields of Python 3.11 and later, but unknown instructions."""
 _VARIABLE_FLAGS = 0x04 | 0x08  # CO_VARARGS, CO_VARKEYWORDS
 _PER_NAME = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "IMPORT_NAME", "IMPORT_FROM")
@@ -38,7 +38,7 @@ _FIELDS = {
     "exceptions free cells",
 }
 """The arguments of ``types.CodeType`` by their number: before Python 3.8, before 3.11, and since."""
-_VERSIONS = {15: ("3.7",), 16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13")}
+_VERSIONS = {15: ("3.7",), 16: ("3.8", "3.9", "3.10"), 18: ("3.11", "3.12", "3.13", "3.14")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +217,7 @@ def _get_texts(value: Value) -> tuple[str, ...]:
 
 def _get_shift(python: str, opcode: str) -> int:
     """Return by how many bits the argument is shifted: the lowest one is a flag of some instructions."""
-    flagged = {"LOAD_GLOBAL": "3.11 3.12 3.13", "LOAD_ATTR": "3.12 3.13"}
+    flagged = {"LOAD_GLOBAL": "3.11 3.12 3.13 3.14", "LOAD_ATTR": "3.12 3.13 3.14"}
     return int(python in flagged.get(opcode, "").split())
 
 

@@ -10,10 +10,17 @@ from builder import lfs
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is wrong with a pickle, and how to fix it."""
+    """What is wrong with a pickle, and how to fix it.
+
+    Attributes:
+        text: What is wrong.
+        fix: How to fix it.
+        is_certain: Whether each run fails; False if only some calls may.
+    """
 
     text: str
     fix: str
+    is_certain: bool = True
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}"

@@ -22,6 +22,7 @@ from builder.validate.reading import (
     bytecode,
     captures,
     columns,
+    estimators,
     file_types,
     image_modules,
     machine,
@@ -221,6 +222,8 @@ class _Reader:
         self._check_python(pythons, image_python)
         self._check_imports(imports, image_pythons)
         self._check_numpy(image_pythons)
+        if difference := estimators.find_difference(program.calls, image_pythons):
+            self.notes.append(difference)
         root = self._describe_root() if self.is_complete else ""
         if not self.analysis.is_complete:
             text = "the functions of the pickle are not read completely: there are too many, or of an unknown Python"
@@ -290,6 +293,9 @@ class _Reader:
         if image_python and image_python not in pythons:
             text = f"the pickle was made by Python {made_by}, but the image has Python {image_python}"
             self.problems.append(Problem(text=text, fix=_BUILD))
+        elif not image_python and pythons == (published_pins.EXPERIMENTAL,):
+            text = f"the pickle was made by Python {made_by}, which only the tournament's experimental image has"
+            self.notes.append(Problem(text=text, fix=_BUILD))
         elif not image_python and not set(pythons) & {*published_pins.list_pythons(), bytecode.NEWER}:
             text = f"the pickle was made by Python {made_by}, which no runner image has"
             self.problems.append(Problem(text=text, fix=_BUILD))
@@ -306,7 +312,7 @@ class _Reader:
             if names:
                 modules = f"module{'s' if len(names) > 1 else ''} {format_list(names)}"
                 text = f"the pickle needs the {modules}, which {image}: {fails}"
-                self.problems.append(Problem(text=text, fix=_BY_VALUE))
+                self.problems.append(Problem(text=text, fix=_BY_VALUE, is_certain=when == "load"))
 
     def _check_numpy(self, image_pythons: tuple[str, ...]) -> None:
         """Check for the module that numpy 2 pickles arrays with, which numpy 1 does not have (tried with 1.26.4)."""

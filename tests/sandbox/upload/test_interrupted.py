@@ -99,7 +99,7 @@ def test_upload_stopped_when_the_api_no_longer_answers(project: Project) -> None
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert lines[-1].startswith("cannot read running again (")
     assert f"when last read, it ran {before.filename} ({before.id})" in lines[-1]
-    assert "`python -m builder status running`" in lines[-1]
+    assert "`make status SLOT=running`" in lines[-1]
     assert project.sandbox.requests.count("account") == _LOOKS_BEFORE + 1, (
         "someone waits at the terminal, so the slot is read once"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -81,6 +82,16 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
 
     run_command(clone, settings, "rollback", "fresh", "--yes")
     assert sandbox.state.get_slot("fresh").pickle_id == first.id
+
+    # The pickle that the slot runs is no longer in dist, but still in the cache.
+    shutil.rmtree(clone / "dist" / "tryout")
+    config = clone / "configs" / "other.yaml"
+    config.write_text(re.sub(r"(?m)^  model: .*", "  model: fresh", config.read_text()))
+    output = run_command(clone, settings, "validate", "configs/other.yaml")
+    (line,) = (line for line in output.splitlines() if line.startswith("  slot"))
+    assert line.startswith("  slot  fresh: correlation ")
+    assert f" on 6,000 rows with {first.filename}, which it runs" in line
+    assert "slot fresh now" in (clone / "dist" / "other" / "report.html").read_text()
 
 
 def test_a_reference_to_the_tournaments_registry_uses_the_configured_mirror(

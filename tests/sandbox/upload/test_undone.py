@@ -191,7 +191,7 @@ def test_a_run_that_fails_with_the_previous_pickle_unknown_is_reported(project: 
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger")
     assert code == 1
-    assert "fresh RUNS THE FAILED PICKLE; `python -m builder rollback fresh`" in out
+    assert "fresh RUNS THE FAILED PICKLE; `make rollback MODEL=fresh`" in out
     assert project.get_slot().pickle_id == project.list_records()[0].id
 
 

@@ -88,7 +88,7 @@ def test_a_rebuild_with_the_same_bytes_keeps_the_validation(
     assert (folder / artifact.VALIDATION).exists()
 
 
-def test_an_old_data_version_is_noted_once_per_command(
+def test_an_old_or_unknown_data_version_is_noted_once_per_command(
     project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = project / "configs" / "small.yaml"
@@ -103,6 +103,12 @@ def test_an_old_data_version_is_noted_once_per_command(
     config.write_text(f"{CONFIG}data_version: v5.3\n")
     assert build() == 0
     assert read_output(capsys)[1] == ""
+    config.write_text(f"{CONFIG}data_version: v5.33\n")
+    assert build() == 0
+    assert (
+        "data version v5.33 is newer than v5.3, the newest known here; `python -m builder data-versions`"
+        in read_output(capsys)[1]
+    )
 
 
 @pytest.mark.parametrize("command", ["pickle", "validate", "verify"])

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,6 @@ from tests.support import bundles, command, ensembles, http_files, pickles
 from tests.support.command import call, find_loaded_modules, read_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
     from tests.support.fake_engine import FakeEngine
@@ -191,7 +190,9 @@ def test_folder_zip_and_downloaded_zip_give_the_same_pickle(
         assert len(server.requests) == 1
     assert "sesame" not in (project / "dist" / "small" / "manifest.json").read_text()
     # Offline, the cached bundle is used; verify reports the bundle that changed.
-    assert call("render", "configs/small.yaml") == 0
+    assert call("render", "configs/small.yaml", "--json") == 0
+    report = json.loads(read_output(capsys)[0])
+    assert f" {report['base']} " in Path(report["dockerfile"]).read_text()
     write.write(configs / "small.bundle.zip", bundles.make_bundle(4))
     (configs / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
     read_output(capsys)

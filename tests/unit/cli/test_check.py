@@ -63,3 +63,19 @@ def test_a_good_pickle_is_described_in_json_too(capsys: pytest.CaptureFixture[st
     assert answer["reading"]["pythons"] == ["3.12"]
     assert call("check", "--no-run", str(path)) == 0
     assert "only a run in its image shows that it works" in read_output(capsys)[0]
+
+
+def test_a_page_is_not_written_over_a_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"\x80\x04N.")
+    for options, message in (
+        (["--report", str(path)], "is not an HTML file; pass a name that ends in .html"),
+        (["--report", str(tmp_path / "no" / "a.html")], "is not a folder; create it, or pass another file"),
+        (["--open"], "--open requires --report FILE"),
+    ):
+        assert call("check", "--no-run", str(path), *options) == 2
+        assert message in read_output(capsys)[1]
+    page = tmp_path / "a.html"
+    assert call("check", "--no-run", str(path), "--report", str(page)) == 1
+    assert "it would fail" in page.read_text(encoding="utf-8")
+    assert path.read_bytes() == b"\x80\x04N."

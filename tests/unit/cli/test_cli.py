@@ -28,6 +28,7 @@ from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
 IN_MAKE = {
+    "adopt",
     "check",
     "pickle",
     "render",
@@ -239,7 +240,7 @@ def test_each_error_has_its_exit_code_and_one_message(
         ),
         (("verify", "configs/small.yaml"), 2, "no pickle has been built here"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
-        (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
+        (("stand-in", "--python", "3.9"), 2, "choose one of 3.10, 3.11, 3.12, 3.13"),
         (("sandbox", "--env-file", "Makefile"), 2, "Makefile: already exists, and would be removed at the end"),
         (("sandbox", "--env-file", "absent/env"), 2, "absent: is not a folder; create it"),
     ],
@@ -345,12 +346,15 @@ JSON_COMMANDS = [
     ("validate", "--json", "configs/other.yaml"),
     ("verify", "--json", "configs/other.yaml"),
     ("check", "--json", "no.pkl"),
+    ("adopt", "--json", "no.pkl"),
     ("upload", "--json", "configs/other.yaml"),
     ("rollback", "--json", "configs/other.yaml"),
     ("pin", "--json", "configs/other.yaml"),
     ("init", "--json", "--from", "no.bundle.zip"),
     ("engine", "--json"),
     ("stand-in", "--json", "--python", "2.7"),
+    ("render", "--json", "configs/other.yaml"),
+    ("sandbox", "--json", "--env-file", "absent/env"),
     ("models", "--json"),
     ("status", "--json", "slot"),
     ("pickles", "--json"),
@@ -402,7 +406,13 @@ def test_json_prints_one_error_object_on_failure(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--json",), ("no-such", "--json"), ("pickle", "--json", "a", "b"), ("why", "--json"), ("render", "--json")],
+    [
+        ("--json",),
+        ("no-such", "--json"),
+        ("pickle", "--json", "a", "b"),
+        ("why", "--json"),
+        ("render", "--nothing", "--json"),
+    ],
     ids=" ".join,
 )
 def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from builder import commands
 from builder.cli import parser
+from tests.support import clones
 from tests.support.command import call, read_output
 
 
@@ -49,15 +51,27 @@ def test_a_folder_without_a_config_gets_a_placeholder(checkout: Path, monkeypatc
     received = checkout / "dist" / "received"
     assert commands.suggest("upload", received, "--model=a") == "make upload CONFIG=... MODEL=a"
     assert commands.suggest_rebuild(received) == "get the folder again from where it came"
-    assert commands.suggest_plain("init", takes="BUNDLE") == "make init BUNDLE=..."
+    assert commands.suggest_plain("init", "--bundle=BUNDLE") == "make init BUNDLE=..."
     (checkout / "configs" / "received.yaml").touch()
     assert commands.suggest_rebuild(received) == "run `make pickle CONFIG=configs/received.yaml` to build it again"
     elsewhere = checkout / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert commands.suggest("upload", None, "--model=a") == "python -m builder upload CONFIG --model=a"
-    assert commands.suggest_plain("init", takes="BUNDLE") == "python -m builder init BUNDLE"
+    assert commands.suggest_plain("init", "--bundle=BUNDLE") == "python -m builder init --bundle=BUNDLE"
     assert commands.fill_in_config("run `make pickle CONFIG=...`", None) == "run `python -m builder pickle CONFIG`"
+
+
+def test_make_is_suggested_for_its_targets_only(checkout: Path) -> None:
+    assert commands.suggest_plain("status") == "make status"
+    assert commands.suggest_plain("rollback", "my_slot", "--to=m4") == "make rollback MODEL=my_slot TO=m4"
+    assert commands.suggest_plain("rollback", "SLOT") == "make rollback MODEL=..."
+    assert commands.suggest_plain("why", "my_slot") == "python -m builder why my_slot"
+    makefile = (clones.ROOT / "Makefile").read_text()
+    targets = re.findall("^COMMANDS := (.*)", makefile, re.MULTILINE)[0].split()
+    assert set(commands._TARGETS) == set(targets)
+    for target, variable in commands._TARGETS.items():
+        assert variable in ["", *re.findall(f"^TAKES.{target} := (.*)", makefile, re.MULTILINE)[0].split()]
 
 
 @pytest.mark.parametrize("command", ["validate", "verify", "upload"])

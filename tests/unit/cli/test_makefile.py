@@ -29,6 +29,8 @@ OPTIONS = {
     "LIVE": "--live",
     "BENCHMARKS": "--benchmarks",
     "STAND_IN": "--stand-in",
+    "SLOT": "--slot",
+    "REPORT": "--report",
 }
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},
@@ -110,7 +112,7 @@ def to_options(target: str, values: dict[str, str]) -> list[str]:
     for name in TAKES[target]:
         if name not in values:
             continue
-        if name in ARGUMENT or (target, name) == ("rollback", "MODEL"):
+        if (name in ARGUMENT and (target, name) != ("adopt", "SLOT")) or (target, name) == ("rollback", "MODEL"):
             argument = ["--", values[name]]
         elif name in OPTIONS:
             options.append(f"{OPTIONS[name]}={values[name]}")

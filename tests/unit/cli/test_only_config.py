@@ -67,9 +67,7 @@ def test_without_a_config_the_error_suggests_init(
 ) -> None:
     (project / "configs" / "small.yaml").unlink()
     assert call(command) == 2
-    assert (
-        f"{project}/configs: no config found; write one with `python -m builder init --from" in read_output(capsys)[1]
-    )
+    assert f"{project}/configs: no config found; write one with `make init BUNDLE=...`" in read_output(capsys)[1]
 
 
 def test_doctor_checks_the_rest_without_a_config(
@@ -82,7 +80,7 @@ def test_doctor_checks_the_rest_without_a_config(
     lines = {line["name"]: line for line in json.loads(read_output(capsys)[0])["lines"]}
     assert lines["engine"]["good"] is True
     assert lines["config"]["good"] is None
-    assert "`python -m builder init --from NAME.bundle.zip` writes one" in lines["config"]["text"]
+    assert "`make init BUNDLE=...` writes one" in lines["config"]["text"]
     for name in ("one", "two"):
         write_config(project, name)
     assert call("doctor", "--json") == 1

@@ -332,6 +332,9 @@ def test_default_that_cannot_be_resolved_is_an_error(
     write(project, "default")
     api.down = True
     assert call("pickle", "configs/small.yaml") == 4
+    _, err = read_output(capsys)
+    assert "image.ref: default is not pinned, and the tournament could not be asked for it: api: no connection" in err
+    assert 'image.stand_in: "3.12"' in err
     assert call("pin") == 4
     assert "api: no connection" in read_output(capsys)[0]
     api.down, api.offered = False, []
@@ -396,7 +399,7 @@ def test_the_pinned_image_is_used_even_if_the_engine_has_another_for_the_tag(
     _, err = read_output(capsys)
     assert f"{REF} on this engine is not used: {lockfile.NAME} pins another image" in err
     assert f"{REPOSITORY}@{DIGEST} is pinned in" in err
-    assert "run `make pin` to pin the current image of" in err
+    assert "an image of a sandbox (`make sandbox`) that has ended, run `make pin` to pin the" in err
     engine.registry[f"{REPOSITORY}@{DIGEST}"] = dataclasses.replace(
         other, id="sha256:x", digests=(f"{REPOSITORY}@{DIGEST}",), tags=()
     )
@@ -636,6 +639,21 @@ def test_a_received_pickle_of_the_tournaments_image_is_verified_through_the_mirr
     read_output(capsys)
     assert call("verify", str(received)) == 0
     assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in read_output(capsys)[0]
+
+
+def test_an_image_of_the_sandbox_is_not_called_the_runner_image(
+    project: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    name = f"127.0.0.1:41/{REF.partition('/')[2]}"
+    engine.add_image(name, digests=(f"{name.rpartition(':')[0]}@{DIGEST}",))
+    monkeypatch.setenv("NUMERAI_REGISTRY", "127.0.0.1:41/numerai")
+    monkeypatch.setenv("NUMERAI_API_URL", "http://127.0.0.1:42/")
+    assert make() == 0
+    assert f"{REF} (exact, but of the sandbox: not the runner image)" in read_output(capsys)[0]
+    monkeypatch.delenv("NUMERAI_API_URL")
+    assert call("verify", "configs/small.yaml") == 0
+    assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in read_output(capsys)[0], "it is from a mirror"
 
 
 def test_the_pin_of_default_does_not_contain_the_mirror(

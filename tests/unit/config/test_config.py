@@ -27,7 +27,7 @@ SECRET_MESSAGE = (
     "and if this file was ever shared, make a new key"
 )
 MINIMAL = f"name: mlp\nimage: {{ref: {REF}}}\nbundle: bundles/mlp\n"
-KEYS = "name, image, bundle, post, data_version, validate, upload"
+KEYS = "name, image, bundle, pickle, post, data_version, validate, upload"
 WRITE_NUMBER = "write a number like 12, 0.5 or 1.0e-3"
 ONE_MAPPING = "expected one mapping (key: value)"
 
@@ -396,8 +396,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:5: post[0].neutralize.group: cannot find the features of the set "medium": neither '
-                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
-                "download_dataset('v5.3/features.json', 'v5.3/features.json')), or list the features: features: [...]"
+                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (`make data`), or "
+                "list the features: features: [...]"
             )
         ],
     ),
@@ -456,6 +456,24 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         ],
     ),
     (
+        "a bundle and a pickle",
+        f"{MINIMAL}pickle: a.pkl\n",
+        [
+            "FILE:4: pickle: a config has a bundle or a finished pickle; remove one of them",
+        ],
+    ),
+    (
+        "a pickle with post-processing",
+        f"name: mlp\nimage: {{ref: {REF}}}\npickle: bundles/mlp\npost: []\n",
+        [
+            (
+                'FILE:3: pickle: "bundles/mlp" is ROOT/configs/bundles/mlp, which is not a file; expected a pickle, '
+                "relative to ROOT/configs"
+            ),
+            "FILE:4: post: a finished pickle is not changed; remove post, or export the model to a bundle",
+        ],
+    ),
+    (
         "everything at once, in the order of the file",
         """\
         name: Mlp
@@ -467,7 +485,10 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         """,
         [
             'FILE:1: name: "Mlp" is invalid; expected text of 1 to 40 characters a-z 0-9 _ -',
-            "FILE:1: bundle: missing; expected a path relative to this file or a mapping with the keys url, sha256",
+            (
+                "FILE:1: bundle: missing; expected a path relative to this file or a mapping with the keys url, "
+                "sha256; or pickle: PATH instead"
+            ),
             "FILE:2: image.ref: missing; expected an image reference (registry/repository:tag, or default)",
             "FILE:2: image.rf: unknown key; did you mean ref?",
             'FILE:4: validate.data.live: 3 is invalid; expected a path relative to this file: quote it, "3"',
@@ -507,6 +528,12 @@ def test_only_three_keys_are_required(root: Path) -> None:
     assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.3")
     assert loaded.validate == config.ValidateConfig()
     assert loaded.image == config.ImageConfig(ref=REF)
+
+
+def test_a_finished_pickle_can_replace_the_bundle(root: Path) -> None:
+    (root / "configs" / "a.pkl").write_bytes(b"never read here")
+    loaded = config.load(write(root, MINIMAL.replace("bundle: bundles/mlp", "pickle: a.pkl")))
+    assert (loaded.bundle, loaded.pickle) == (None, root / "configs" / "a.pkl")
 
 
 def test_relations_are_exempt_with_their_reasons(root: Path) -> None:
@@ -594,7 +621,7 @@ def test_a_bundle_instead_of_a_config_is_refused_with_the_command_that_writes_on
     path = root / "mine.bundle.zip"
     path.write_bytes(b"PK")
     with pytest.raises(
-        errors.ConfigError, match=r"is a bundle, not a config; write .* init --from .*mine\.bundle\.zip"
+        errors.ConfigError, match=r"is a bundle, not a config; write .* init (--bundle|BUNDLE)=.*mine\.bundle\.zip"
     ):
         config.load(path)
 

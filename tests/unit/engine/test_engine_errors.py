@@ -20,7 +20,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from builder import errors, progress
-from builder.engine import docker_engine, protocol
+from builder.engine import docker_engine, docker_errors, protocol
 from tests.support import library_errors
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def _garbage_collection() -> Iterator[None]:
 def test_every_library_error_is_mapped(module: ModuleType) -> None:
     kinds = library_errors.list_errors(module)
     assert kinds
-    unknown = [kind for kind in kinds if not issubclass(kind, docker_engine._LIBRARY_ERRORS) and kind not in IMPOSSIBLE]
-    assert unknown == [], "map it in docker_engine._FOREIGN, or explain in IMPOSSIBLE why it cannot occur"
+    unknown = [kind for kind in kinds if not issubclass(kind, docker_errors.LIBRARY_ERRORS) and kind not in IMPOSSIBLE]
+    assert unknown == [], "map it in docker_errors.LIBRARY_ERRORS, or explain in IMPOSSIBLE why it cannot occur"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_every_library_error_is_mapped(module: ModuleType) -> None:
 def test_a_library_error_becomes_an_engine_error_of_one_line(error: Exception) -> None:
     with (
         pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised,
-        docker_engine._translate_errors("do it"),
+        docker_errors.translate_errors("do it"),
     ):
         raise error
     assert raised.value.__cause__ is error
@@ -94,7 +94,7 @@ def test_a_library_error_becomes_an_engine_error_of_one_line(error: Exception) -
 
 def test_other_errors_are_not_changed() -> None:
     for error in (ValueError("x"), OSError(28, "No space left on device"), KeyboardInterrupt(), errors.ImageError("x")):
-        with pytest.raises(type(error)) as raised, docker_engine._translate_errors("do it"):
+        with pytest.raises(type(error)) as raised, docker_errors.translate_errors("do it"):
             raise error
         assert raised.value is error
 

@@ -32,7 +32,7 @@ def test_unknown_name_suggests_similar_names() -> None:
     )
     with pytest.raises(errors.UsageError, match=r"alhpa_mlp: no slot of me .* did you mean alpha_mlp or alpha_lgbm\?"):
         slots.find_slot(account, "alhpa_mlp")
-    with pytest.raises(errors.UsageError, match=r"zzz: .* name or id; `python -m builder models` lists them"):
+    with pytest.raises(errors.UsageError, match=r"zzz: .* name or id; `make models` lists them"):
         slots.find_slot(account, "zzz")
 
 

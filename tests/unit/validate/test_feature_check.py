@@ -18,10 +18,10 @@ SETS = {"small": ["a", "b"], "medium": ["a", "b", "c"], "all": ["a", "b", "c", "
     ],
 )
 def test_features_are_compared_with_the_feature_sets(*, features: list[str], good: bool, detail: str) -> None:
-    check = feature_check.judge_features(features, SETS, "v5.3", is_stand_in=False)
+    check = feature_check.judge_features(features, SETS, "v5.3", is_note=False)
     assert (check.name, check.good) == ("features", good)
     assert check.text.startswith(detail)
 
 
 def test_missing_features_are_a_note_in_a_stand_in_image() -> None:
-    assert feature_check.judge_features(["x"], SETS, "v5.3", is_stand_in=True).good is None
+    assert feature_check.judge_features(["x"], SETS, "v5.3", is_note=True).good is None

@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -53,12 +54,30 @@ def pickle_by_value(value: Any) -> bytes:
     return content
 
 
+ESTIMATOR = make_pipeline(StandardScaler(), LinearRegression()).fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+def predict_by_estimator(live_features: Any) -> Any:
+    return ESTIMATOR.predict(live_features)
+
+
 @pytest.fixture(scope="module")
 def good() -> bytes:
     return pickle_by_value(predict)
 
 
 # ---- a good pickle
+
+
+def test_another_scikit_learn_than_the_images_is_a_note() -> None:
+    content, fitted = pickle_by_value(predict_by_estimator), sklearn.__version__
+    reading = read.read_buffer(content, image_python=f"3.{sys.version_info.minor}")
+    present = published_pins.get_versions(f"3.{sys.version_info.minor}")["scikit-learn"]
+    text = f"estimators of scikit-learn {fitted}, but the image has {present}: they may fail or predict differently"
+    assert [note.text for note in reading.notes] == [text]
+    assert reading.is_good
+    same = content.replace(f"\x8c{chr(len(fitted))}{fitted}".encode("latin1"), f"\x8c\x05{present}".encode("latin1"))
+    assert read.read_buffer(same, image_python=f"3.{sys.version_info.minor}").notes == ()
 
 
 def test_a_good_pickle_is_described(good: bytes) -> None:
@@ -85,20 +104,21 @@ def test_pickles_of_this_tool_are_good() -> None:
     assert reading.dangers[0].function == "read_cpu_quota"
 
 
-@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14"])
 def test_the_python_is_known_from_the_bytecode(python: str) -> None:
     reading = read.read(RECORDED / f"python{python}.pkl")
     assert reading.pythons == (python,)
     assert [item.module for item in reading.imports if item.when == "call"] == ["os", "scipy.stats"]
-    assert reading.is_good == (python in published_pins.list_pythons())
+    assert reading.is_good == (python in {*published_pins.list_pythons(), published_pins.EXPERIMENTAL})
+    assert ("experimental image" in str(reading.notes)) == (python == published_pins.EXPERIMENTAL)
     assert read.read(RECORDED / f"python{python}.pkl", image_python="3.12").is_good == (python == "3.12")
 
 
 def test_a_python_without_opcode_table_is_reported_as_newer() -> None:
-    content = (RECORDED / "python3.13.pkl").read_bytes()
-    start = content.index(b"\x95\x00")  # RESUME of 3.13; 3.14 has another number for it
-    reading = read.read_buffer(content[:start] + b"\x80" + content[start + 1 :])
-    assert reading.pythons == ("3.14 or newer",)
+    content = (RECORDED / "python3.14.pkl").read_bytes()
+    start = content.index(b"\x80\x00")  # RESUME
+    reading = read.read_buffer(content[:start] + b"\xff" + content[start + 1 :])
+    assert reading.pythons == ("3.15 or newer",)
     assert "not read completely" in reading.notes[0].text
 
 

@@ -1,0 +1,489 @@
+"""Collect the definitions of ``code/model.py``: functions, classes, data and objects, each under a name of the module.
+
+A name of the user's code that has the same value everywhere is a global name of the module, as in a notebook. Another
+function of the same name, or a function that another value belongs to under the same name, is defined in a factory::
+
+    def _make_scale_2(factor):
+        def scale(values):
+            return values * factor
+
+        return scale
+
+    scale_2 = _make_scale_2(factor_2)
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import dataclasses
+import graphlib
+import importlib.util
+import keyword
+import pprint
+import re
+import sys
+import textwrap
+import types
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import errors
+from builder.export.function import closure, included, inspection, objects, outside, privacy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+_RESERVED_NAMES = frozenset({"load", "bundle"})
+_MAX_LINE = 100
+_UFUNC_MODULES = ("numpy", "scipy.special")
+_FACTORY = "_make_"
+_IMMUTABLE = (type(None), bool, int, float, str, bytes)
+
+
+class ModuleNeeded(Exception):  # noqa: N818 - a request, not an error
+    """A function uses a module of the user as a whole, which the bundle must contain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Definition:
+    """Statements that define a name.
+
+    Attributes:
+        text: The statements.
+        needs: Names that they use when the module is imported; a function may use others when it is called.
+        is_code: Whether they are a function or a class, which follow data.
+    """
+
+    text: str
+    needs: Sequence[str]
+    is_code: bool
+
+
+def is_factory(name: str) -> bool:
+    """Return whether a function of the module is a factory, which the user did not write."""
+    return name.startswith(_FACTORY)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Collector:
+    """Collects the definitions.
+
+    Attributes:
+        modules: The user's modules that the bundle contains.
+        data: Arrays and files.
+        findings: What the functions take from outside of the bundle.
+        packages: Top-level modules that objects are from.
+        loaded: Names whose values are objects, or data from arrays and files.
+    """
+
+    modules: Collection[str]
+    data: closure.ClosureData = dataclasses.field(default_factory=closure.ClosureData)
+    findings: outside.Findings = dataclasses.field(default_factory=outside.Findings)
+    packages: set[str] = dataclasses.field(default_factory=set)
+    loaded: list[str] = dataclasses.field(default_factory=list)
+    _imports: dict[str, str] = dataclasses.field(default_factory=dict)
+    _definitions: dict[str, _Definition] = dataclasses.field(default_factory=dict)
+    _values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    _names: dict[int, str] = dataclasses.field(default_factory=dict)
+    _assigned: set[str] = dataclasses.field(default_factory=set)
+    _refused: dict[str, errors.ExportError] = dataclasses.field(default_factory=dict)
+    _load_text: str = ""
+
+    def define(self, value: Any, hint: str, user: str) -> str:
+        """Return the name of the module that has the value: ``hint`` if no other value has that name."""
+        if id(value) in self._names:
+            return self._names[id(value)]
+        name = self.make_unique(hint)
+        self._bind(name, value, user)
+        return name
+
+    def find_importable(self, value: Any) -> bool:
+        """Return whether a function or class is found under its own name in a package or an included module."""
+        module = sys.modules.get(getattr(value, "__module__", None) or "")
+        target: Any = module
+        for part in getattr(value, "__qualname__", "").split("."):
+            target = getattr(target, part, None)
+        return target is value and module is not None and self._can_import(module.__name__)
+
+    def make_unique(self, name: str) -> str:
+        """Return the name, or one derived from it, that nothing has in the module."""
+        stem = "function" if name == "<lambda>" else re.sub(r"\W", "_", name) or "value"
+        stem = f"_{stem}" if stem[0].isdigit() or keyword.iskeyword(stem) else stem
+        unique, count = stem, 2
+        while unique in self._values or unique in _RESERVED_NAMES or unique in sys.builtin_module_names:
+            unique, count = f"{stem}_{count}", count + 1
+        return unique
+
+    def add(self, name: str, text: str, *, needs: Iterable[str], is_code: bool = True) -> None:
+        """Add statements that define a name."""
+        self._values.setdefault(name, None)
+        self._definitions[name] = _Definition(text=text, needs=tuple(dict.fromkeys(needs)), is_code=is_code)
+
+    def add_load(self, function: types.FunctionType) -> None:
+        """Add the user's ``load(bundle)``, which is called as it is."""
+        definition = inspection.read_function(function, "load")
+        self._check_source(definition.text, function.__name__)
+        parameters = self._bind_outer_names(function, definition)
+        if parameters:
+            raise errors.ExportError(
+                f"export: load uses `{next(iter(parameters))}`, which is defined outside of it; write it to a file, "
+                "pass files=, and read it in load with bundle.path or bundle.read"
+            )
+        self._load_text = definition.text + ("" if definition.name == "load" else f"\n\n\nload = {definition.name}")
+
+    def format(self, summary: str, predict: str) -> str:
+        """Return the module, with ``summary`` as its docstring; ``load`` returns the function ``predict``.
+
+        Raises:
+            errors.ExportError: A value cannot be stored, and no function assigns it.
+        """
+        for name, error in self._refused.items():
+            if name not in self._assigned:
+                raise error
+            self.add(name, f"{name} = None", needs=[], is_code=False)
+            self.findings.notes.append(
+                f"`{name}` is None when the bundle is loaded: a function assigns it, and its value here is not data"
+            )
+        imports = [*self._imports.values(), *(f"import {name}" for name in self.data.imports)]
+        parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]
+        if imports:
+            parts.append("\n".join(sorted(set(imports), key=lambda line: (line.split()[1], line))))
+        ordered = [self._definitions[name] for name in self._sort_names()]
+        text = "\n\n".join(parts)
+        was_code = True
+        for definition in ordered:
+            gap = "\n\n\n" if definition.is_code else "\n\n" if was_code else "\n"
+            text += gap + definition.text
+            was_code = definition.is_code
+        load = self._load_text or (
+            f'def load(bundle):\n    """Return the function that predicts."""\n    return {predict}'
+        )
+        return f"{text}\n\n\n{load}\n"
+
+    def _sort_names(self) -> list[str]:
+        """Return the defined names, each after those that it needs; data first where that is possible."""
+        order = sorted(self._definitions, key=lambda name: self._definitions[name].is_code)
+        indices = {name: index for index, name in enumerate(order)}
+        graph = {
+            name: sorted((need for need in self._definitions[name].needs if need in indices), key=indices.__getitem__)
+            for name in order
+        }
+        sorter = graphlib.TopologicalSorter(graph)
+        try:
+            sorter.prepare()
+        except graphlib.CycleError as error:
+            cycle = ", ".join(f"`{name}`" for name in dict.fromkeys(error.args[1]))
+            raise errors.ExportError(
+                f"export: {cycle} refer to each other before they are defined; pass one to the other as an argument"
+            ) from error
+        names: list[str] = []
+        ready = set(sorter.get_ready())
+        while ready:
+            first = min(ready, key=indices.__getitem__)
+            ready.remove(first)
+            names.append(first)
+            sorter.done(first)
+            ready |= set(sorter.get_ready())
+        return names
+
+    def _bind(self, name: str, value: Any, user: str) -> None:
+        """Define a name that is free."""
+        self._values[name] = value
+        if not isinstance(value, _IMMUTABLE):
+            self._names[id(value)] = name
+        line = self._find_import(name, value)
+        if line is not None:
+            self._imports[name] = line
+            self.findings.add_import(line.split()[1], user, self.modules)
+        elif isinstance(value, types.ModuleType):
+            raise ModuleNeeded(value.__name__)
+        elif isinstance(value, types.FunctionType) or objects.is_wrapper(value):
+            self._add_function(name, value)
+        elif isinstance(value, type):
+            self._add_class(name, value)
+        elif objects.is_instance(value, "xgboost", "Booster"):
+            self._add_booster(name, value)
+        else:
+            self._add_data(name, value)
+
+    def _bind_name(self, name: str, value: Any, user: str) -> str:
+        """Return the name of the module that has the value of a name of the user; the same name if possible."""
+        if name in self._values and _is_same(self._values[name], value):
+            return name
+        if id(value) in self._names:
+            known = self._names[id(value)]
+            if name in self._values or name in _RESERVED_NAMES:
+                return known
+            self.add(name, f"{name} = {known}", needs=[known])  # an alias
+            self._values[name] = value
+            if known in self._imports and (line := self._find_import(name, value)):
+                del self._definitions[name]
+                self._imports[name] = line
+            return name
+        if name in _RESERVED_NAMES or name in self._values:
+            return self.define(value, name, user)
+        self._bind(name, value, user)
+        return name
+
+    def _bind_outer_names(self, function: types.FunctionType, definition: inspection.Definition) -> dict[str, str]:
+        """Bind the names that a function uses; return those that its factory gets as parameters, with their values'."""
+        label = function.__name__
+        self._assigned |= inspection.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
+        parameters = {}
+        fitted = {name: line for line, name in inspection.find_fitted_names(definition)}
+        for outer_name, value, is_global in inspection.iter_outer_names(function):
+            if outer_name in fitted and not isinstance(value, (type, types.ModuleType)):
+                raise errors.ExportError(
+                    f"export: line {fitted[outer_name]} of {label} fits `{outer_name}` when it predicts, which changes "
+                    "it for the next call; fit it before, where you train, and only predict or transform here"
+                )
+            if value is function and outer_name == definition.name:
+                continue  # it calls itself
+            bound = self._bind_name(outer_name, value, label)
+            if bound != outer_name or (outer_name in definition.nonlocals and not is_global):
+                parameters[outer_name] = bound
+        for module in inspection.iter_submodules(function):
+            if self._can_import(module):
+                self._imports[f"{module} "] = f"import {module}"
+        return parameters
+
+    def _check_source(self, text: str, label: str) -> None:
+        self.findings.notes += privacy.check_source(text, label)
+        self.findings.add_source(text, label, self.modules)
+
+    def _add_function(self, name: str, value: Any) -> None:
+        """Add a function, or what decorators of libraries made of one: the function with these decorators."""
+        function, depth = _unwrap(value, name)
+        definition = inspection.read_function(function, name)
+        definition, imported = self._take_own_imports(definition, function.__module__ or "")
+        self._check_source(definition.text, function.__name__)
+        parameters = self._bind_outer_names(function, definition) | imported
+        needs = list(parameters.values())
+        decorators = _list_decorators(value, definition, depth)
+        for part in ast.walk(ast.parse("\n".join(decorators))):
+            if isinstance(part, ast.Name) and part.id in function.__globals__:
+                bound = self._bind_name(part.id, function.__globals__[part.id], name)
+                needs.append(bound)
+                if bound != part.id:
+                    parameters[part.id] = bound
+        text = "".join(f"@{decorator}\n" for decorator in decorators) + definition.text
+        text = _format_definition(dataclasses.replace(definition, text=text), name, parameters)
+        if not definition.has_literal_defaults:
+            for attribute in ("__defaults__", "__kwdefaults__"):
+                if getattr(function, attribute):
+                    expression, names = self._format_defaults(getattr(function, attribute), function)
+                    text += f"\n\n\n{name}{'.__wrapped__' * depth}.{attribute} = {expression}"
+                    needs += names
+        self.add(name, text, needs=needs)
+
+    def _take_own_imports(
+        self, definition: inspection.Definition, module: str
+    ) -> tuple[inspection.Definition, dict[str, str]]:
+        """Bind what a definition imports from the user's modules when it is called, and remove these imports.
+
+        Where the pickle runs, these modules do not exist.
+        """
+        own, bound = [], {}
+        for node, imported in inspection.find_imports(definition):
+            name = importlib.util.resolve_name(imported, module.rpartition(".")[0]) if imported[0] == "." else imported
+            if not included.is_own(name) or any(name in (part, f"{part}.") for part in self.modules):
+                continue
+            own.append(node)
+            for alias in node.names:
+                if isinstance(node, ast.Import):
+                    target = alias.asname or alias.name.partition(".")[0]
+                    value: Any = importlib.import_module(alias.name if alias.asname else target)
+                else:
+                    target = alias.asname or alias.name
+                    parent = importlib.import_module(name)
+                    value = getattr(parent, alias.name, None) or importlib.import_module(f"{name}.{alias.name}")
+                bound_name = self._bind_name(target, value, definition.name)
+                if bound_name != target:
+                    bound[target] = bound_name
+        return inspection.remove_statements(definition, own), bound
+
+    def _format_defaults(self, values: Any, function: types.FunctionType) -> tuple[str, list[str]]:
+        """Return an expression of default values, and the names that it needs."""
+        code = function.__code__
+        if isinstance(values, dict):
+            names = {key: self.define(value, key, function.__name__) for key, value in values.items()}
+            return "{" + ", ".join(f'"{key}": {name}' for key, name in names.items()) + "}", list(names.values())
+        keys = code.co_varnames[: code.co_argcount][-len(values) :]
+        bound = [self.define(value, key, function.__name__) for key, value in zip(keys, values, strict=True)]
+        return f"({', '.join(bound)},)", bound
+
+    def _add_class(self, name: str, kind: type) -> None:
+        if issubclass(kind, tuple) and hasattr(kind, "_fields") and kind.__bases__ == (tuple,):
+            self._bind_name("collections", collections, kind.__name__)
+            text = f"{name} = collections.namedtuple({kind.__name__!r}, {list(kind._fields)!r}"
+            defaults = list(getattr(kind, "_field_defaults", {}).values())
+            if defaults:
+                text += f", defaults={self.data.to_expression(defaults, name)}"
+            self.add(name, f"{text})", needs=["collections"])
+            return
+        definition = inspection.read_class(kind)
+        definition, parameters = self._take_own_imports(definition, kind.__module__)
+        self._check_source(definition.text, kind.__name__)
+        needs = list(parameters.values())
+        for outer_name, value, is_needed in inspection.iter_class_names(kind, definition):
+            if value is kind:
+                continue
+            bound = self._bind_name(outer_name, value, kind.__name__)
+            if bound != outer_name:
+                parameters[outer_name] = bound
+            if is_needed or bound != outer_name:
+                needs.append(bound)
+        self.add(name, _format_definition(definition, name, parameters), needs=needs)
+
+    def _add_data(self, name: str, value: Any) -> None:
+        imports = len(self.data.imports)
+        try:
+            self.findings.notes += privacy.check_value(value, name)
+            text = self.data.to_expression(value, name)
+        except closure.NotDataError:
+            self._add_object(name, value)
+            return
+        if "bundle." in text or len(self.data.imports) > imports:
+            self.loaded.append(name)
+            self.add(name, f"{name} = {text}", needs=[], is_code=False)
+        else:
+            self.add(name, f"{name} = {_wrap_constant(value, text, len(name) + 3)}", needs=[], is_code=False)
+
+    def _add_object(self, name: str, value: Any) -> None:
+        try:
+            content, needs = objects.dump(value, name, self)
+        except errors.ExportError as error:
+            self._refused[name] = error  # a function that is added later may assign it
+            return
+        for module in sorted(objects.find_modules(content)):
+            self.packages.add(module.partition(".")[0])
+            self.findings.add_import(module, f"`{name}`", self.modules)
+        file = self.data.add_file(f"{name}.pickle", content)
+        self.loaded.append(name)
+        self.add(name, f'{name} = bundle.unpickle("{file}")', needs=needs, is_code=False)
+
+    def _add_booster(self, name: str, booster: Any) -> None:
+        from builder.export import xgboost_models  # noqa: PLC0415 - if there is such a booster
+
+        file = self.data.add_file(f"{name}.ubj", xgboost_models.dump_booster(booster))
+        self.packages.add("xgboost")
+        self.data.imports.add("xgboost")
+        self.loaded.append(name)
+        text = f'{name} = xgboost.Booster(model_file=bytearray(bundle.read("{file}")))'
+        self.add(name, text, needs=[], is_code=False)
+
+    def _can_import(self, module: str) -> bool:
+        """Return whether the image may have a module, or the bundle contains it."""
+        return module in self.modules or (module != "__main__" and _is_installed(module))
+
+    def _find_import(self, name: str, value: Any) -> str | None:
+        """Return the line that imports an object from a library or an included module; None if it cannot."""
+        if isinstance(value, types.ModuleType):
+            full_name = value.__name__
+            if not self._can_import(full_name):
+                return None
+            return f"import {full_name}" if name == full_name else f"import {full_name} as {name}"
+        if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)) or (
+            callable(value) and isinstance(getattr(value, "__name__", None), str)
+        ):
+            attribute = value.__name__
+            is_ufunc = isinstance(value, np.ufunc)  # SciPy's have no __module__
+            modules = _UFUNC_MODULES if is_ufunc else _list_packages(getattr(value, "__module__", None) or "")
+            for module in modules:
+                if getattr(sys.modules.get(module), attribute, None) is value and self._can_import(module):
+                    return _format_from_import(module, attribute, name)
+        module, attribute = self._find_library_object(value)
+        return _format_from_import(module, attribute, name) if module else None
+
+    def _find_library_object(self, value: Any) -> tuple[str, str]:
+        """Return the module and name of a library's object, such as ``scipy.stats.norm``; empty for others."""
+        for module in _list_packages(type(value).__module__):
+            if module == "builtins" or module not in sys.modules or not self._can_import(module):
+                continue
+            names = (name for name, item in vars(sys.modules[module]).items() if item is value)
+            name = next((name for name in names if not name.startswith("_")), "")
+            if name:
+                return module, name
+        return "", ""
+
+
+def _unwrap(value: Any, name: str) -> tuple[types.FunctionType, int]:
+    """Return the function inside what decorators of libraries made of it, and how many they are."""
+    depth = 0
+    while objects.is_wrapper(value):
+        value, depth = value.__wrapped__, depth + 1
+    if not isinstance(value, types.FunctionType):
+        raise errors.ExportError(
+            f"export: `{name}` wraps an object of type {type(value).__name__}, which a bundle cannot contain; write a "
+            "function that calls it"
+        )
+    return value, depth
+
+
+def _list_decorators(value: Any, definition: inspection.Definition, depth: int) -> list[str]:
+    """Return the decorators of ``depth`` layers; those outside of them have functions of their own."""
+    decorators = list(definition.decorators[-depth:]) if depth else []
+    if len(decorators) < depth and depth == 1 and hasattr(value, "cache_parameters"):  # applied without @
+        return [f'__import__("functools").lru_cache(**{value.cache_parameters()!r})']
+    if len(decorators) < depth:
+        raise errors.ExportError(
+            f"export: {definition.name} is wrapped by a function of {type(value).__module__}; write it as a decorator "
+            f"of {definition.name}"
+        )
+    return decorators
+
+
+def _format_definition(definition: inspection.Definition, name: str, parameters: dict[str, str]) -> str:
+    """Return the statements that define a name: the definition itself, or a factory and its call."""
+    if not parameters and definition.name == name:
+        return definition.text
+    factory = f"{_FACTORY}{name}"
+    return (
+        f"def {factory}({', '.join(parameters)}):\n{inspection.indent_definition(definition.text)}\n\n"
+        f"    return {definition.name}\n\n\n{name} = {factory}({', '.join(parameters.values())})"
+    )
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    return first is second or (isinstance(first, _IMMUTABLE) and type(first) is type(second) and first == second)
+
+
+def _format_from_import(module: str, attribute: str, name: str) -> str:
+    return f"from {module} import {attribute}" + (f" as {name}" if name != attribute else "")
+
+
+def _list_packages(module: str) -> tuple[str, ...]:
+    """Return a module's packages and itself, the outermost and most public first: pandas, ..., pandas.core.frame."""
+    parts = module.split(".")
+    return tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a module is Python's or an installed package's, so that the image may have it."""
+    top = name.partition(".")[0]
+    if top == "builder":
+        return False  # this tool, which no image has
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return True
+    module = sys.modules.get(top)
+    files = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return any(objects.is_library_file(file) for file in files if file)
+
+
+def _wrap_constant(value: Any, text: str, indent: int) -> str:
+    """Return the text of a constant, on several lines if it is too long for one."""
+    if indent + len(text) <= _MAX_LINE:
+        return text
+    wrapped = pprint.pformat(value, width=_MAX_LINE, compact=True, sort_dicts=False)
+    try:
+        if ast.literal_eval(wrapped) != value:
+            return text
+    except (ValueError, SyntaxError):
+        return text  # pprint writes infinity as inf, for instance, which is not a literal
+    return f"(\n{textwrap.indent(wrapped, '    ')}\n)"
