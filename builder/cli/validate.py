@@ -95,10 +95,10 @@ def run(
 
 def _print_result(result: validate.Validation, compared: SlotComparison | None, watch: Stopwatch, root: Path) -> None:
     task = result.task
-    not_compared = "; an adopted pickle: not compared with its model's predictions" if task.is_adopted else ""
+    limitation = f"; {task.limitation}" if task.limitation else ""
     exempt = "".join(f"; exempt from {key}: {reason}" for key, reason in task.exempt.items())
     terminal.print_lines(
-        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){not_compared}{exempt}"
+        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){limitation}{exempt}"
     )
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"

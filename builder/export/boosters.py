@@ -70,7 +70,7 @@ def check_methods(model: Any, library: str, replacement: str) -> None:
     if override:
         raise errors.ExportError(
             f"{override} overrides {library}'s method, but a bundle contains only the booster; export {replacement}, "
-            "with post= for post-processing, or a function that computes the whole prediction (docs/export/custom.md)"
+            "with post= for post-processing, or see docs/export/predict-function.md"
         )
 
 
@@ -176,7 +176,7 @@ def group_categories(
         if other:
             raise conversion.InputsError(
                 f"categories of {name!r} are not numeric ({other[0]!r}), but live features are; train on numbers, or "
-                "export a function (docs/export/custom.md)"
+                "export a function (docs/export/predict-function.md)"
             )
         unknown = column[~np.isnan(column) & ~np.isin(column, np.asarray(values, dtype=np.float64))]
         if unknown.size:

@@ -58,9 +58,6 @@ def convert(
     function = wrap(model, spec, getattr(options, "output", None))
     converted = functions.convert(function, spec, functions.OPTIONS())
     library, version = _find_library(model)
-    note = (
-        f"stored as data, which {library} {version} or the image's version of it loads" if library else "stored as data"
-    )
     note = f"stored as data: in the image, {library or 'your class'} predicts with it"
     return dataclasses.replace(
         converted,

@@ -23,8 +23,8 @@ FIX_MODEL = (
     "`make validate CONFIG=...`"
 )
 FILL_MISSING = (
-    "fill missing values before or after the model predicts, also for ids without a benchmark row, then run "
-    "`make pickle CONFIG=...`"
+    "fill missing values before or after the model predicts, also in rows without a benchmark model "
+    "(`.reindex(live_features.index).fillna(0.5)`), then run `make pickle CONFIG=...`"
 )
 END_WITH_RANK = "end the model's `post` with a rank, then run `make pickle CONFIG=...`"
 SMALLER, FASTER = "make the model smaller", "make the model smaller or faster"

@@ -85,6 +85,11 @@ class ValidationTask:
         """Whether the pickle was not built from a bundle, so that there are no golden rows to compare with."""
         return self.artifact.manifest.is_adopted
 
+    @property
+    def limitation(self) -> str:
+        """What the verdict does not show, in a few words; empty if nothing."""
+        return "an adopted pickle: not compared with its model's predictions" if self.is_adopted else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:

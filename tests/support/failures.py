@@ -192,7 +192,7 @@ CALLED = {
         f"return b['{BENCHMARK}'].reindex(f.index).to_frame('prediction')",
         f"return b['{BENCHMARK}'].reindex(f.index).fillna(0.5).to_frame('prediction')",
         "the function returned NaN",
-        "also for ids without a benchmark row",
+        "also in rows without a benchmark model",
     ),
     "missing benchmark": _make_failure(
         "return b['v53_lgbm_x'].reindex(f.index).to_frame('prediction')",

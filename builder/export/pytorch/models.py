@@ -147,7 +147,7 @@ def _unwrap(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact]]:
     if isinstance(model, torch.jit.ScriptModule):
         raise errors.ExportError(
             f"{type(model).__name__} cannot be traced; export the module that it was scripted from, or "
-            f"{torch_graph.ADVICE.replace('it,', 'this one,')}"
+            f"{torch_graph.ADVICE}"
         )
     if not isinstance(model, torch.nn.Module):
         raise errors.ExportError(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from builder.export.conversion import Array
     from builder.export.sklearn.expressions import BundleInputs, Expression
 
-ADVICE = "export a function that predicts with the model, as docs/export/custom.md shows"
+ADVICE = "see docs/export/predict-function.md"
 
 
 def describe(model: Any, path: str) -> str:

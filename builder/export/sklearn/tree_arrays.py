@@ -108,7 +108,7 @@ def _read_hist_tree(nodes: NDArray[Any], index: int) -> Arrays:
         feature = int(nodes["feature_idx"][nodes["is_categorical"].astype(bool) & ~leaf][0])
         raise errors.ExportError(
             f"HistGradientBoosting: tree {index} splits feature {feature} by categories; train it on numbers "
-            "(categorical_features=None), or export a function that predicts with it (docs/export/custom.md)"
+            "(categorical_features=None), or see docs/export/predict-function.md"
         )
     return {
         "feature": np.where(leaf, -1, nodes["feature_idx"]).astype(np.int32),

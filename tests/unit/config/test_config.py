@@ -467,7 +467,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         f"name: mlp\nimage: {{ref: {REF}}}\npickle: bundles/mlp\npost: []\n",
         [
             (
-                'FILE:3: pickle: "bundles/mlp" is ROOT/configs/bundles/mlp, which is not a file; expected a pickle, '
+                'FILE:3: pickle: "bundles/mlp" is ROOT/configs/bundles/mlp, which is a folder; expected a pickle file, '
                 "relative to ROOT/configs"
             ),
             "FILE:4: post: a finished pickle is not changed; remove post, or export the model to a bundle",

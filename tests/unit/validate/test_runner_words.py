@@ -32,7 +32,11 @@ REFUSED = [
         RETURN,
     ),
     (logs.make_refusal("Pickle function returned 0 predictions"), "returned no rows", RETURN),
-    (logs.make_refusal("Pickle function returned at least 1 NaN prediction"), "returned NaN", "fill missing values"),
+    (
+        logs.make_refusal("Pickle function returned at least 1 NaN prediction"),
+        "returned NaN",
+        "in rows without a benchmark model",
+    ),
     (
         logs.make_refusal("Pickle function returned invalid predictions. Ensure values are between 0 and 1."),
         "outside 0 to 1",
