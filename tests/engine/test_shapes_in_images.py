@@ -10,7 +10,7 @@ from builder import progress
 from builder.build import engine_build
 from builder.bundle.storage import read
 from builder.config import model as config
-from builder.image import resolve, stand_in
+from builder.image import resolve
 from builder.validate import data
 from builder.validate import run as validate
 from tests.support import manifests, notebooks, pickles, torch_image
@@ -34,18 +34,19 @@ class Workshop:
         self.engine, self.run = engine, run
         self._folder, self._monkeypatch = folder, monkeypatch
 
-    def validate_in_image(self, shape: str, name: str, image: resolve.ResolvedImage) -> validate.Validation:
+    def validate_in_image(
+        self, shape: str, name: str, image: resolve.ResolvedImage, *, python: str
+    ) -> validate.Validation:
         folder = self._folder
         notebooks.export_function(shape, name, folder, self._monkeypatch)
         bundle = read.read(folder / "mine")
         rendered = pickles.render_bundle(folder, bundle, base=image.base)
         engine_build.build(rendered, folder / "model.pkl", self.engine, self.run, progress=progress.Silent())
-        python = image.labels[stand_in.STAND_IN_LABEL]
         task = validate.ValidationTask(
             artifact=manifests.commit(folder / "dist", (folder / "model.pkl").read_bytes()),
             bundle=bundle,
             image=image,
-            python=stand_in.EDITIONS.get(python, python),
+            python=python,
             files=data.make_shaped_data(
                 features=bundle.features, benchmarks=bundle.benchmarks, rows=1_000, cache=folder / "cache"
             ),
@@ -57,7 +58,7 @@ class Workshop:
 
     def validate_in_edition(self, shape: str, name: str) -> validate.Validation:
         image = resolve.resolve_stand_in("", "boosters", self.engine, progress.Silent())
-        return self.validate_in_image(shape, name, image)
+        return self.validate_in_image(shape, name, image, python="3.12")
 
 
 @pytest.fixture
@@ -98,5 +99,5 @@ def test_a_benchmark_by_position_is_refused(workshop: Workshop) -> None:
 
 def test_torch_modules_are_valid_in_an_image_with_torch(workshop: Workshop) -> None:
     image = torch_image.build(workshop.engine, workshop.run)
-    result = workshop.validate_in_image("torch_classes", "predictor", image)
+    result = workshop.validate_in_image("torch_classes", "predictor", image, python="3.11")
     assert result.good, result.checks
