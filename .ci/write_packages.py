@@ -24,7 +24,7 @@ experimental one with 3.14.
 
 A model that is exported as numbers needs no library in the image: any version can train it.
 [LightGBM](export/lightgbm.md), [XGBoost and CatBoost](export/boosters.md) models and
-[custom functions](export/custom.md) are run by the image's version. A package that is not here cannot be imported in
+[functions](export/predict-function.md) are run by the image's version. A package that is not here cannot be imported in
 the tournament.
 
 ## For models and numbers

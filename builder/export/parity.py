@@ -50,7 +50,7 @@ def compare(
         raise errors.ExportError(
             f"export: internal error: the bundle's predictions differ by up to {difference:.2g} from the framework's; "
             f"at most {bound:.2g} is allowed; report it, and use a function instead "
-            "(docs/export/custom.md)"
+            "(docs/export/predict-function.md)"
         )
     return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)
 

@@ -18,7 +18,7 @@ from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
-from builder.export import arguments, conversion, ensembles, frameworks, parity
+from builder.export import arguments, conversion, frameworks, parity
 from builder.text import format_list
 
 if TYPE_CHECKING:
@@ -182,19 +182,19 @@ class _Conversion:
 
 def _convert_or_store(request: _Request) -> _Conversion:
     """Convert a model by its framework's module; if that cannot express it in numbers, store it as data."""
-    is_ensemble = isinstance(request.model, (list, tuple, dict))
-    framework = ensembles if is_ensemble else frameworks.find_framework(request.model)
+    framework = frameworks.find_framework(request.model)
     storing = frameworks.find_storing(framework)
     options = _parse_options(framework, request.options)
     try:
         return _convert(request, framework, options)
     except errors.ExportError as error:
-        if storing is None:
+        if storing is None or isinstance(error, conversion.InputsError):
             raise
         try:
             result = _convert(request, storing, _parse_options(storing, request.options))
-        except errors.ExportError:
-            raise error from None
+        except errors.ExportError as other:
+            text = str(other).removeprefix("export: ")
+            raise errors.ExportError(f"{error}; stored as data, it fails too: {text}") from error
         note = f"not written as numbers: {str(error).removeprefix('export: ')}"
         converted = dataclasses.replace(result.converted, notes=(note, *result.converted.notes))
         return dataclasses.replace(result, converted=converted)

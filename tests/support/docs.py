@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 README = clones.ROOT / "README.md"
 PAGES = sorted((clones.ROOT / "docs").rglob("*.md"))
 PAGES_WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
-FRAMEWORKS = ("custom", "ensembles", "lightgbm", "pytorch", "scikit-learn")
+FRAMEWORKS = ("custom", "ensembles", "lightgbm", "predict-function", "pytorch", "scikit-learn")
 
 
 def extract_python(page: Path) -> str:

@@ -29,7 +29,7 @@ def test_from_the_page_of_a_framework_to_a_valid_pickle(
     script.parent.mkdir()
     script.write_text(docs.extract_python(path), encoding="utf-8")
     run(str(script))
-    bundles = sorted(tmp_path.glob("*.bundle.zip"))
+    bundles = sorted(tmp_path.glob("*.bundle.zip"))  # those in folders need a library that this image does not have
     assert bundles
     for bundle in bundles:
         run("-m", "builder", "init", "--from", bundle.name)

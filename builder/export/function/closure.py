@@ -27,7 +27,6 @@ MAX_INLINE_CHARS = 2_000
 """Characters of a value that is written into the code; a longer one is written to a file, if it is JSON."""
 
 _LITERAL_TYPES = (type(None), bool, int, str, bytes)
-_SUPPORTED_TYPES = "supported are numbers, strings, lists, dicts, numpy arrays and pandas frames"
 
 
 class NotDataError(errors.ExportError):
@@ -198,7 +197,7 @@ def explain_refusal(value: Any, name: str) -> str:
         plain = next(base.__name__ for base in (dict, list, tuple, set) if isinstance(value, base))
         advice = f"convert it to a plain {plain}"
     else:
-        advice = f"{_SUPPORTED_TYPES}; or write load(bundle) and pass files= (docs/export/custom.md)"
+        advice = "create it in the function, or use what it contains"
     return f"export: `{name}` has type {type_name}, which a bundle cannot contain; {advice}"
 
 

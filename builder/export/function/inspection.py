@@ -213,6 +213,8 @@ def _read_lambda(function: types.FunctionType, name: str) -> Definition:
     if not nodes:
         raise _explain_missing_source(f"the lambda `{name}`")
     node = min(nodes, key=lambda node: len(ast.dump(node)))  # the innermost
+    if name in (*code.co_freevars, *code.co_names):
+        name = f"{name}_function"  # in its factory, a parameter has the name
     text = f"def {name}({ast.unparse(node.args)}):\n    return {ast.unparse(node.body)}"
     definition, _ = parse_definition(text, name)
     function_node = cast("ast.FunctionDef", definition)  # as it was written above

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 TRACE_ROWS = 11
 """Rows of the traced batch: a size that few layers have, so that the rows are not mistaken for another dimension."""
-ADVICE = "export a function that predicts with it, as docs/export/custom.md shows"
+ADVICE = "see docs/export/predict-function.md"
 
 
 @dataclass(frozen=True, kw_only=True)

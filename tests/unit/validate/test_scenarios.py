@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 BUNDLE = custom.make_bundle(benchmarks=("bench_a", "bench_b"))
 NAMES = [*BUNDLE.features]
 WEIGHTS = np.array([0.1, 0.2, 0.3])
-COLUMNS = "same values: columns in another order, and columns that the model does not know"
+COLUMNS = "same values: columns in another order, and more"
 ROWS = "same values: rows in another order"
 FLOAT32, FLOAT64 = "same values: features as float32", "same values: features as float64"
 NUMBERS = "same values: era as numbers"
-BENCHMARKS = "same values: benchmark rows and columns in another order, and more of both"
-TWO_ERAS = "same values: two eras in one frame, and each alone"
+BENCHMARKS = "same values: benchmarks in another order, and more"
+TWO_ERAS = "same values: two eras together, and each alone"
 SECOND_CALL = "same values: a second call"
 
 
@@ -167,7 +167,7 @@ def test_a_model_of_a_whole_data_version_may_read_every_column(subject: scenario
     tied = dataclasses.replace(subject, tied_to="v5.3")
     results = judged.judge(by_mean, tied)
     assert results["same values: columns in another order"].good is True
-    note = results["same values: columns that the model does not know"]
+    note = results["same values: unknown columns"]
     assert note.good is None
     assert note.detail.endswith("; it reads every feature of v5.3, so it is tied to this data version")
     # Not by position or by prefix.
@@ -221,6 +221,32 @@ def test_a_function_without_care_gets_a_note_with_what_happens(subject: scenario
     }
     assert notes.keys() == expected.keys()
     assert [text for name, text in expected.items() if text not in notes[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "good"),
+    [
+        ("ValueError: Input contains NaN", True),
+        ("ValueError: feature_1 is empty", True),
+        ("KeyError: 'missing'", True),
+        ("ValueError: cannot convert to integer", None),
+        ("TypeError: predict() missing 1 required positional argument: 'benchmarks'", None),
+        ("", None),  # the process ended, and its log has a warning about NaN
+    ],
+)
+def test_only_an_error_that_names_what_is_missing_is_good(
+    subject: scenarios.Subject, error: str, *, good: bool | None
+) -> None:
+    planned = scenario_run.make_scenarios(subject)
+    inputs = scenarios.list_inputs([subject.live, subject.final], planned)
+    (scenario,) = (item for item in planned if item.name == "NaN in places")
+    (item,) = scenario.inputs
+    files = {f"{inputs.index(item)}.txt": error.encode()} if error else {}
+    files["0.f64"] = np.zeros(len(subject.live.live)).tobytes()
+    results = scenarios.Results(inputs, files, end="the interpreter aborted: RuntimeWarning: NaN")
+    (check,) = scenarios.judge([scenario], results, subject.live, {})
+    assert check.good is good
+    assert bool(check.fix) == (good is None)
 
 
 def test_a_second_call_that_differs_is_a_note(subject: scenarios.Subject) -> None:
