@@ -94,7 +94,8 @@ def test_a_function_is_valid_with_notes_on_advisory_relations(
 def test_a_benchmark_by_position_is_refused(workshop: Workshop) -> None:
     result = workshop.validate_in_edition("xgboost_factory", "predict_by_position")
     (failed,) = (check for check in result.checks if check.good is False)
-    assert "rows without a benchmark need `.reindex(live_features.index)`" in failed.detail
+    assert "benchmark rows are taken in their order, not by id" in failed.detail
+    assert "`.reindex(live_features.index)`" in failed.fix
 
 
 def test_torch_modules_are_valid_in_an_image_with_torch(workshop: Workshop) -> None:
