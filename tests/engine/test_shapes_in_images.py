@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MISSING = "a feature is missing"
 ROWS = "same values: rows in another order"
-TWO_ERAS = "same values: two eras in one frame, and each alone"
+TWO_ERAS = "same values: two eras together, and each alone"
 
 
 class Workshop:
