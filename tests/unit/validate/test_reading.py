@@ -459,6 +459,6 @@ def test_an_interrupt_while_a_file_is_searched_is_not_an_internal_error(
 
     (tmp_path / "model.pkl").write_bytes(good)
     monkeypatch.setattr(columns, "find_features_in_bytes", interrupt)
-    monkeypatch.setattr(columns, "find_features", lambda _: ())
+    monkeypatch.setattr(columns, "find_columns", lambda _: ((), ()))
     with pytest.raises(KeyboardInterrupt):
         read.read(tmp_path / "model.pkl")
