@@ -73,6 +73,7 @@ def make_relations(subject: Subject, *, equal: Input) -> Iterator[Scenario]:
             inputs=(benchmarks,),
             judge=_expect_same(benchmarks, live, fix, benchmark_frames.find_cause),
             evidence=benchmark_frames.inputs,
+            find_cause=benchmark_frames.find_cause,
         )
     rows = causes.make_row_frames(subject, equal, random)
     fix = f"let no prediction depend on the order of the rows{_suggest_exemption(subject, 'shuffle')}"

@@ -102,6 +102,7 @@ class Scenario:
         evidence: More inputs, whose predictions show the cause of a failure.
         is_required: Whether a failure is a finding; otherwise it is a note.
         key: By what a config exempts it; empty if it cannot.
+        find_cause: Returns the likely cause if not even the unchanged rows can be predicted; empty if unknown.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Scenario:
     evidence: tuple[Input, ...] = ()
     is_required: bool = True
     key: str = ""
+    find_cause: Callable[[Results], str] = lambda _: ""
 
 
 class Results:
@@ -263,7 +265,9 @@ def judge(
     expected = results.read(live)
     if isinstance(expected, str):
         fix = "predict any part of the live rows; rows without a benchmark need `.reindex(live_features.index)`"
-        return [checks.Check(name="live rows", good=False, detail=expected, fix=fix)]
+        causes = (scenario.find_cause(results) for scenario in scenarios)
+        detail = "; ".join(filter(None, (expected, *causes)))
+        return [checks.Check(name="live rows", good=False, detail=detail, fix=fix)]
     judged = []
     for scenario in scenarios:
         if not results.left_out.isdisjoint(scenario.inputs):

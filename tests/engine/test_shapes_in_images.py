@@ -10,7 +10,7 @@ from builder import progress
 from builder.build import engine_build
 from builder.bundle.storage import read
 from builder.config import model as config
-from builder.image import resolve, stand_in
+from builder.image import resolve
 from builder.validate import data
 from builder.validate import run as validate
 from tests.support import manifests, notebooks, pickles, torch_image
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from builder.engine import docker_engine
 
 MISSING = "a feature is missing"
-TWO_ERAS = "same values: two eras in one frame, and each alone"
+ROWS = "same values: rows in another order"
+TWO_ERAS = "same values: two eras together, and each alone"
 
 
 class Workshop:
@@ -33,20 +34,21 @@ class Workshop:
         self.engine, self.run = engine, run
         self._folder, self._monkeypatch = folder, monkeypatch
 
-    def validate_in_image(self, shape: str, name: str, image: resolve.ResolvedImage) -> validate.Validation:
+    def validate_in_image(
+        self, shape: str, name: str, image: resolve.ResolvedImage, *, python: str
+    ) -> validate.Validation:
         folder = self._folder
         notebooks.export_function(shape, name, folder, self._monkeypatch)
         bundle = read.read(folder / "mine")
         rendered = pickles.render_bundle(folder, bundle, base=image.base)
         engine_build.build(rendered, folder / "model.pkl", self.engine, self.run, progress=progress.Silent())
-        python = image.labels[stand_in.STAND_IN_LABEL]
         task = validate.ValidationTask(
             artifact=manifests.commit(folder / "dist", (folder / "model.pkl").read_bytes()),
             bundle=bundle,
             image=image,
-            python=stand_in.EDITIONS.get(python, python),
+            python=python,
             files=data.make_shaped_data(
-                features=bundle.features, benchmarks=bundle.benchmarks, rows=100, cache=folder / "cache"
+                features=bundle.features, benchmarks=bundle.benchmarks, rows=1_000, cache=folder / "cache"
             ),
             source="shaped",
             data_version="v5.3",
@@ -56,7 +58,7 @@ class Workshop:
 
     def validate_in_edition(self, shape: str, name: str) -> validate.Validation:
         image = resolve.resolve_stand_in("", "boosters", self.engine, progress.Silent())
-        return self.validate_in_image(shape, name, image)
+        return self.validate_in_image(shape, name, image, python="3.12")
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def workshop(
     ("shape", "name", "notes"),
     [
         ("barebones", "predict", ()),
-        ("target_ensemble", "predict_ensemble", (TWO_ERAS,)),
+        ("target_ensemble", "predict_ensemble", (ROWS, TWO_ERAS)),
         ("feature_neutral", "predict_neutral", (TWO_ERAS,)),
         ("xgboost_factory", "predict", (TWO_ERAS,)),
         ("stack", "predict_stack", (TWO_ERAS,)),
@@ -86,16 +88,17 @@ def test_a_function_is_valid_with_notes_on_advisory_relations(
 ) -> None:
     result = workshop.validate_in_edition(shape, name)
     assert result.good, result.checks
-    assert {check.name for check in result.checks if check.good is None} & {MISSING, TWO_ERAS} == {*notes}
+    assert {check.name for check in result.checks if check.good is None} & {MISSING, ROWS, TWO_ERAS} == {*notes}
 
 
 def test_a_benchmark_by_position_is_refused(workshop: Workshop) -> None:
     result = workshop.validate_in_edition("xgboost_factory", "predict_by_position")
     (failed,) = (check for check in result.checks if check.good is False)
-    assert "rows without a benchmark need `.reindex(live_features.index)`" in failed.detail
+    assert "benchmark rows are taken in their order, not by id" in failed.detail
+    assert "`.reindex(live_features.index)`" in failed.fix
 
 
 def test_torch_modules_are_valid_in_an_image_with_torch(workshop: Workshop) -> None:
     image = torch_image.build(workshop.engine, workshop.run)
-    result = workshop.validate_in_image("torch_classes", "predictor", image)
+    result = workshop.validate_in_image("torch_classes", "predictor", image, python="3.11")
     assert result.good, result.checks

@@ -11,7 +11,7 @@ TARGETS = ["target", "target_cyrusd_20", "target_victor_20"]
 models = {}
 for target in TARGETS:
     rows = train[train[target].notna()]
-    model = lgb.LGBMRegressor(n_estimators=20, learning_rate=0.05, max_depth=5, num_leaves=31, n_jobs=1, verbose=-1)
+    model = lgb.LGBMRegressor(n_estimators=20, learning_rate=0.05, num_leaves=2, n_jobs=1, verbose=-1)
     model.fit(rows[feature_cols], rows[target])
     models[target] = model
 

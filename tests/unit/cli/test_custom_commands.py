@@ -20,7 +20,7 @@ from tests.support.fake_engine import FakeEngine, Program
 if TYPE_CHECKING:
     from pathlib import Path
 
-DRAWS = custom.CODE.replace('bundle.arrays["weights"]', "__import__('random').random()")
+DRAWS = custom.CODE.replace('bundle.arrays["weights"]', "__import__('random').SystemRandom().random()")
 
 
 @pytest.fixture

@@ -159,6 +159,15 @@ def test_ranks_by_first_are_a_note(subject: scenarios.Subject) -> None:
     assert cause in get_notes(results)[ROWS]
 
 
+def test_a_function_that_needs_as_many_benchmark_rows_takes_them_in_their_order(subject: scenarios.Subject) -> None:
+    def predict(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
+        return linear(live[NAMES], live) + benchmarks[["bench_a"]].to_numpy()
+
+    failed = get_failed(judged.judge(predict, subject))
+    assert failed.keys() == {"live rows"}
+    assert "; benchmark rows are taken in their order, not by id" in failed["live rows"]
+
+
 def test_a_model_of_a_whole_data_version_may_read_every_column(subject: scenarios.Subject) -> None:
     def by_mean(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
         return live.filter(regex="^feature_").mean(axis=1).to_frame("prediction") / 4
