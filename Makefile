@@ -18,6 +18,7 @@ TAKES.doctor := CONFIG JSON
 TAKES.data := CONFIG JSON
 TAKES.models := JSON
 TAKES.status := SLOT JSON
+TAKES.why := SLOT LIVE BENCHMARKS STAND_IN NO_RUN YES JSON
 TAKES.sandbox := YES JSON
 TAKES.test := YES
 TAKES.bench := YES
@@ -26,7 +27,7 @@ pickle render validate verify: export CONFIG ?= configs/mlp.yaml
 stand-in: export PYTHON ?= 3.12
 
 VENV := .venv/bin/
-COMMANDS := pickle render validate verify check adopt upload rollback pin init engine stand-in sandbox doctor data models status
+COMMANDS := pickle render validate verify check adopt upload rollback pin init engine stand-in sandbox doctor data models status why
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
 # A variable that a target does not accept is an error, not ignored, if it is on the command line. LOCKED and DRY_RUN are
@@ -63,6 +64,7 @@ doctor: .venv/.run ## check the engine, the image, the API, the token and the sl
 data: .venv/.run ## fetch the live data of the last round, for validate.data: live
 models: .venv/.run ## list the slots and the pickle of each
 status: .venv/.run ## show the state of all slots, those that need attention first, or of one slot
+why: .venv/.run ## explain why a slot's pickle failed, by running it here in its image
 
 $(COMMANDS):
 	@sh requirements/run.sh $@ $(TAKES.$@)

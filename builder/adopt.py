@@ -64,7 +64,9 @@ def read_source(config: model.Config, pickle: Path, *, locked: bool) -> Source:
         sha256 = artifact.hash_file(pickle)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise errors.UsageError(f"{shown}: cannot be read: {reason}; pass the path of a pickle") from error
+        again = commands.suggest_plain("adopt", "PICKLE")
+        fix = f"restore it, or `{again}`" if pickle == config.pickle else "pass the path of a pickle"
+        raise errors.UsageError(f"{shown}: cannot be read: {reason}; {fix}") from error
     problem = next((problem for problem in reading.problems if problem.is_certain), None)
     if problem:
         raise errors.RefusedError(f"{shown}: {problem.text}; {other_fixes.reword(problem.fix)}")

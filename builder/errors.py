@@ -44,10 +44,10 @@ _RESOLVE_ATTEMPTS = 2
 
 # A clause that says what to do begins with one of these, or with a command.
 _IMPERATIVES = (
-    "add|archive|ask|build|call|change|check|choose|close|compute|convert|copy|create|define|expected|export"
-    "|fetch|fill|fix|free|get|give|indent|install|join|keep|leave|list|load|look|make|move|name|omit|pass|pin"
-    "|pull|put|quote|remove|rename|repair|replace|report|restart|review|run|save|say|see|seed|select|send|set"
-    "|shorten|split|start|stop|store|take|train|type|unarchive|unlock|unset|update|upload|use|wait|write"
+    "add|adopt|archive|ask|build|call|change|check|choose|close|compute|convert|copy|create|decompress|define|dump|expected"
+    "|export|fetch|fill|fix|free|get|give|indent|install|join|keep|leave|list|load|look|make|move|name|omit|pass"
+    "|pickle the|pin|pull|put|quote|remove|rename|repair|replace|report|restart|review|run|save|say|see|seed|select"
+    "|send|set|shorten|split|start|stop|store|take|train|type|unarchive|unlock|unset|update|upload|use|wait|write"
 )
 _INSTRUCTION = re.compile(
     r"(?:.*?: )??((?:(?:else|or|then|and|to),? )*"
@@ -109,8 +109,8 @@ class ProblemsError(BuilderError):
 
     @property
     def fix(self) -> str:
-        """What to do next if there is a single problem; else empty."""
-        return super().fix if len(self.problems) == 1 else ""
+        """What to do next about each problem, a line each."""
+        return "\n".join(dict.fromkeys(filter(None, map(find_fix, self.problems))))
 
 
 class ConfigError(ProblemsError):

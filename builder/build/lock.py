@@ -100,7 +100,7 @@ def record(
     if after.images != before.images:
         source = pinning.format_stand_in_note(key, session.read_registry(config.root))
         progress.note(f"note: pinned {key} in {path}: {digest[:19]}..." + (f" ({source})" if source else ""))
-    if after.models != before.models:
+    if after.models != before.models and path == config.root / lockfile.NAME:  # not for the file of a sandbox
         progress.note(f"note: recorded {config.name} in {path}: review its lines and commit the file for LOCKED=1")
     return lockfile.format_added_entries(before, after)
 

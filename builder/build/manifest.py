@@ -129,6 +129,11 @@ class Manifest:
     config: ConfigPart
     pickle: PickleRecord
 
+    def __post_init__(self) -> None:
+        # A forged kind would skip the comparison of the golden rows; no bundle has the hash of a pickle.
+        if self.is_adopted and self.bundle.hash != self.pickle.sha256:
+            raise ValueError("bundle.hash is not the adopted pickle's; expected the value of pickle.sha256")
+
     @property
     def is_adopted(self) -> bool:
         """Whether it is a finished pickle, which cannot be built again."""

@@ -72,8 +72,8 @@ def compare(selected: target.Target, *, locked: bool) -> Comparison:
             f"{error.filename or folder}: cannot be read: {error.strerror}; {commands.suggest_rebuild(folder)}"
         ) from error
     locked_model = lockfile.read(config.root).models.get(config.name) if config else None
-    if locked_model and locked_model.pickle and recorded.image.kind == "exact":
-        recorded_hashes.append((lockfile.NAME, locked_model.pickle))
+    if config and locked_model and locked_model.pickle and recorded.image.kind == "exact":
+        recorded_hashes.append((str(lockfile.find(config.root)), locked_model.pickle))
     records = tuple(Record(source=source, sha256=digest, equal=digest == sha256) for source, digest in recorded_hashes)
     return Comparison(pickle=str(path), sha256=sha256, records=records)
 

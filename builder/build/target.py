@@ -117,7 +117,7 @@ def hash_pickle(path: Path) -> str:
     try:
         return artifact.hash_file(path)
     except OSError as error:
-        problem = f"{path}: cannot be read: {error.strerror}; fix its permissions, or adopt the pickle again"
+        problem = f"{path}: cannot be read: {error.strerror}; restore it, or adopt the pickle again"
         raise errors.ConfigError([problem]) from error
 
 

@@ -138,10 +138,16 @@ def _print(build: pipeline.BuildResult, source: stage.Source, watch: Stopwatch, 
     config, reading, built = source.config, source.reading, build.artifact.manifest
     names = ("validate", "upload") if built.image.kind == "exact" else ("validate",)
     next_commands = [commands.suggest(name, config.file) for name in names]
-    lock_file = config.root / lockfile.NAME
+    lock_file = lockfile.find(config.root)
     if json_wanted:
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None
-        answer = {"format": 1, "made": build.is_new, "folder": str(build.artifact.folder), "lock": entry}
+        answer = {
+            "format": 1,
+            "made": build.is_new,
+            "folder": str(build.artifact.folder),
+            "lock": entry,
+            "warnings": [],
+        }
         data = {"config": str(config.file), "manifest": dataclasses.asdict(built), "next": next_commands}
         terminal.print_json({**answer, **data, "reading": dataclasses.asdict(reading)})
         return

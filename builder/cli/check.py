@@ -13,7 +13,7 @@ from builder import errors, paths, published_pins
 from builder.cli import check_page, local_run, reading_rows, terminal
 from builder.cli.parameters import Json, StartEngine
 from builder.tournament import images, session
-from builder.validate import diagnose, other_fixes
+from builder.validate import known_causes, other_fixes
 from builder.validate.page import content
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def run(
         check_page.write(report, answer, open_wanted=open_wanted)
     if json_wanted:
         head = {"format": 1, "file": str(path), "good": None if code > 1 else is_good}
-        cause_data = {"cause": cause.text, "fix": cause.fix} if cause else {"cause": None, "fix": None}
+        shown = cause or (None if code == 0 else _find_doubt(reading, failure))
+        cause_data = {"cause": shown.text, "fix": shown.fix} if shown else {"cause": None, "fix": None}
         run_data = {"reading": dataclasses.asdict(reading), "run": local_run.to_data(result, reason)}
         terminal.print_json({**head, **run_data, **cause_data})
         return code
@@ -99,7 +100,7 @@ def run(
     return code
 
 
-def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_generated: bool) -> diagnose.Cause | None:
+def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_generated: bool) -> known_causes.Cause | None:
     """Return why a pickle would fail; None if nothing was found.
 
     What the reading says of how the file was made is more precise than the error of its run.
@@ -111,9 +112,19 @@ def _find_cause(reading: Reading, result: rerun.RerunResult | None, *, is_genera
         return None
     if is_generated and not reading.features and "feature" in cause.text:
         text = f"{cause.text} (on generated rows: the pickle does not say which features it reads)"
-        return diagnose.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
+        return known_causes.Cause(text=text, fix="pass rows that have them: --live FILE [--benchmarks FILE]")
     # There is no config: the pickle was made by another program.
-    return diagnose.Cause(text=cause.text, fix=other_fixes.reword(cause.fix))
+    return known_causes.Cause(text=cause.text, fix=other_fixes.reword(cause.fix))
+
+
+def _find_doubt(reading: Reading, failure: errors.BuilderError | None) -> known_causes.Cause:
+    """Return why a pickle is not known to be good, although nothing was found that would fail."""
+    if not reading.is_safe:
+        fix = "load it only if you trust who made it, or leave this call out of the function and dump it again"
+        return known_causes.Cause(text=str(reading.dangers[0]), fix=fix)
+    if failure:
+        return known_causes.Cause(text=str(failure), fix=failure.fix or "pass --stand-in PYTHON")
+    return known_causes.Cause(text=reading.notes[0].text, fix=reading.notes[0].fix)
 
 
 def _find_image(reading: Reading) -> str:

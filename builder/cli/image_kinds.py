@@ -24,7 +24,7 @@ _LOCAL = (
 
 _STAND_IN = """\
 ********************************************************************************
-  BUILT IN A STAND-IN, an image that imitates the runner. It is for tests and
+  PICKLE FOR A STAND-IN, an image that imitates the runner. It is for tests and
   cannot be uploaded. When the runner image is available, run:
   {again}
 ********************************************************************************"""

@@ -33,16 +33,18 @@ def check_options(live: str | None, benchmarks: str | None, python: str | None) 
 
     Raises:
         errors.UsageError: There is no stand-in of that Python, or benchmark predictions are passed without live data.
-        errors.DataError: A file does not exist, or is not a parquet file.
+        errors.DataError: A file does not exist, is not a parquet file, or has features in place of benchmarks.
     """
     from builder.image import stand_in  # noqa: PLC0415
-    from builder.validate import rerun  # noqa: PLC0415 - pyarrow
+    from builder.validate import live_check, rerun  # noqa: PLC0415 - pyarrow
 
     if benchmarks and not live:
         raise errors.UsageError("--benchmarks requires --live FILE with the same rows; pass both or neither")
     for option, text in (("--live", live), ("--benchmarks", benchmarks)):
         if text:
             rerun.count_rows(Path(text), option)  # reads the file's footer, and raises what is wrong with it
+    if benchmarks and (problem := live_check.find_swap(Path(benchmarks))):
+        raise errors.DataError([f"{problem}; pass live_benchmark_models.parquet with --benchmarks"])
     if python:
         try:
             stand_in.check_python(python)

@@ -78,10 +78,10 @@ def _read_diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Seque
 
 def _format_log(log: Sequence[tournament.LogLine]) -> list[str]:
     """Return the lines of a log for printing, without the runner's boxes of help text."""
-    from builder.validate import diagnose  # noqa: PLC0415
+    from builder.validate import runner_log  # noqa: PLC0415
 
     lines = [dataclasses.replace(entry, message=line) for entry in log for line in entry.message.splitlines() or [""]]
-    help_lines = diagnose.find_help_lines([line.message for line in lines])
+    help_lines = runner_log.find_help_lines([line.message for line in lines])
     return [_format_line(line) for index, line in enumerate(lines) if index not in help_lines]
 
 

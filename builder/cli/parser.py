@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import builder
-from builder import errors, paths
+from builder import commands, errors, paths
 from builder.cli import requirements, terminal
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def names() -> Iterator[str]:
     """Yield every command that can be typed, such as ``bundle show``."""
-    for commands in _COMMANDS.values():
-        yield from commands
+    for group in _COMMANDS.values():
+        yield from group
 
 
 def load(name: str) -> TyperCommand:
@@ -116,7 +116,7 @@ def load(name: str) -> TyperCommand:
     _remove_leftovers()
     module = importlib.import_module(f"builder.cli.{name.replace(' ', '_').replace('-', '_')}")
     alone = _new_app(add_completion=False)
-    text = next(commands[name] for commands in _COMMANDS.values() if name in commands)
+    text = next(group[name] for group in _COMMANDS.values() if name in group)
     alone.command(name, cls=_Command, help=text)(module.run)
     return cast("TyperCommand", typer.main.get_command(alone))  # an app with one command is that command
 
@@ -173,8 +173,8 @@ def _build() -> typer.Typer:
     app = _new_app(help=builder.__doc__, epilog=epilog)
     app.callback()(_take_version)
     groups = {"": app}
-    for panel, commands in _COMMANDS.items():
-        for name, text in commands.items():
+    for panel, texts in _COMMANDS.items():
+        for name, text in texts.items():
             group, _, last = name.rpartition(" ")
             if group not in groups:
                 groups[group] = _new_app()
@@ -213,5 +213,8 @@ def _usage_error(error: Any, path: str) -> errors.UsageError:
     message = error.format_message().rstrip(".")
     message = message.replace("Input should be ", "expected ").replace("Value error, ", "")  # pydantic's own words
     message = message[:1].lower() + message[1:]
+    if message.startswith("missing argument '") and os.environ.get(commands.UNDER_MAKE):
+        name = message.split("'")[1].partition("|")[0]
+        return errors.UsageError(f"{message}; pass {name}=...")
     more = f"`{path} --help`"
     return errors.UsageError(f"{message} See {more}" if message.endswith("?") else f"{message}; see {more}")

@@ -212,7 +212,7 @@ def _print(
     if check and changed:
         terminal.print_lines(f"{file} is outdated; run `make pin` to update it")
     elif changed:
-        terminal.print_lines(f"{file} was updated; commit it")
+        terminal.print_lines(f"{file} was updated{'; commit it' if file == root / lockfile.NAME else ''}")
     elif file.exists():
         terminal.print_lines(f"{file}: nothing to change")
     else:

@@ -19,7 +19,7 @@ from builder.text import sanitize
 from builder.tournament import session, slots, status, times
 from builder.upload import assign, deploy, local_checks, old_records, remote_checks, slot_log, waiting
 from builder.upload import plan as planning
-from builder.validate import diagnose
+from builder.validate import runner_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,7 +226,7 @@ def _print_failure(result: deploy.UploadResult, plan: UploadPlan) -> None:
     terminal.print_lines(f"  cause    {failure.cause}")
     if failure.log:
         terminal.print_lines("  last lines of its log:")
-        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
+        terminal.print_lines(*(f"    {line}" for line in runner_log.format_excerpt(failure.log, _LOG_LINES)))
     current = planning.describe_pickle(result.slot.pickle)
     if assign.get_pickle_id(result.slot) == result.pickle.id:
         terminal.print_lines(
@@ -249,7 +249,7 @@ def _print_success(result: deploy.UploadResult, plan: UploadPlan) -> None:
         terminal.print_lines(
             f"run {result.run.id}: {sanitize('; '.join((result.run.status, *result.run.descriptions)))}"
         )
-        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt(result.log, _LOG_LINES)))
+        terminal.print_lines(*(f"    {line}" for line in runner_log.format_excerpt(result.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         round_text = times.describe_round(plan.round, plan.now)
         terminal.print_lines(f'"{tournament.NO_ROUND}" means success: the model is valid, and {round_text}')

@@ -19,7 +19,7 @@ from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
 from builder.tournament import session
-from builder.validate import diagnose, headroom
+from builder.validate import headroom, runner_log
 from builder.validate import task as tasks
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def run(
 
 def _print_result(result: validate.Validation, compared: SlotComparison | None, watch: Stopwatch, root: Path) -> None:
     task = result.task
-    not_compared = "; an adopted pickle: not compared with its model's predictions" if task.is_adopted else ""
+    limitation = f"; {task.limitation}" if task.limitation else ""
     exempt = "".join(f"; exempt from {key}: {reason}" for key, reason in task.exempt.items())
     terminal.print_lines(
-        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){not_compared}{exempt}"
+        f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]}){limitation}{exempt}"
     )
     terminal.print_lines(
         f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}"
@@ -111,6 +111,6 @@ def _print_result(result: validate.Validation, compared: SlotComparison | None, 
     )
     if result.evidence.predictions is None and result.log.strip():
         terminal.print_lines("last output of the entry point:")
-        terminal.print_lines(*(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
+        terminal.print_lines(*(f"    {line}" for line in runner_log.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
         terminal.print_lines(*image_kinds.format_warning("stand_in", task.artifact.folder))

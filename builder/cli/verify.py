@@ -71,6 +71,8 @@ def _compare_adopted(selected: target.Target, *, locked: bool, json_wanted: bool
         f"{'equal' if comparison.equal else 'DIFFERENT'}: {comparison.pickle}",
         "  an adopted pickle cannot be built again: only its bytes were compared with what is on record",
     )
+    if len(comparison.records) == 1:
+        terminal.print_lines("  the only record is in the same folder, which does not show where the pickle came from")
     if not comparison.equal:
         command = commands.suggest_plain("adopt", "PICKLE")
         terminal.print_lines(f"  restore the file that differs, or adopt the pickle again: `{command}`")

@@ -29,7 +29,7 @@ from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.text import sanitize
 from builder.tournament import live_files, session, slots, status
 from builder.upload import waiting
-from builder.validate import diagnose
+from builder.validate import known_causes, runner_log
 from builder.validate.reading import read
 
 if TYPE_CHECKING:
@@ -182,14 +182,14 @@ def _print(
     case: _Case,
     result: rerun.RerunResult | None,
     reason: str,
-    cause: diagnose.Cause,
+    cause: known_causes.Cause,
     summary: Sequence[tuple[str, str]],
 ) -> None:
     failure = case.failure
     terminal.print_lines(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("tournament", f"{failure.where} {sanitize(failure.status)}")]
     rows += [("", f"message: {sanitize(text)}") for text in failure.descriptions]
-    rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
+    rows += [("", f"log: {line}") for line in runner_log.format_excerpt(case.log, _LOG_LINES)]
     rows += summary
     rows += local_run.list_rows(result, reason)
     terminal.print_table(rows)
@@ -197,7 +197,7 @@ def _print(
     terminal.print_lines(f"fix:   {cause.fix}")
 
 
-def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
+def _data(case: _Case, result: rerun.RerunResult | None, reason: str, cause: known_causes.Cause) -> dict[str, object]:
     failure = case.failure
     tournament_data = {
         "where": failure.where,

@@ -110,23 +110,35 @@ def publish(plan: AdoptPlan, pickle: Path) -> Iterator[None]:
 
     Raises:
         errors.ConfigError: The new config does not load.
-        OSError: Something cannot be written.
+        errors.UsageError: Something cannot be written.
     """
     config, copy = plan.config, plan.copy
     try:
-        copy.parent.mkdir(parents=True, exist_ok=True)
         with init.restore_on_error(config.file), init.restore_on_error(copy):
-            if not _is_same(pickle, copy):
-                _copy(pickle, copy)
-            if plan.text is not None:
-                paths.write_atomically(config.file, plan.text.encode())
-                model.load(config.file)  # never leave a config that does not load
+            _write(plan, pickle)
             yield
     except BaseException:
         for folder in (copy.parent, config.file.parent):
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # it is not empty, or does not exist
                 folder.rmdir()
         raise
+
+
+def _write(plan: AdoptPlan, pickle: Path) -> None:
+    file, copy = plan.config.file, plan.copy
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_same(pickle, copy):
+            _copy(pickle, copy)
+        if plan.text is not None:
+            paths.write_atomically(file, plan.text.encode())
+    except OSError as error:
+        raise errors.UsageError(
+            f"{escape(error.filename or file)}: cannot be written: {error.strerror or type(error).__name__}; free some "
+            "space or fix the permissions"
+        ) from error
+    if plan.text is not None:
+        model.load(file)  # never leave a config that does not load
 
 
 def _parse_image(request: AdoptRequest) -> model.ImageConfig:
@@ -160,7 +172,7 @@ def _load_existing(file: Path, request: AdoptRequest, image: model.ImageConfig) 
     copy = file.parent / _FOLDER / f"{request.name}.pkl"
     if config.pickle is None:
         raise errors.RefusedError(f"{file}: already exists, and is the config of a bundle; {fix}")
-    if config.pickle != copy and not config.pickle.samefile(request.pickle):
+    if config.pickle != copy and config.pickle != Path(os.path.realpath(request.pickle)):
         raise errors.RefusedError(f"{file}: already exists, and is the config of {config.pickle}; {fix}")
     wanted, existing = model.normalize_reference(image.ref), model.normalize_reference(config.image.ref)
     if request.image and wanted != existing:
@@ -188,10 +200,5 @@ def _copy(pickle: Path, copy: Path) -> None:
             file.flush()
             os.fsync(file.fileno())  # reports a full disk now, while the old file is still there
         partial.replace(copy)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise errors.UsageError(
-            f"{escape(copy)}: cannot be written: {reason}; free some space or fix the permissions"
-        ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from builder import data_versions, paths, schema
+from builder import commands, data_versions, paths, schema
 from builder.bundle import post
 from builder.text import describe, find_nearest, format_list
 
@@ -78,10 +78,9 @@ def read_names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
     path = find(root, data_version)
     if path is None:
         paths = " nor ".join(map(str, _list_paths(root, data_version)))
-        code = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
         raise ValueError(
             f"cannot find the features of the set {describe(name)}: neither {paths} exists; "
-            f"fetch the file ({code}), or list the features: features: [...]"
+            f"fetch the file (`{commands.suggest_plain('data')}`), or list the features: features: [...]"
         )
     sets = read(path)
     features = sets.get(name, ())

@@ -125,7 +125,7 @@ class ExemptConfig:
     """Relations that a custom function need not keep, each with the reason; at most two.
 
     Attributes:
-        shuffle: Why predictions may depend on the order of the rows, such as ranks by first.
+        shuffle: Why predictions may depend on the order of the rows.
         types: Why features must be int8.
         era: Why the eras must be text.
         range: Why the golden rows have other values than live data.

@@ -79,16 +79,13 @@ def find_path_problem(path: Path, *, kind: PathKind) -> str:
 
     Args:
         path: Absolute, with links resolved.
-        kind: What is expected: a bundle's folder or zip, only its zip, a pickle, or a parquet file, which need not
+        kind: What is expected: a bundle's folder or zip, only its zip, or a pickle or a parquet file, which need not
             exist yet.
     """
     # os.path, since the methods of Path raise OSError for names that are too long.
     is_folder, exists, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
-    if kind == "parquet":
-        return "is a folder; expected a parquet file" if is_folder else ""
-    if kind == "pickle":
-        problem = "is not a file" if exists else "does not exist"
-        return "" if is_file else f"{problem}; expected a pickle"
+    if kind in {"parquet", "pickle"}:
+        return f"is a folder; expected a {kind} file" if is_folder else ""
     expected = f"{'the folder that contains bundle.json, or ' if kind == 'bundle' else ''}a NAME.bundle.zip"
     if is_folder:
         return "" if kind == "bundle" else f"is a folder; expected {expected}"

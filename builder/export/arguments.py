@@ -115,9 +115,8 @@ def parse_options(options: type[OptionsT], values: Mapping[str, Any], *, common:
     unknown = sorted(set(values) - set(accepted))
     if unknown:
         names = ", ".join(f"{name}{_format_suggestion(name, [*accepted, *common])}" for name in unknown)
-        expected = ", ".join(accepted) or "no options of its own"
         raise errors.ExportError(
-            f"export: unknown option: {names}; this kind of model accepts {expected}{hint and f'; {hint}'}"
+            f"export: unknown option: {names}; this kind of model accepts {', '.join(accepted)}{hint and f'; {hint}'}"
         )
     return options(**values)
 

@@ -52,7 +52,10 @@ def convert(model: Any, spec: conversion.InputSpec, options: ensembles.EnsembleO
             }
         )
     converted = functions.convert(stored_model.Blend(parts), spec, functions.OPTIONS())
-    return dataclasses.replace(converted, facts={**converted.facts, "members": tuple(names)})
+    note = "exported as one function that calls its members: the image's libraries predict with those that are models"
+    return dataclasses.replace(
+        converted, facts={**converted.facts, "members": tuple(names)}, notes=(note, *converted.notes)
+    )
 
 
 def _wrap(member: ensembles.EnsembleMember, spec: conversion.InputSpec) -> Any:
@@ -63,4 +66,4 @@ def _wrap(member: ensembles.EnsembleMember, spec: conversion.InputSpec) -> Any:
     missing = [name for name in columns if name not in spec.names]
     if missing:
         raise errors.ExportError(f"export: takes {format_list(missing)}, which features= and benchmark= do not contain")
-    return stored.wrap(member.model, ensembles.select_inputs(spec, columns))
+    return stored.wrap(member.model, ensembles.select_inputs(spec, columns), getattr(member.options, "output", None))

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, overrides
+from builder.export import conversion, frameworks, overrides
 from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from builder.export import conversion
     from builder.export.conversion import Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(frameworks.Options):
-    """The options of a booster that predicts several numbers for each row.
+    """The options of a model that predicts several numbers for each row.
 
     Attributes:
-        output: Index of the prediction among them, counted from 0, or ``"mean"`` of all.
+        output: Index of the prediction among them, counted from 0, or ``"mean"`` of all. Of a classifier the index or
+            the name of a class, whose probability is the prediction.
     """
 
-    output: int | Literal["mean"] | None = None
+    output: int | str | None = None
 
 
 def check_inputs(
@@ -42,7 +42,7 @@ def check_inputs(
         normalize: Returns what the library makes of the name of a column.
     """
     if len(spec.names) != count:
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"the booster takes {count:,} features, but features= has {len(spec.features):,} and benchmark= "
             f"{len(spec.benchmarks):,}; pass the columns that it was trained on"
         )
@@ -51,7 +51,7 @@ def check_inputs(
     different = [index for index, name in enumerate(spec.names) if normalize(name) != names[index]]
     if different:
         index = different[0]
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"input {index} is {spec.names[index]!r}, but that of the booster is {names[index]!r} ({len(different):,} "
             "differ); the inputs are the features, then the benchmark columns: train on columns in that order, or pass "
             "features= with their names"
@@ -74,16 +74,43 @@ def check_methods(model: Any, library: str, replacement: str) -> None:
         )
 
 
-def parse_classes(labels: Iterable[Any]) -> tuple[float, ...]:
-    """Return the number of each class, of which the prediction is the expected value."""
-    labels = list(labels)
+def parse_classes(labels: Iterable[Any], output: Any = None) -> tuple[float, ...]:
+    """Return the number that each class counts as, of which the prediction is the expected value.
+
+    It is the class itself, or with ``output`` 1 for the chosen class and 0 for all others.
+    """
+    classes: list[Any] = np.asarray(list(labels)).tolist()  # numpy's scalars have another repr
+    if output is not None:
+        position = find_class(classes, output)
+        return tuple(float(index == position) for index in range(len(classes)))
     try:
-        return tuple(float(label) for label in labels)
+        return tuple(map(float, classes))
     except (TypeError, ValueError) as error:
         raise errors.ExportError(
-            f"classes {format_list([repr(label) for label in labels], most=3)} are not numeric, but the prediction is "
-            "their expected value; train on numbers"
+            f"classes {format_list(list(map(repr, classes)), most=3)} are not numeric, but the prediction is their "
+            f"expected value; train on numbers, or pass output={classes[-1]!r} for the probability of that class"
         ) from error
+
+
+def find_class(labels: Sequence[Any], output: Any) -> int:
+    """Return the index of a classifier's class.
+
+    Args:
+        labels: The classes.
+        output: The index, or the name of the class.
+
+    Raises:
+        errors.ExportError: There is no such class.
+    """
+    names = [str(label) for label in labels]
+    if output in names:
+        return names.index(output)
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(names):
+        return output
+    raise errors.ExportError(
+        f"invalid value {output!r} for output; expected an integer from 0 to {len(names) - 1:,}, or the name of one of "
+        f"the classes {format_list(names)}"
+    )
 
 
 def build_head(
@@ -93,15 +120,15 @@ def build_head(
 
     Args:
         outputs: Number of outputs.
-        classes: The numbers of the classes whose probabilities they are, of which the prediction is the expected value;
-            one output is the probability of the second of two classes. None if the outputs are not probabilities.
-        output: See ``OutputOptions``.
+        classes: From ``parse_classes``, if the outputs are probabilities; one output is that of the second of two
+            classes. None if the outputs are not probabilities.
+        output: See ``OutputOptions``; only without classes.
 
     Raises:
         errors.ExportError: ``output`` is invalid, or there are several outputs and it is missing.
     """
-    if output is not None:
-        _check_output(outputs, output)
+    if classes is None and output is not None:
+        check_output(outputs, output)
         if output != "mean":
             return (_select(output),)
         return (_weigh([1 / outputs] * outputs),)
@@ -114,13 +141,14 @@ def build_head(
         return ()
     if outputs == 1:
         return (_weigh([classes[1] - classes[0]], classes[0]),)
-    return (_select(1) if tuple(classes) == (0, 1) else _weigh(classes),)
+    is_choice = sorted(classes) == [0.0] * (outputs - 1) + [1.0]
+    return (_select(list(classes).index(1)) if is_choice else _weigh(classes),)
 
 
 def combine(outputs: Any, classes: Sequence[float] | None = None, output: Any = None) -> Array:
     """Return the prediction (rows,) for a framework's outputs, (rows,) or (rows, outputs); see ``build_head``."""
     values: Array = np.asarray(outputs, dtype=np.float64)
-    if output is not None:
+    if classes is None and output is not None:
         return values.mean(axis=1) if output == "mean" else values[:, output]
     if classes is not None and values.ndim == 1:
         values = np.stack([1 - values, values], axis=1)
@@ -139,20 +167,20 @@ def group_categories(
         advice: How to train on numbers instead.
 
     Raises:
-        errors.ExportError: A list has values that are not numeric, or has no value that the sample has.
+        conversion.InputsError: A list has values that are not numeric, or has no value that the sample has.
     """
     groups: dict[tuple[float, ...], list[int]] = {}
     for index, values in values_by_input.items():
         name, column = spec.names[index], spec.sample[:, index]
         other = [value for value in values if not isinstance(value, (int, float))]
         if other:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"categories of {name!r} are not numeric ({other[0]!r}), but live features are; train on numbers, or "
                 "export a function (docs/export/predict-function.md)"
             )
         unknown = column[~np.isnan(column) & ~np.isin(column, np.asarray(values, dtype=np.float64))]
         if unknown.size:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"{name!r} has {unknown[0]:g} in the sample, which is not one of its {len(values):,} pandas "
                 f"categories in training; pass a sample with the columns as in training, or train on numbers, {advice}"
             )
@@ -160,7 +188,8 @@ def group_categories(
     return tuple(bundle_model.Categories(inputs=tuple(inputs), values=values) for values, inputs in groups.items())
 
 
-def _check_output(outputs: int, output: Any) -> None:
+def check_output(outputs: int, output: Any) -> None:
+    """Refuse ``output`` if it is invalid for this number of outputs."""
     if outputs == 1:
         raise errors.ExportError(f"output={output!r} is for models with several outputs, but this has one; omit it")
     is_index = isinstance(output, int) and not isinstance(output, bool) and 0 <= output < outputs

@@ -25,6 +25,9 @@ OPTIONS = boosters.OutputOptions
 OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
+_CATEGORY_ROWS = 500
+_UNSEEN = -(2**31) + 1
+"""A category that no model was trained on."""
 _MULTILABEL = ("MultiLogloss", "MultiCrossEntropy")
 # What CatBoostRegressor.predict returns, by loss function; for all others it is the raw value.
 _PREDICTION_TYPES: dict[str, bundle_model.PredictionType] = {
@@ -68,12 +71,14 @@ def convert(
     prediction_type: bundle_model.PredictionType = "Probability" if is_classifier else "RawFormulaVal"
     if isinstance(model, catboost.CatBoostRegressor):
         prediction_type = _PREDICTION_TYPES.get(loss, prediction_type)
-    classes = boosters.parse_classes(model.classes_) if is_classifier and loss not in _MULTILABEL else None
+    has_classes = is_classifier and loss not in _MULTILABEL
+    classes = boosters.parse_classes(model.classes_, output) if has_classes else None
 
     def predict_outputs(inputs: Array) -> Any:
         frame = _to_frame(inputs, model.feature_names_, categorical)
         return model.predict_proba(frame) if is_classifier else model.predict(frame)
 
+    _check_category_text(model, spec, categorical)
     outputs = int(np.prod(np.shape(predict_outputs(spec.sample[:1]))[1:]))
     return conversion.ConvertedModel(
         model=bundle_model.CatBoost(
@@ -102,11 +107,33 @@ def _find_categorical(model: Any, spec: conversion.InputSpec) -> tuple[int, ...]
         column = spec.sample[:, index]
         fractions = column[~np.isnan(column) & (column != np.round(column))]
         if fractions.size:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"the category {spec.names[index]!r} has {fractions[0]:g} in the sample; expected whole numbers, which "
                 "CatBoost accepts as categories"
             )
     return categorical
+
+
+def _check_category_text(model: Any, spec: conversion.InputSpec, categorical: tuple[int, ...]) -> None:
+    """Refuse categories that were strings such as "3.0" in training.
+
+    A model has only hashes of its categories. But if it treats 3 like a number that it has never seen, and "3.0" in
+    another way, it was trained on the latter, and would predict wrongly for live features.
+    """
+    rows = spec.sample[:_CATEGORY_ROWS]
+    frame = _to_frame(rows, model.feature_names_, categorical)
+    for index in categorical:
+        name, column = model.feature_names_[index], frame.iloc[:, index]
+        number, text, unknown = (
+            model.predict(frame.assign(**{name: values}), prediction_type="RawFormulaVal")
+            for values in (column, column.astype(float).astype(str), _UNSEEN)
+        )
+        if (number == unknown).all() and (text != unknown).any():
+            raise errors.ExportError(
+                f"the category {spec.names[index]!r} was trained as strings such as {column.iloc[0]:.1f}, which "
+                "CatBoost does not match with whole numbers, as live features have; train on whole numbers: "
+                f"X[{spec.names[index]!r}].astype(int)"
+            )
 
 
 def _to_frame(inputs: Array, names: list[str], categorical: tuple[int, ...]) -> Any:

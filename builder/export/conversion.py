@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builder import errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from builder.bundle import model as bundle_model
 
 Array = NDArray[np.float64]
+
+
+class InputsError(errors.ExportError):
+    """The inputs that the caller describes are not those of the model, however it is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

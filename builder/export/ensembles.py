@@ -5,6 +5,7 @@ Each member is converted by its own framework's module, from the columns that it
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
@@ -39,12 +40,14 @@ class EnsembleOptions(frameworks.Options):
         scope: ``era`` or ``frame``: the rows among which predictions are ranked or gaussianized.
         member_features: The columns of each member, in the order of its inputs. A member that neither knows its columns
             nor has them here takes all features, then all benchmark columns. One list of names is for all members.
+        output: The ``output`` of the members that predict several numbers for each row: see their frameworks' pages.
     """
 
     weights: float | Sequence[float] | Mapping[str, float] = 1.0
     transform: str | Sequence[str] | Mapping[str, str] = "raw"
     scope: str | Sequence[str] | Mapping[str, str] = "era"
     member_features: Sequence[str] | Sequence[Sequence[str] | None] | Mapping[str, Sequence[str]] | None = None
+    output: int | str | Sequence[int | str | None] | Mapping[str, int | str] | None = None
 
 
 OPTIONS = EnsembleOptions
@@ -58,12 +61,14 @@ class EnsembleMember:
         name: Its key in the dict, or its index in the list.
         model: The framework's model.
         framework: The module that exports it.
+        options: The options of the framework.
         columns: The columns that it takes, in order; None if unknown.
     """
 
     name: str
     model: Any
     framework: frameworks.Framework[Any]
+    options: frameworks.Options
     columns: tuple[str, ...] | None
 
 
@@ -102,11 +107,6 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
             option is invalid.
     """
     members = list_members(model, options)
-    other = next((member for member in members if frameworks.find_storing(member.framework) is None), None)
-    if other is not None:
-        raise errors.ExportError(
-            f"export: member {other.name} is a {type(other.model).__name__}, which is run as it is"
-        )
     names = [member.name for member in members]
     weights = expand_option("weights", options.weights, names)
     transforms = expand_option("transform", options.transform, names)
@@ -117,7 +117,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
     for member, weight, transform, scope in zip(members, weights, transforms, scopes, strict=True):
         converted, features, benchmarks = _convert_member(member, spec)
         bundle_member = bundle_model.Member(
-            model=cast("bundle_model.Single", converted.model),
+            model=cast("bundle_model.Single", converted.model),  # or an ensemble: see _flatten
             features=features,
             benchmarks=benchmarks,
             weight=float(weight),
@@ -126,7 +126,9 @@ def convert(model: Any, spec: conversion.InputSpec, options: EnsembleOptions) ->
         )
         indices = _find_indices((*features, *benchmarks), spec)
         parts.append(_ConvertedMember(converted=converted, indices=indices, member=bundle_member))
-    ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
+    ensemble = bundle_model.Ensemble(
+        members=tuple(inner for name, part in zip(names, parts, strict=True) for inner in _flatten(name, part.member))
+    )
     _check_inputs(ensemble, spec)
     return conversion.ConvertedModel(
         model=ensemble,
@@ -149,20 +151,36 @@ def list_members(model: Any, options: EnsembleOptions) -> list[EnsembleMember]:
             f"export: invalid member name {invalid[0][:100]!r}; expected 1 to 100 printable characters"
         )
     explicit_columns = _parse_member_features(options.member_features, names)
+    outputs = expand_option("output", options.output, names, optional=True)
     members = []
-    for name, (_, member), columns in zip(names, pairs, explicit_columns, strict=True):
+    for name, (_, member), columns, output in zip(names, pairs, explicit_columns, outputs, strict=True):
         if isinstance(member, (list, tuple, dict)):
             raise errors.ExportError(f"export: member {name} is itself an ensemble; put its members into the outer one")
         framework = call_for_member(name, frameworks.find_framework, member)
-        model_names = call_for_member(name, framework.feature_names, member, framework.OPTIONS())
+        member_options = call_for_member(name, _make_options, framework, output)
+        model_names = call_for_member(name, framework.feature_names, member, member_options)
         # Another set of names is allowed: the data may have renamed columns. Another order is a mistake.
         if columns and model_names is not None and set(model_names) == set(columns) and model_names != columns:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order than the model; leave "
                 "them out, since the model knows its own"
             )
-        members.append(EnsembleMember(name=name, model=member, framework=framework, columns=columns or model_names))
+        members.append(
+            EnsembleMember(
+                name=name,
+                model=member,
+                framework=framework,
+                options=member_options,
+                columns=columns or model_names,
+            )
+        )
     return members
+
+
+def _make_options(framework: frameworks.Framework[Any], output: Any) -> frameworks.Options:
+    """Return the framework's options, with ``output`` if it is passed."""
+    options: frameworks.Options = framework.OPTIONS() if output is None else framework.OPTIONS(output=output)
+    return options
 
 
 def _parse_member_features(member_features: Any, names: Sequence[str]) -> list[tuple[str, ...] | None]:
@@ -238,12 +256,7 @@ def _convert_member(
     member_spec = select_inputs(spec, columns)
     features, benchmarks = member_spec.features, member_spec.benchmarks
     framework = member.framework
-    converted = call_for_member(member.name, framework.convert, member.model, member_spec, framework.OPTIONS())
-    if not isinstance(converted.model, get_args(bundle_model.Single)):
-        raise errors.ExportError(
-            f"export: member {member.name} becomes a model of type {type(converted.model).__name__}, which an ensemble "
-            "cannot contain; put its parts into the outer ensemble"
-        )
+    converted = call_for_member(member.name, framework.convert, member.model, member_spec, member.options)
     # Each member is compared alone: after ranks of the whole ensemble, a small difference of one would not show.
     rows = parity.select_rows(member_spec.sample)
 
@@ -269,13 +282,28 @@ def select_inputs(spec: conversion.InputSpec, columns: Sequence[str]) -> convers
     )
 
 
+def _flatten(name: str, member: bundle_model.Member) -> tuple[bundle_model.Member, ...]:
+    """Return the member, or the members of a member that is itself an ensemble, such as a VotingRegressor."""
+    if not isinstance(member.model, bundle_model.Ensemble):
+        return (member,)
+    if member.transform != "raw":
+        raise errors.ExportError(
+            f"export: member {name} is itself an ensemble, whose sum cannot be ranked or gaussianized; pass "
+            "transform='raw' for it, or put its members into the outer ensemble"
+        )
+    total = sum(abs(inner.weight) for inner in member.model.members)
+    return tuple(
+        dataclasses.replace(inner, weight=member.weight * inner.weight / total) for inner in member.model.members
+    )
+
+
 def call_for_member(name: str, function: Callable[..., T], *args: Any) -> T:
     """Call a function that knows nothing of ensembles; its errors are raised with the member's name."""
     try:
         return function(*args)
     except errors.ExportError as error:
         text = str(error).removeprefix("export: ")
-        raise errors.ExportError(f"export: member {name}: {text}") from error
+        raise type(error)(f"export: member {name}: {text}") from error
 
 
 def _find_indices(columns: Sequence[str], spec: conversion.InputSpec) -> Any:
@@ -292,9 +320,9 @@ def _check_inputs(ensemble: bundle_model.Ensemble, spec: conversion.InputSpec) -
     ):
         unused = [name for name in names if name not in set(used)]
         if unused:
-            raise errors.ExportError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
+            raise conversion.InputsError(f"export: no member takes {format_list(unused)}; leave it out of {option}=")
         if names != used:
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"export: {option}= has another order than that in which the members first take the columns; expected "
                 f"it to begin with {format_list(used)}"
             )

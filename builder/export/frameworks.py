@@ -36,7 +36,8 @@ MODULES: Mapping[str, str] = types.MappingProxyType(
 )
 """Exporting modules by the top-level package of a class among the model's bases, the nearest base first."""
 
-_FUNCTIONS, _STORED, _BLENDS = "builder.export.function.functions", "builder.export.stored", "builder.export.blends"
+_FUNCTIONS, _STORED = "builder.export.function.functions", "builder.export.stored"
+_ENSEMBLES, _BLENDS = "builder.export.ensembles", "builder.export.blends"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +80,15 @@ class Framework(Protocol[OptionsT]):
 
 
 def find_framework(model: Any) -> Framework[Any]:
-    """Return the module that exports a trained model, or a function that predicts.
+    """Return the module that exports a trained model, a function that predicts, or an ensemble of them.
 
     Raises:
         errors.ExportError: It is neither, or the module of its framework cannot be imported.
     """
+    if isinstance(model, (list, tuple, dict)):
+        members = model.values() if isinstance(model, dict) else model
+        has_functions = any(is_function(member) or not _find_package(member) for member in members)
+        return _import_framework(_BLENDS if has_functions else _ENSEMBLES, "pandas")
     package = _find_package(model)
     if package is not None:
         return _import_framework(MODULES[package], package)
@@ -96,9 +101,9 @@ def find_framework(model: Any) -> Framework[Any]:
 def find_storing(framework: Framework[Any]) -> Framework[Any] | None:
     """Return the module that stores a model that ``framework`` cannot convert; None if ``framework`` stores them."""
     name = framework.__name__ if isinstance(framework, types.ModuleType) else ""
-    if name in {_FUNCTIONS, _STORED}:
+    if name in {_FUNCTIONS, _STORED, _BLENDS}:
         return None
-    return _import_framework(_BLENDS if name == "builder.export.ensembles" else _STORED, "pandas")
+    return _import_framework(_BLENDS if name == _ENSEMBLES else _STORED, "pandas")
 
 
 def is_function(model: Any) -> bool:

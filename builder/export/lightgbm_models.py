@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from builder.export.conversion import Array
 
-OPTIONS = frameworks.Options
+OPTIONS = boosters.OutputOptions
 OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
@@ -28,7 +28,7 @@ _PROBABILITIES = frozenset({"binary", "multiclass", "multiclassova"})
 _SPACE = re.compile(r"\s")
 
 
-def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
+def feature_names(model: Any, _options: boosters.OutputOptions | None = None) -> tuple[str, ...] | None:
     """Return the booster's feature names; None if it was trained on an array, so that LightGBM numbered them.
 
     Raises:
@@ -39,13 +39,13 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
 
 
 def convert(
-    model: Any, spec: conversion.InputSpec, _options: frameworks.Options | None = None
+    model: Any, spec: conversion.InputSpec, options: boosters.OutputOptions | None = None
 ) -> conversion.ConvertedModel:
     """Convert the booster, up to its best iteration.
 
     Raises:
         errors.ExportError: The booster has other inputs, its categories or classes are not numeric, or it predicts
-            several numbers for each row that are not probabilities.
+            several numbers for each row that are not probabilities and ``output`` does not choose one.
     """
     import lightgbm  # noqa: PLC0415 - this module is also imported if LightGBM is not installed
 
@@ -60,7 +60,8 @@ def convert(
     boosters.check_inputs(names, len(header.features), spec, lambda name: _SPACE.sub("_", name))
     _check_methods(model)
     categories = _categories(booster, header, spec)
-    classes = _classes(model, header)
+    output = (options or OPTIONS()).output
+    classes = _classes(model, header, output)
     return conversion.ConvertedModel(
         model=bundle_model.LightGbm(
             text=smaller.text,
@@ -70,9 +71,9 @@ def convert(
             leaves=smaller.leaves,
             averaged=header.averaged,
             categories=categories,
-            head=boosters.build_head(header.outputs, classes),
+            head=boosters.build_head(header.outputs, classes, output),
         ),
-        predict=_wrap_predict(booster, categories, classes),
+        predict=_wrap_predict(booster, categories, classes, output),
         takes_missing=True,
         facts={
             "framework": "lightgbm",
@@ -88,7 +89,7 @@ def _booster(model: Any) -> Any:
     import lightgbm  # noqa: PLC0415 - as in convert
 
     if isinstance(model, lightgbm.CVBooster):
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"a CVBooster has {len(model.boosters)} boosters; export model.boosters, to make an ensemble of them"
         )
     if isinstance(model, lightgbm.Booster):
@@ -125,7 +126,7 @@ def _categories(
     unordered = {index for index, name in enumerate(spec.names) if name in spec.categories}
     is_ambiguous = any(is_ordered) or (unordered and unordered != set(indices))
     if len(indices) != len(lists) or is_ambiguous:
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and has {len(indices):,} "
             "categorical features, so that it is unknown which columns they are; train on numbers, with "
             "categorical_feature= for those that are categories"
@@ -135,7 +136,7 @@ def _categories(
         codes = [int(code) for code in header.infos[index].split(":") if code.lstrip("-").isdigit()]
         name = header.features[index]
         if max(codes, default=0) >= len(values):
-            raise errors.ExportError(
+            raise conversion.InputsError(
                 f"{name!r} has {len(values):,} pandas categories but codes up to {max(codes):,}: they belong to "
                 "another column; train on numbers, with categorical_feature= for those that are categories"
             )
@@ -155,30 +156,27 @@ def _find_categorical(booster: Any, header: lightgbm_text.Header) -> list[int]:
     return [index for index, info in enumerate(header.infos) if info != "none" and not info.startswith("[")]
 
 
-def _classes(model: Any, header: lightgbm_text.Header) -> tuple[float, ...] | None:
-    """Return the number of each class; None if the booster's output is the prediction itself."""
-    name = header.objective.partition(" ")[0]
-    labels = getattr(model, "classes_", None)
-    if header.outputs > 1 and name not in _PROBABILITIES:
-        raise errors.ExportError(
-            f"the booster predicts {header.outputs} numbers for each row that are not probabilities (objective "
-            f"{name or 'custom'!r}); export a function that combines them (docs/export/predict-function.md)"
-        )
-    if name not in _PROBABILITIES:
+def _classes(model: Any, header: lightgbm_text.Header, output: Any) -> tuple[float, ...] | None:
+    """Return the number of each class; None if the booster's outputs are not probabilities."""
+    if header.objective.partition(" ")[0] not in _PROBABILITIES:
         return None
+    labels = getattr(model, "classes_", None)
     if labels is None:
-        return tuple(float(index) for index in range(header.outputs)) if header.outputs > 1 else None
-    return boosters.parse_classes(labels)
+        return boosters.parse_classes(range(header.outputs), output) if header.outputs > 1 else None
+    return boosters.parse_classes(labels, output)
 
 
 def _wrap_predict(
-    booster: Any, categories: Sequence[bundle_model.Categories], classes: tuple[float, ...] | None
+    booster: Any,
+    categories: Sequence[bundle_model.Categories],
+    classes: tuple[float, ...] | None,
+    output: int | str | None,
 ) -> Callable[[Array], Array]:
     """Return a function that predicts with LightGBM for an array of inputs."""
 
     def predict(inputs: Array) -> Array:
         outputs = booster.predict(_to_frame(inputs, categories) if categories else inputs)
-        return boosters.combine(outputs, classes)
+        return boosters.combine(outputs, classes, output)
 
     return predict
 

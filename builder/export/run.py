@@ -18,7 +18,7 @@ from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
-from builder.export import arguments, conversion, ensembles, frameworks, parity
+from builder.export import arguments, conversion, frameworks, parity
 from builder.text import format_list
 
 if TYPE_CHECKING:
@@ -103,13 +103,15 @@ def export(
         post: All steps, as in a config, instead of ``rank`` and ``neutralize``.
         eras: The eras of the training data, so that diagnostics can mark them as in-sample.
         target: The name of the target.
-        options: Options of one framework; see its page in docs/export.
+        options: Options of one framework; see its page in docs/export. ``outputs`` is another spelling of ``output``.
 
     Raises:
         errors.ExportError: A part of the model cannot be expressed, its inputs are unknown, or the bundle would not
             predict what the framework does.
         errors.BundleError: The bundle cannot be written.
     """
+    if "outputs" in options and "output" not in options:
+        options["output"] = options.pop("outputs")
     path = arguments.parse_path(path)
     benchmarks = arguments.parse_benchmarks(benchmark)
     features = None if features is None else arguments.parse_names("features", features)
@@ -182,19 +184,19 @@ class _Conversion:
 
 def _convert_or_store(request: _Request) -> _Conversion:
     """Convert a model by its framework's module; if that cannot express it in numbers, store it as data."""
-    is_ensemble = isinstance(request.model, (list, tuple, dict))
-    framework = ensembles if is_ensemble else frameworks.find_framework(request.model)
+    framework = frameworks.find_framework(request.model)
     storing = frameworks.find_storing(framework)
     options = _parse_options(framework, request.options)
     try:
         return _convert(request, framework, options)
     except errors.ExportError as error:
-        if storing is None:
+        if storing is None or isinstance(error, conversion.InputsError):
             raise
         try:
             result = _convert(request, storing, _parse_options(storing, request.options))
-        except errors.ExportError:
-            raise error from None
+        except errors.ExportError as other:
+            text = str(other).removeprefix("export: ")
+            raise errors.ExportError(f"{error}; stored as data, it fails too: {text}") from error
         note = f"not written as numbers: {str(error).removeprefix('export: ')}"
         converted = dataclasses.replace(result.converted, notes=(note, *result.converted.notes))
         return dataclasses.replace(result, converted=converted)

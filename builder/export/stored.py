@@ -32,6 +32,10 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     Raises:
         errors.ExportError: The object is not a model.
     """
+    if objects.is_instance(model, "lightgbm", "Booster") or objects.is_instance(model, "xgboost", "Booster"):
+        raise errors.ExportError(
+            "export: a Booster is not stored as data; export its trees, or a function that calls it"
+        )
     predicts = callable(getattr(model, "predict", None)) or objects.is_instance(model, "torch.nn", "Module")
     if isinstance(model, type) or not predicts:
         raise errors.ExportError(_describe_invalid(model))

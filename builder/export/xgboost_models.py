@@ -73,9 +73,8 @@ def convert(
         objective = "multi:softprob"
         used.set_param("objective", objective)
     outputs = int(np.prod(_predict_booster(used, _encode(spec.sample[:1], categories)).shape[1:]))
-    classes = (
-        tuple(range(outputs)) if objective == "multi:softprob" else (0, 1) if is_classifier and outputs == 1 else None
-    )
+    has_classes = objective == "multi:softprob" or (is_classifier and outputs == 1)
+    classes = boosters.parse_classes(range(max(outputs, 2)), output) if has_classes else None
 
     def predict(inputs: Array) -> Array:
         inputs = _encode(inputs, categories)

@@ -14,7 +14,7 @@ import numpy as np
 
 from builder import errors
 from builder.text import sanitize
-from builder.validate import checks, container_run, diagnose, rerun
+from builder.validate import checks, container_run, diagnose, rerun, runner_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def predict(
     if result.get_end(limits.seconds).timed_out:
         failure = f"it exceeded the limit of {limits.seconds:g} seconds"
     elif result.exit.code != 0:
-        message = diagnose.find_last_message(result.log)
+        message = runner_log.find_last_message(result.log)
         failure = f"exit {result.exit.code}{f', {message}' if message else ''}"
     if failure:
         raise errors.DataError([f"the pickle fails on this data: {failure}"])

@@ -16,7 +16,7 @@ from builder.build import artifact
 from builder.net import download
 from builder.text import sanitize
 from builder.tournament import status as slot_status
-from builder.validate import diagnose
+from builder.validate import diagnose, known_causes, runner_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,7 @@ class ExplainedFailure:
     status: str
     descriptions: tuple[str, ...]
     log: tuple[str, ...]
-    cause: diagnose.Cause
+    cause: known_causes.Cause
 
     def rows(self) -> list[tuple[str, str]]:
         """Return labelled lines for a person: the descriptions, the end of the log, the cause and the fix."""
@@ -186,7 +186,7 @@ def _explain(
         where=failure.where,
         status=sanitize(failure.status),
         descriptions=failure.descriptions,
-        log=tuple(diagnose.format_excerpt(lines, _PRINTED_LINES)),
+        log=tuple(runner_log.format_excerpt(lines, _PRINTED_LINES)),
         cause=cause.with_config(folder or find_folder(pickle)),
     )
 

@@ -81,16 +81,14 @@ def choose_columns(reading: Reading, files: data.LiveFiles) -> bundle_model.Bund
 def make_notes(reading: Reading, bundle: bundle_model.Bundle) -> tuple[checks.Check, ...]:
     """Return notes on what a validation of the pickle with these columns cannot show."""
     missing = [name for name in reading.features if name not in set(bundle.features)]
-    details = []
+    detail, fix = "", ""
     if not reading.features:
-        details.append(
-            f"the pickle names no features: it was tried with {len(bundle.features):,} "
-            f"({format_list(list(bundle.features), most=3)}); if it needs others, set `validate.data` to rows that "
-            "have them"
-        )
+        names = format_list(list(bundle.features), most=3)
+        detail = f"the pickle names no features: it was tried with {len(bundle.features):,} ({names})"
+        fix = "if it needs others, set `validate.data` to rows that have them"
     elif missing:
-        details.append(
+        detail = (
             f"{len(missing):,} of {len(reading.features):,} features that the pickle names are not in the rows: "
             f"{format_list(missing, most=3)}"
         )
-    return (_GOLDEN, *(checks.Check(name="columns", good=None, detail=detail) for detail in details))
+    return (_GOLDEN, *([checks.Check(name="columns", good=None, detail=detail, fix=fix)] if detail else []))

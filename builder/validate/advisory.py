@@ -100,7 +100,9 @@ def _make_named(name: str, item: Input, words: Sequence[str]) -> Scenario:
     def judge(results: Results) -> Outcome:
         values = results.read(item)
         if isinstance(values, str):
-            if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", values, re.IGNORECASE) for word in words):
+            # The end of the process names nothing, and Python calls arguments missing, too.
+            text = "" if results.is_ended(item) else re.sub(r"missing \d+ required", "", values)
+            if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in words):
                 return Outcome(good=True, detail=f"an error that names it: {values}")
             detail = f"{values}; the error does not name it, so the log of a slot would not show why a round failed"
             return Outcome(good=False, detail=detail, fix="raise an error that names it, or predict without it")
@@ -159,7 +161,7 @@ def _make_eras(subject: Subject) -> Iterator[Scenario]:
         member.transform != "raw" and member.scope == "frame" for member in members
     )
     yield Scenario(
-        name="same values: two eras in one frame, and each alone",
+        name="same values: two eras together, and each alone",
         inputs=(together, first, second),
         judge=judge,
         is_required=not mixes_eras,

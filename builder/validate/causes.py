@@ -14,6 +14,8 @@ from builder.validate import scenarios
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from builder.validate.scenarios import Input, Results, Subject
 
 _MAX_NAMED = 300  # of more features, a failure does not name those that are taken by position
@@ -129,19 +131,66 @@ def _change_one_by_one(table: pa.Table, features: Sequence[str], levels: tuple[f
     return pa.table({**columns, **dict(zip(features, np.ascontiguousarray(values.T), strict=True))})
 
 
-def find_row_cause(results: Results, equal: Input) -> str:
-    """Return the likely cause of predictions that depend on the order of rows; empty if unknown.
+@dataclass(frozen=True, kw_only=True)
+class RowFrames:
+    """Rows in two orders, and each order in reverse.
 
-    Args:
-        results: The predictions.
-        equal: An input whose rows are equal.
+    Attributes:
+        natural: Unchanged.
+        shuffled: With the rows in another order.
+        reverses: The reverse of both; empty if a failure is never a note.
+        equal: Rows with equal values.
     """
-    values = results.read(equal)
-    if isinstance(values, str) or len(values) < 2 or not np.ptp(values) > scenarios.compute_bound(values, equal):
-        return ""
-    if np.allclose(np.argsort(values), np.arange(len(values))) and np.allclose(np.diff(values), 1 / len(values)):
-        return 'equal predictions are ranked in the order of the rows, as `rank(method="first")` does'
-    return "rows with equal values get different predictions"
+
+    natural: Input
+    shuffled: Input
+    reverses: tuple[Input, ...]
+    equal: Input
+
+    @property
+    def evidence(self) -> tuple[Input, ...]:
+        """The frames that show the cause."""
+        return *self.reverses, self.equal
+
+    def find_cause(self, results: Results) -> str:
+        """Return the likely cause of predictions that depend on the order of rows; empty if unknown."""
+        values = results.read(self.equal)
+        if (
+            isinstance(values, str)
+            or len(values) < 2
+            or not np.ptp(values) > scenarios.compute_bound(values, self.equal)
+        ):
+            return ""
+        if np.allclose(np.argsort(values), np.arange(len(values))) and _has_rank_steps(values):
+            return 'equal predictions are ranked in the order of the rows, as `rank(method="first")` does'
+        return "rows with equal values get different predictions"
+
+    def only_orders_ties(self, results: Results) -> bool:
+        """Return whether the order of the rows matters to the ranks of equal predictions, and to nothing else.
+
+        The mean of the ranks by first of an order and of its reverse is the average rank, which no order changes.
+        """
+        means = []
+        for item, reverse in zip((self.natural, self.shuffled), self.reverses, strict=False):
+            values, others = results.read(item), results.read(reverse)
+            if isinstance(values, str) or isinstance(others, str) or not _has_rank_steps(np.sort(values)):
+                return False
+            means.append((values + others[::-1]) / 2)
+        return len(means) == 2 and scenarios.compare(means[1], self.shuffled, means[0], self.natural) is None
+
+
+def _has_rank_steps(values: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(np.diff(values), 1 / len(values)))
+
+
+def make_row_frames(subject: Subject, equal: Input, random: np.random.Generator) -> RowFrames:
+    """Return the live rows and the same in another order; ``equal``: rows with equal values."""
+    natural = subject.live
+    shuffled = replace(natural, live=natural.live.take(random.permutation(len(natural.live))))
+    reverses = [replace(item, live=item.live.take(np.arange(len(item.live))[::-1])) for item in (natural, shuffled)]
+    return RowFrames(
+        natural=natural, shuffled=shuffled, reverses=tuple(reverses) if subject.is_custom else (), equal=equal
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

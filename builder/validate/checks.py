@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from builder.text import format_list, sanitize
-from builder.validate import diagnose
+from builder.validate import known_causes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,10 +94,10 @@ def judge_values(values: NDArray[np.float64], ids: Sequence[str]) -> list[Check]
     is_constant = distinct < 2 and len(ids) != 1  # a single row is constant
     values_text = "1 value in all rows" if distinct == 1 else f"{distinct} different values"
     return [
-        _judge("finite", diagnose.FILL_MISSING, missing, good=is_finite.all()),
+        _judge("finite", known_causes.FILL_MISSING, missing, good=is_finite.all()),
         _judge(
             "in [0, 1]",
-            f"end the model's `post` with a rank{_AGAIN}",
+            known_causes.END_WITH_RANK,
             bounds,
             good=len(finite) > 0 and not outside.any(),
         ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich import filesize
 
-from builder.validate import diagnose
+from builder.validate import known_causes
 
 if TYPE_CHECKING:
     from builder.config import model as config
@@ -66,10 +66,10 @@ def find_notes(usage: Usage, limits: config.LimitsConfig) -> list[str]:
     notes = []
     if headroom.seconds > _WARN_ABOVE:
         text = f"{usage.seconds:.0f} s are {headroom.seconds:.0%} of the limit of {limits.seconds:g} s"
-        notes.append(f"{text}; the tournament's machine may be slower: {diagnose.FASTER}")
+        notes.append(f"{text}; the tournament's machine may be slower: {known_causes.FASTER}")
     if headroom.memory is not None and headroom.memory > _WARN_ABOVE:
         peak, limit = (filesize.decimal(size) for size in (usage.memory or 0, limits.memory))
         source = "seen by the engine" if usage.memory == usage.seen_bytes else "as reported from inside"
         text = f"{peak} of memory, {source}, are {headroom.memory:.0%} of the limit of {limit}"
-        notes.append(f"{text}; live data may have more rows: {diagnose.SMALLER}")
+        notes.append(f"{text}; live data may have more rows: {known_causes.SMALLER}")
     return notes

@@ -48,7 +48,10 @@ def check_files(
     live_columns = ["era", *features] if needs_era else list(features)
     rows, problems = _check_file(live, live_columns, fetch=f"{data_version}/live.parquet")
     if benchmarks is not None:
-        problems += _check_file(benchmarks, benchmark_columns, fetch=f"{data_version}/live_benchmark_models.parquet")[1]
+        fetch = f"{data_version}/live_benchmark_models.parquet"
+        wrong = _check_file(benchmarks, benchmark_columns, fetch=fetch)[1]
+        swapped = find_swap(benchmarks)
+        problems += [f"{swapped}; set validate.data.benchmarks to {fetch}"] if swapped else wrong
     elif benchmark_columns:
         problems.append(
             f"{live}: the benchmark file is missing, and the pickle takes {format_list(benchmark_columns)}; "
@@ -57,6 +60,18 @@ def check_files(
     if problems:
         raise errors.DataError(problems)
     return LiveFiles(live=live, benchmarks=benchmarks, rows=rows)
+
+
+def find_swap(benchmarks: Path) -> str:
+    """Return why a parquet file is not one of benchmark predictions: it has features; empty if it may be one."""
+    try:
+        names = [name for name in pq.read_schema(benchmarks).names if name.startswith("feature_")]
+    except READ_ERRORS:
+        return ""
+    if not names:
+        return ""
+    shown = format_list(names, most=3)
+    return f"{benchmarks}: is a file of live features ({shown}), but expected one of benchmark predictions"
 
 
 def _check_file(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int, list[str]]:

@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 
 from builder import data_versions, errors
 from builder.text import sanitize
-from builder.validate import adopted, checks, container_run, diagnose, live_check, scenario_run, scenarios
+from builder.validate import (
+    adopted,
+    checks,
+    container_run,
+    diagnose,
+    known_causes,
+    live_check,
+    scenario_run,
+    scenarios,
+)
 from builder.validate import run as validate
 
 if TYPE_CHECKING:
@@ -64,7 +73,7 @@ class RerunResult:
     checks: tuple[checks.Check, ...]
     usage: container_run.Usage
     log: str
-    cause: diagnose.Cause | None
+    cause: known_causes.Cause | None
     evidence: validate.Evidence = field(default_factory=validate.Evidence)
 
 
@@ -108,7 +117,7 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
             progress.step("predicting other inputs")
             judged = validate.judge_scenarios(run_scenarios(result.usage.seconds), conditions, evidence, {})
             failed = next((check for check in judged if check.good is False), None)
-            cause = diagnose.Cause(text=f"{failed.name}: {failed.detail}", fix=failed.fix) if failed else None
+            cause = known_causes.Cause(text=f"{failed.name}: {failed.detail}", fix=failed.fix) if failed else None
             results += judged
     if results[0].good:
         results += notes
@@ -147,7 +156,7 @@ def _find_inputs(task: RerunTask) -> tuple[Callable[[int], scenario_run.Inputs] 
 
 def conclude(
     failure: PickleFailure, log: list[str], local: RerunResult | None, reading: Reading | None = None, *, again: str
-) -> diagnose.Cause:
+) -> known_causes.Cause:
     """Return one cause and one fix for a failure at the tournament.
 
     Args:
@@ -162,26 +171,26 @@ def conclude(
     is_open = remote_cause.by_build or not remote_cause.fix
     problem = find_reading_cause(reading) if reading else None
     if local is None and is_open and problem:
-        return diagnose.Cause(text=f"{problem.text} (read here, not run)", fix=problem.fix)
+        return known_causes.Cause(text=f"{problem.text} (read here, not run)", fix=problem.fix)
     if local is None:
-        fix = remote_cause.fix or f"{diagnose.FIX_MODEL}, which shows it here"
-        return diagnose.Cause(text=remote_cause.text, fix=fix)
-    if cause := prefer_reading(local.cause, reading):
-        fix = cause.fix or remote_cause.fix or diagnose.FIX_MODEL
-        return diagnose.Cause(text=f"{cause.text} (reproduced here)", fix=fix)
+        fix = remote_cause.fix or f"{known_causes.FIX_MODEL}, which shows it here"
+        return known_causes.Cause(text=remote_cause.text, fix=fix)
+    if local.cause is not None:
+        fix = local.cause.fix or remote_cause.fix or known_causes.FIX_MODEL
+        return known_causes.Cause(text=f"{local.cause.text} (reproduced here)", fix=fix)
     image = "a stand-in for its image" if local.task.image.kind == "stand_in" else "its image"
     result = f"here it runs in {image} within the limits, and its predictions are valid"
     # Built wrong, it would have failed here too.
     refuted = remote_cause.by_build and local.task.image.kind == "exact"
     if remote_cause.fix and not refuted:
-        return diagnose.Cause(text=f"{remote_cause.text}; {result}", fix=remote_cause.fix)
+        return known_causes.Cause(text=f"{remote_cause.text}; {result}", fix=remote_cause.fix)
     if refuted:
         result += ", so the build is not the cause"
     fix = f"run it there again: `{again}`; if it fails again, send its log to Numerai's support"
-    return diagnose.Cause(text=f"{remote_cause.text}; {result}", fix=fix)
+    return known_causes.Cause(text=f"{remote_cause.text}; {result}", fix=fix)
 
 
-def prefer_reading(cause: diagnose.Cause | None, reading: Reading | None) -> diagnose.Cause | None:
+def prefer_reading(cause: known_causes.Cause | None, reading: Reading | None) -> known_causes.Cause | None:
     """Return the first problem of a file if the way it was built is the cause: more precise than the error of a run.
 
     Args:
@@ -193,9 +202,9 @@ def prefer_reading(cause: diagnose.Cause | None, reading: Reading | None) -> dia
     return find_reading_cause(reading) or cause
 
 
-def find_reading_cause(reading: Reading) -> diagnose.Cause | None:
+def find_reading_cause(reading: Reading) -> known_causes.Cause | None:
     """Return the first problem of a file."""
-    return next((diagnose.Cause(text=item.text, fix=item.fix, by_build=True) for item in reading.problems), None)
+    return next((known_causes.Cause(text=item.text, fix=item.fix, by_build=True) for item in reading.problems), None)
 
 
 def count_rows(path: Path, option: str = "--live") -> int:

@@ -21,6 +21,7 @@ from builder.validate import (
     diagnostics,
     feature_check,
     headroom,
+    known_causes,
     library_versions,
     other_fixes,
     relations,
@@ -82,6 +83,11 @@ class ValidationTask:
     def is_adopted(self) -> bool:
         """Whether the pickle was not built from a bundle, so that there are no golden rows to compare with."""
         return self.artifact.manifest.is_adopted
+
+    @property
+    def limitation(self) -> str:
+        """What the verdict does not show, in a few words; empty if nothing."""
+        return "an adopted pickle: not compared with its model's predictions" if self.is_adopted else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +206,7 @@ def judge_entry(
     limits: config.LimitsConfig,
     conditions: diagnose.RunConditions,
     ids: Sequence[str],
-) -> tuple[list[checks.Check], diagnose.Cause | None]:
+) -> tuple[list[checks.Check], known_causes.Cause | None]:
     """Return the checks of how the entry point ended and of its CSV, and the cause if one of them failed.
 
     Args:
@@ -221,7 +227,7 @@ def judge_entry(
         )
     entry_check = checks.Check(name="entry point", good=True, detail=detail)
     if result.problem:
-        cause = diagnose.Cause(text=result.problem, fix=diagnose.FIX_MODEL)
+        cause = known_causes.Cause(text=result.problem, fix=known_causes.FIX_MODEL)
         return [entry_check, _to_check("results", cause)], cause
     if result.csv is None:
         cause = diagnose.explain_no_csv(result.log)
@@ -230,12 +236,12 @@ def judge_entry(
     failed = next((check for check in results if not check.good), None)
     if failed is None:
         return results, None
-    return results, diagnose.Cause(
+    return results, known_causes.Cause(
         text=f"its predictions are not valid: {failed.name}: {failed.detail}", fix=failed.fix
     )
 
 
-def _to_check(name: str, cause: diagnose.Cause) -> checks.Check:
+def _to_check(name: str, cause: known_causes.Cause) -> checks.Check:
     return checks.Check(name=name, good=False, detail=cause.text, fix=cause.fix)
 
 
@@ -270,7 +276,7 @@ def judge_scenarios(
         notes.append(f"not predicted: {'; '.join(names)}")
     if notes:
         detail = f"{' and '.join(notes)}, to stay within the time limit"
-        results.append(checks.Check(name="left out", good=None, detail=detail, fix=diagnose.FASTER))
+        results.append(checks.Check(name="left out", good=None, detail=detail, fix=known_causes.FASTER))
     row_bytes = inputs.subject.live.live.nbytes / inputs.rows
     return results + diagnostics.estimate(others.result.files, rows=len(evidence.ids), row_bytes=row_bytes)
 
@@ -341,18 +347,18 @@ def _judge_golden(
     rows = len(golden.predictions)
     predictions = result.problem or scenarios.read_predictions(result.files, scenarios.GOLDEN, rows)
     if isinstance(predictions, str):
-        return [checks.Check(name=name, good=False, detail=predictions, fix=diagnose.FIX_MODEL)]
+        return [checks.Check(name=name, good=False, detail=predictions, fix=known_causes.FIX_MODEL)]
     tolerances = prediction.compute_golden_tolerances(task.bundle.model, golden)
     difference, bound = prediction.find_worst_difference(predictions, golden.predictions, tolerances)
     detail = f"{rows} rows, largest difference {difference:.2g}, bound {bound:.2g}"
     good = difference <= bound  # not good if the difference is NaN
-    framework = checks.Check(name=name, good=good, detail=detail, fix="" if good else diagnose.FIX_MODEL)
+    framework = checks.Check(name=name, good=good, detail=detail, fix="" if good else known_causes.FIX_MODEL)
     if not scenario_run.has_float64_run(task):
         return [framework]
     # What a difference comes from: that of float64 from the framework is the conversion, that of float32 is rounding.
     name, exact = "golden rows: float64", scenarios.read_predictions(result.files, "0.float64", rows)
     if isinstance(exact, str):
-        return [framework, checks.Check(name=name, good=False, detail=exact, fix=diagnose.FIX_MODEL)]
+        return [framework, checks.Check(name=name, good=False, detail=exact, fix=known_causes.FIX_MODEL)]
     differences = [
         prediction.find_worst_difference(other, exact, tolerances) for other in (golden.predictions, predictions)
     ]
@@ -360,5 +366,5 @@ def _judge_golden(
         *differences[0], *differences[1]
     )
     agrees = all(difference <= bound for difference, bound in differences)
-    fix = diagnose.FIX_MODEL if good and not agrees else ""
+    fix = known_causes.FIX_MODEL if good and not agrees else ""
     return [framework, checks.Check(name=name, good=agrees if good else None, detail=detail, fix=fix)]

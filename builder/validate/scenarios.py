@@ -140,6 +140,10 @@ class Results:
             return f"{predictions}: {self._end}"
         return predictions
 
+    def is_ended(self, item: Input) -> bool:
+        """Return whether the process ended before it had predicted an input, instead of raising an error."""
+        return read_predictions(self._files, self._numbers[item], len(item.live)) == _NO_PREDICTIONS
+
     def find_changed_frames(self, item: Input) -> list[str]:
         """Return the names of the frames that the pickle changed, as reported from inside the container."""
         names = self._files.get(f"{self._numbers[item]}.changed", b"").split(b",")

@@ -55,7 +55,7 @@ def test_a_pickle_made_by_hand_is_adopted_validated_and_verified(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     python = stand_ins.get_default().python
-    options = ["--image", "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", "--stand-in", python]
+    options = ["--image", "127.0.0.1:9/numerai/runner:1", "--stand-in", python]
     for name in ("predict", "nameless"):
         assert call("adopt", f"../{name}.pkl", *options) == 0
         assert "A STAND-IN" in read_output(capsys)[0]
@@ -71,12 +71,14 @@ def test_a_pickle_made_by_hand_is_adopted_validated_and_verified(
     assert checks["same values: columns in another order, and columns that the model does not know"]["good"]
     assert checks["same values: benchmark rows and columns in another order, and more of both"]["good"]
     assert not {"golden rows: framework", "same range: golden rows and live rows"} & set(checks)
-    assert "not compared: a finished pickle has none" in (folder / "dist/predict/report.html").read_text()
+    page = (folder / "dist/predict/report.html").read_text()
+    assert "an adopted pickle: not compared with its model" in page
+    assert "not compared: a finished pickle has none" in page
     assert call("verify", "configs/predict.yaml") == 0
     assert read_output(capsys)[0].endswith("only its bytes were compared with what is on record\n")
     assert (folder / "dist/predict/model.pkl").read_bytes() == (folder / "../predict.pkl").read_bytes()
     assert call("upload", "configs/predict.yaml", "--dry-run") == 5
-    assert "was adopted for a stand-in image for ghcr.io/numerai/" in read_output(capsys)[1]
+    assert "was adopted for a stand-in image for 127.0.0.1:9/numerai/runner:1" in read_output(capsys)[1]
 
     # It reads all columns whose names begin with feature_, and works on rows that have two of them only.
     index = pd.Index([f"n{row}" for row in range(60)], name="id")

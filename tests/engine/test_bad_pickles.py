@@ -16,7 +16,7 @@ from builder.engine import docker_engine
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.image import stand_in
-from builder.validate import checks, container_run, diagnose, rerun
+from builder.validate import checks, container_run, diagnose, known_causes, rerun
 from builder.validate import run as validate
 from builder.validate.reading import read
 from tests.support import entry_batch, failures, in_container, stand_ins
@@ -53,7 +53,7 @@ def ended(files: dict[str, Path]) -> dict[tuple[bytes, str], container_run.Conta
     return dict(zip(runs, results, strict=True))
 
 
-def judge(result: container_run.ContainerRun) -> tuple[list[checks.Check], diagnose.Cause | None]:
+def judge(result: container_run.ContainerRun) -> tuple[list[checks.Check], known_causes.Cause | None]:
     """Judge a run as ``validate`` and ``rerun`` do."""
     limits = config.LimitsConfig(cpus=1, memory=1 << 30, seconds=120)
     python = stand_ins.get_default().python

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import catboost as cb
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import pipeline, preprocessing
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pandas as pd
 
 X, Y = make_rows()
 CLASSES = np.digitize(Y, [1, 6])
@@ -96,6 +96,16 @@ def test_categories_are_whole_numbers(dtype: str, tmp_path: Path) -> None:
         export(model, tmp_path / "other", sample=X.assign(feature_1=0.5))
 
 
+@pytest.mark.parametrize("size", [2, 9])
+def test_categories_trained_as_decimals_are_refused(size: int, tmp_path: Path) -> None:
+    frame = X.assign(feature_1=X["feature_1"].astype(float).astype(str))
+    model = regressor(cat_features=CATEGORIES, one_hot_max_size=size).fit(frame, Y)
+    with pytest.raises(
+        errors.ExportError, match=r"category 'feature_1' was trained as strings such as [0-4]\.0, which"
+    ):
+        export(model, tmp_path / "bundle", sample=X)
+
+
 @pytest.mark.parametrize("output", [1, "mean"])
 def test_one_of_several_outputs_or_their_mean_is_exported(output: Any, tmp_path: Path) -> None:
     model = regressor(loss_function="MultiRMSE").fit(X, np.stack([Y, X["feature_2"]], axis=1))
@@ -142,14 +152,22 @@ def get_error(tmp_path: Path, model: Any, sample: Any, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_unsupported_model_is_named(tmp_path: Path) -> None:
-    class Halved(cb.CatBoostRegressor):
-        def predict(self, *args: Any, **options: Any) -> Any:
-            return super().predict(*args, **options) / 2
+class Halved(cb.CatBoostRegressor):
+    def predict(self, *args: Any, **options: Any) -> Any:
+        return super().predict(*args, **options) / 2
 
+
+def test_model_that_overrides_a_method_is_stored(tmp_path: Path) -> None:
+    model = Halved(**CATBOOST).fit(X, Y)
+    result = export(model, tmp_path / "bundle", sample=X, rank=None)
+    assert result.notes[0].startswith("not written as numbers: Halved.predict overrides CatBoost's method")
+    golden = read.read(tmp_path / "bundle").golden
+    np.testing.assert_allclose(golden.predictions, model.predict(pd.DataFrame(golden.inputs, columns=X.columns)))
+
+
+def test_unsupported_model_is_named(tmp_path: Path) -> None:
     words = np.where(Y > 4, "up", "down")
     assert "CatBoostRegressor is not trained" in get_error(tmp_path, cb.CatBoostRegressor(), X)
-    assert "Halved.predict overrides CatBoost's method" in get_error(tmp_path, Halved(**CATBOOST).fit(X, Y), X)
     assert "'down'" in get_error(tmp_path, classifier().fit(X, words), X)
     assert "takes 5 features, but features= has 4" in get_error(
         tmp_path, regressor().fit(X, Y), X, features=list(X.columns)[:4]

@@ -54,7 +54,7 @@ def test_module_has_what_export_reads(name: str) -> None:
     [
         (
             {"benchmarks": "v5_lgbm"},
-            "benchmarks (did you mean benchmark?); this kind of model accepts no options of its own",
+            "benchmarks (did you mean benchmark?); this kind of model accepts output",
         ),
         ({"Target": "target"}, "Target (did you mean target?); this"),
         ({"neutralise": None, "zzz": 1}, "neutralise (did you mean neutralize?), zzz; this"),

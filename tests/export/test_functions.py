@@ -99,7 +99,6 @@ def test_generated_code(exported_function: Any) -> None:
         "import numpy as np\n",
         "import pandas as pd\n",
         "from scipy.stats import rankdata\nimport scipy.stats\n",
-        "SCALE = 2.0\n",
         "def squash(values: Any, scale: float = None, *, middle: float = None) -> Any:\n",
         "squash.__defaults__ = (SCALE,)\n",
         'WEIGHTS = bundle.arrays["WEIGHTS"]\n',

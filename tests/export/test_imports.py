@@ -61,7 +61,7 @@ export(model, "trees", sample=X, features=NAMES)
 """
 FUNCTION = """
 def predict(live_features):
-    return live_features[["feature_a"]].rank(pct=True)
+    return live_features["feature_a"].rank(pct=True).to_frame("prediction")
 
 export(predict, "ranks", sample=X, features=NAMES)
 """

@@ -286,25 +286,31 @@ def test_ordered_categories_are_not_mistaken_for_another_column(tmp_path: Path) 
     assert "'feature_1' has" in get_error(tmp_path, booster, coded.astype("float64"))
 
 
-def test_wrapper_with_overridden_predict_is_refused(tmp_path: Path) -> None:
-    x, y = make_rows(features=2)
+class Halved(lgb.LGBMRegressor):
+    """Predicts half of what LightGBM does."""
 
-    class Halved(lgb.LGBMRegressor):
-        """Predicts half of what LightGBM does."""
-
-        def predict(self, *args: Any, **options: Any) -> Any:
-            return super().predict(*args, **options) / 2
-
-    fitted = Halved(n_estimators=2, verbose=-1, n_jobs=1).fit(x, y)
-    assert "Halved.predict overrides LightGBM's method" in get_error(tmp_path, fitted, x)
+    def predict(self, *args: Any, **options: Any) -> Any:
+        return super().predict(*args, **options) / 2
 
 
-def test_wrapper_with_pred_early_stop_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "options", "note"),
+    [
+        (Halved, {}, "Halved.predict overrides LightGBM's method"),
+        (
+            lgb.LGBMClassifier,
+            {"pred_early_stop": True},
+            "LGBMClassifier has pred_early_stop, so that its predict skips",
+        ),
+    ],
+)
+def test_wrapper_that_predicts_otherwise_is_stored(kind: Any, options: Any, note: str, tmp_path: Path) -> None:
     x, y = make_rows()
-    fitted = lgb.LGBMClassifier(n_estimators=9, verbose=-1, n_jobs=1, pred_early_stop=True).fit(x, y > 2)
-    assert "LGBMClassifier has pred_early_stop, so that its predict skips trees" in get_error(tmp_path, fitted, x)
-    export(fitted.set_params(pred_early_stop=False), tmp_path / "bundle", sample=x)
-    np.testing.assert_allclose(raw_of(tmp_path / "bundle")(x, None), fitted.predict_proba(x)[:, 1], rtol=1e-12)
+    fitted = kind(n_estimators=9, verbose=-1, n_jobs=1, **options).fit(x, y > 2)
+    result = export(fitted, tmp_path / "bundle", sample=x, rank=None)
+    assert result.notes[0].startswith(f"not written as numbers: {note}")
+    expected = fitted.predict_proba(x)[:, 1] if options else fitted.predict(x)
+    np.testing.assert_allclose(raw_of(tmp_path / "bundle")(x, None)["prediction"], expected, rtol=1e-12)
 
 
 def test_custom_objective_predicts_raw_sums(tmp_path: Path) -> None:

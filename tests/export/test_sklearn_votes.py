@@ -1,4 +1,4 @@
-"""A VotingRegressor becomes an ensemble; the framework, the bundle and the pickle predict the same."""
+"""Votes, bags, stacks and AdaBoost: the framework, the bundle and the pickle predict the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn import compose, ensemble, impute, linear_model, pipeline, preprocessing
+import xgboost
+from sklearn import compose, ensemble, impute, linear_model, neighbors, pipeline, preprocessing, tree
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from tests.support import pickles
 from tests.support import sklearn_exports as cases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,6 +31,83 @@ def make_members() -> list[tuple[str, Any]]:
         ("none", "drop"),
         ("target", target),
     ]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ensemble.VotingRegressor([("inner", ensemble.VotingRegressor(make_members())), *make_members()]),
+        ensemble.VotingRegressor(make_members(), weights=[3.0, -1.0, 1.0, 1.0]),
+        compose.TransformedTargetRegressor(
+            ensemble.VotingRegressor(make_members()), transformer=preprocessing.MinMaxScaler((0, 2))
+        ),
+        ensemble.BaggingRegressor(n_estimators=5, max_features=0.6, random_state=1),
+        ensemble.BaggingRegressor(make_members()[0][1], 3, max_features=3, random_state=1),
+        ensemble.BaggingRegressor(xgboost.XGBRegressor(n_estimators=3, n_jobs=1), 2, max_features=3, random_state=1),
+        ensemble.StackingRegressor(make_members(), cv=2),
+        ensemble.StackingRegressor(
+            make_members(), pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge()), cv=2
+        ),
+        ensemble.StackingRegressor(make_members()[:2], linear_model.LassoCV(), passthrough=True, cv=2),
+        ensemble.AdaBoostRegressor(n_estimators=7, random_state=1),
+        ensemble.AdaBoostRegressor(linear_model.LinearRegression(), n_estimators=4, random_state=1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_ensemble_predicts_the_same(model: Any) -> None:
+    steps = preprocessing.StandardScaler(), model
+    for fitted in (model, pipeline.make_pipeline(*steps)):
+        cases.assert_agree(fitted.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS, INTEGERS * 3 - 2)
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (-1, 1), (1, 2, 5)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        ensemble.AdaBoostClassifier(tree.DecisionTreeClassifier(max_depth=2), n_estimators=5, random_state=1),
+        ensemble.BaggingClassifier(n_estimators=3, random_state=1),
+        ensemble.BaggingClassifier(n_estimators=3, max_samples=4, random_state=1),  # members without some class
+        ensemble.BaggingClassifier(linear_model.LogisticRegression(), 2, random_state=1),
+        ensemble.VotingClassifier(
+            [("line", linear_model.LogisticRegression()), ("tree", tree.DecisionTreeClassifier(max_depth=3))],
+            voting="soft",
+            weights=[2, 1],
+        ),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_members_of_a_classifier_have_its_classes(model: Any, classes: tuple[int, ...]) -> None:
+    cases.assert_agree(model.fit(INTEGERS, cases.make_classes(INTEGERS, classes)), INTEGERS)
+
+
+def test_members_of_a_vote_become_members_of_the_outer_ensemble() -> None:
+    target = cases.make_target(INTEGERS)
+    vote = ensemble.VotingRegressor(make_members(), weights=[1.0, 2.0, 9.0, 3.0]).fit(INTEGERS, target)
+    line = linear_model.Ridge().fit(INTEGERS.iloc[:, :2], target)
+    bundle = cases.export_and_read([line, vote], INTEGERS, weights=[1, -3])
+    assert isinstance(bundle.model, bundle_model.Ensemble)
+    assert len(bundle.model.members) == 4
+    expected = (line.predict(INTEGERS.iloc[:, :2]) - 3 * vote.predict(INTEGERS)) / 4
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))
+    np.testing.assert_allclose(raw(INTEGERS, None), expected, atol=1e-6)
+    with pytest.raises(errors.ExportError, match="member 1 is itself an ensemble, whose sum cannot be ranked"):
+        cases.export_and_read([line, vote], INTEGERS, transform="rank")
+
+
+def test_linear_members_become_one_model() -> None:
+    line = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge())
+    bag = ensemble.BaggingRegressor(line, 4, max_features=3, random_state=1)
+    bundle = cases.assert_agree(bag.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS)
+    assert isinstance(bundle.model, bundle_model.Linear)
+
+
+def test_bag_of_trees_is_a_forest() -> None:
+    model = ensemble.BaggingRegressor(n_estimators=5, random_state=1).fit(INTEGERS, cases.make_target(INTEGERS))
+    bundle = cases.export_and_read(model, MISSING)
+    assert isinstance(bundle.model, bundle_model.Trees)
+    np.testing.assert_array_equal(
+        bundle.golden.predictions, model.predict(pd.DataFrame(bundle.golden.inputs, columns=INTEGERS.columns))
+    )
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.5, 9.0, 0.5], [1.0, 0.0, 0.0, 3.0]])
@@ -62,19 +142,19 @@ def test_member_without_support_for_nan_decides_for_all() -> None:
             compose.TransformedTargetRegressor(
                 ensemble.VotingRegressor(make_members()), func=np.log, inverse_func=np.exp
             ),
-            "VotingRegressor is inside a TransformedTargetRegressor, which a bundle does not support; put one around",
+            "VotingRegressor is inside a TransformedTargetRegressor that is not linear",
         ),
         (
-            ensemble.VotingRegressor([("inner", ensemble.VotingRegressor(make_members())), *make_members()]),
-            "VotingRegressor has a vote as its member 'inner'",
+            ensemble.VotingRegressor([("near", neighbors.KNeighborsRegressor())]),
+            "KNeighborsRegressor at member 'near' cannot be expressed",
         ),
         (
-            ensemble.VotingRegressor(make_members(), weights=[3.0, -1.0, 1.0, 1.0]),
-            "VotingRegressor has a negative weight",
+            ensemble.StackingRegressor(make_members(), ensemble.RandomForestRegressor(3)),
+            "RandomForestRegressor at part 'final_estimator' is not linear",
         ),
         (
-            ensemble.VotingRegressor([("bag", ensemble.BaggingRegressor(n_estimators=2))]),
-            "BaggingRegressor at member 'bag' cannot be expressed",
+            ensemble.AdaBoostRegressor(ensemble.RandomForestRegressor(3), n_estimators=2),
+            "AdaBoostRegressor has members of type RandomForestRegressor",
         ),
     ],
 )

@@ -454,9 +454,24 @@ def test_outputs_other_than_tensors_are_ignored(kind: str, tmp_path: Path) -> No
     )
 
 
-def test_output_selects_a_value_of_several_tensors(tmp_path: Path) -> None:
-    bundle = assert_same_everywhere(randomize(TwoTensors()), tmp_path, output=2)
+@pytest.mark.parametrize("output", [2, "value"])
+def test_output_selects_a_value_of_several_tensors(output: Any, tmp_path: Path) -> None:
+    bundle = assert_same_everywhere(randomize(TwoTensors()), tmp_path, output=output)
     assert len(bundle.model.layers) == 2
+
+
+@pytest.mark.parametrize(("output", "columns"), [("mean", [0, 1, 2]), ("hidden", [0, 1])])
+def test_output_is_a_mean(output: str, columns: list[int], tmp_path: Path) -> None:
+    module = randomize(TwoTensors()).eval()
+    bundle = assert_same_everywhere(module, tmp_path, output=output)
+    inputs = rows().dropna()[list(NAMES)].to_numpy()
+    values = module(torch.tensor(inputs, dtype=torch.float32))
+    outputs = torch.cat([values["hidden"], values["value"][:, None]], dim=1).detach().numpy()[:, columns]
+    np.testing.assert_allclose(prediction.predict(bundle.model, inputs), outputs.mean(axis=1), atol=1e-5)
+    with pytest.raises(
+        errors.ExportError, match="expected an integer from 0 to 2, 'mean' or one of the keys hidden, v"
+    ):
+        export(module, tmp_path / "other", sample=rows(), output="values")
 
 
 class TwoInputs(nn.Module):

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from builder import paths
-from builder.validate import diagnose
+from builder.validate import diagnose, runner_log
 from tests.support import fork_server
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def read_reason(result: subprocess.CompletedProcess[str]) -> str:
     first, last = (index for index, line in enumerate(lines) if line == RULE)
     assert last == len(lines) - 1
     assert 6 <= last - first - 1 <= 12
-    assert diagnose.find_help_lines(lines) == set(range(first, last + 1))
+    assert runner_log.find_help_lines(lines) == set(range(first, last + 1))
     return lines[first - 1]
 
 

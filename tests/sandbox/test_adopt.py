@@ -49,7 +49,7 @@ def test_what_a_slot_runs_is_adopted_and_uploaded_again(
     sandbox.storage.get_path(runs.get_key(uploaded.filename)).write_bytes(example_pickle)
 
     out = run("adopt", "--slot", "running", "--name", "taken")
-    assert f"image     {IMAGE} (the exact runner image)" in out
+    assert f"image     {IMAGE} (exact, but of the sandbox: not the runner image)" in out
     assert "recorded taken in " in out
     assert (root / "dist/taken/model.pkl").read_bytes() == example_pickle
     text = (root / "configs/taken.yaml").read_text()

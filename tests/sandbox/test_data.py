@@ -83,6 +83,18 @@ def test_data_fetches_the_files_of_the_last_round_once(
     assert all(name in out for name in NAMES)
 
 
+def test_data_fetches_what_a_config_needs_to_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = command.write_project(tmp_path / "project")
+    path = project / "configs" / "small.yaml"
+    path.write_text(f"{command.CONFIG}data_version: v5.3\npost:\n  - neutralize: {{group: small}}\n  - rank: {{}}\n")
+    with pytest.raises(errors.ConfigError, match="fetch the file"):
+        config.load(path)
+    assert command.call("data", str(path), "--json") == 0
+    assert json.loads(command.read_output(capsys)[0])["data"][0]["data_version"] == "v5.3"
+    path.write_text(f"{command.CONFIG}data_version: 5\n")
+    assert command.call("data", str(path)) == 2
+
+
 def test_a_new_round_is_fetched_and_old_ones_are_removed(sandbox: server.Sandbox) -> None:
     fetched = []
     for number in (1001, 1002, 1003):

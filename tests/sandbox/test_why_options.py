@@ -46,6 +46,10 @@ def test_files_that_are_missing_or_not_parquet(
         (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is not a readable parquet file"),
         (["--live", str(live), "--benchmarks", "."], "pass another one with --benchmarks"),
         (["--benchmarks", str(live)], "--benchmarks requires --live FILE"),
+        (
+            ["--live", str(live), "--benchmarks", str(live)],
+            "but expected one of benchmark predictions; pass live_benchmark_models.parquet with --benchmarks",
+        ),
         (["--stand-in", "9.9"], "--stand-in: "),
     ):
         code, err = why(capsys, *arguments)

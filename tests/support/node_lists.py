@@ -54,7 +54,7 @@ def node(
     of_out = outputs or int(random.integers(1, 9))
     if any(item.is_index for item in definition.arrays):
         of_out = min(of_out, widths[source])
-    counts = {"in": widths[source], "out": of_out, "quantiles": 7}
+    counts = {"in": widths[source], "out": of_out, "quantiles": 7, "degree": 2}
     others = [index for index in widths if definition.arity == "concatenated" or widths[index] == widths[source]]
     options = {
         name: bool(random.random() < 0.5)
@@ -85,7 +85,7 @@ def _numbers(random: np.random.Generator, array: Array, counts: dict[str, int], 
     if array.is_index:
         return random.integers(0, counts["in"], size=shape).astype(np.int32)
     if array.is_fraction:
-        return np.linspace(0, 1, shape[0])
+        return np.linspace(0, 1, math.prod(shape)).reshape(shape)
     numbers: NDArray[Any] = random.normal(size=shape)
     if array.is_sorted:
         return np.sort(numbers, axis=0)

@@ -87,16 +87,18 @@ def export_and_read(model: Any, sample: Any, **options: Any) -> bundle_model.Bun
         path = Path(folder) / "bundle"
         export(model, path, sample=sample, **options)
         bundle = read.read(path)
-        return dataclasses.replace(bundle, model=_load_texts(bundle.model))
+        return dataclasses.replace(bundle, model=_load_files(bundle.model))
 
 
-def _load_texts(model: Any) -> Any:
-    """Read the texts of boosters into the model, since the folder is removed."""
+def _load_files(model: Any) -> Any:
+    """Read the files of boosters into the model, since the folder is removed."""
     if isinstance(model, bundle_model.Ensemble):
-        members = tuple(dataclasses.replace(member, model=_load_texts(member.model)) for member in model.members)
+        members = tuple(dataclasses.replace(member, model=_load_files(member.model)) for member in model.members)
         return dataclasses.replace(model, members=members)
     if isinstance(model, bundle_model.LightGbm) and isinstance(model.text, Path):
         return dataclasses.replace(model, text=model.text.read_bytes())
+    if isinstance(model, (bundle_model.XgBoost, bundle_model.CatBoost)) and isinstance(model.content, Path):
+        return dataclasses.replace(model, content=model.content.read_bytes())
     return model
 
 

@@ -11,7 +11,7 @@ from builder.bundle import model
 from builder.inside import predict_inputs
 
 NAMES = tuple(f"feature_{index}" for index in range(10))
-COLUMNS = "same values: columns in another order, and columns that the model does not know"
+COLUMNS = "same values: columns in another order, and more"
 RANGE = "same range: golden rows and live rows"
 
 # Each function calls `read`, which returns the features in the order of NAMES, (rows, 10), from -1 to 1.

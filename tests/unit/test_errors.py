@@ -79,6 +79,11 @@ def test_the_fix_is_the_instruction_in_the_message(marked: str) -> None:
     assert errors.BuilderError(re.sub("[<>]", "", marked)).fix == (fix[1] if fix else "")
 
 
+def test_several_problems_have_the_fixes_of_all() -> None:
+    problems = ["a.yaml:1: x; remove it", "a.yaml:2: y; remove it", "a.yaml:3: z: is odd", "a.yaml:4: w; quote it"]
+    assert errors.ConfigError(problems).fix == "remove it\nquote it"
+
+
 def test_dots_in_a_command_do_not_end_an_instruction() -> None:
     text = "hooked: runs no pickle; upload one: `make upload CONFIG=... MODEL=hooked`"
     assert errors.find_fix(text) == "upload one: `make upload CONFIG=... MODEL=hooked`"

@@ -15,6 +15,7 @@ from builder.bundle import model as bundle_model
 from builder.export import conversion, frameworks
 from builder.export.pytorch import graph as torch_graph
 from builder.export.pytorch import missing, operators
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,12 +34,13 @@ class TorchOptions(frameworks.Options):
     """The options of a PyTorch module.
 
     Attributes:
-        output: Index of the prediction among several values for each row, counted from 0.
+        output: Index of the prediction among several values for each row, counted from 0, or ``"mean"`` of all; or its
+            key if the module returns a dict.
         centre: Subtracted from the inputs before the module gets them: one number, or one for each input.
         scale: Divisor of the inputs after that; not 0.
     """
 
-    output: int | None = None
+    output: int | str | None = None
     centre: float | Sequence[float] = 0.0
     scale: float | Sequence[float] = 1.0
 
@@ -71,20 +73,29 @@ def convert(model: Any, spec: conversion.InputSpec, options: TorchOptions) -> co
     rows = torch.from_numpy(np.resize(filled, (torch_graph.TRACE_ROWS, inputs))).to(dtype)
     graph = torch_graph.Graph(inputs, operators.OPERATORS)
     outputs = graph.trace(module, rows)
-    tensor_index, value_index = _choose_output(
-        [graph.nodes.get_width(output.node) for output in outputs], options.output
-    )
-    output = outputs[tensor_index]
-    last = graph.nodes.add_select(output.node, [value_index])
+    widths = [graph.nodes.get_width(output.node) for output in outputs]
+    names = _name_outputs(module, rows) if isinstance(options.output, str) else []
+    indices = _choose_outputs(widths, options.output, names)
+    parts, start = [], 0
+    for output, width in zip(outputs, widths, strict=True):
+        selected = [index - start for index in indices if start <= index < start + width]
+        parts += [graph.nodes.add_select(output.node, selected)] if selected else []
+        start += width
+    last = graph.nodes.add_concat(parts)
+    if len(indices) > 1:
+        last = graph.nodes.add_dense(last, np.full((len(indices), 1), 1 / len(indices)), np.zeros(1))
 
     def predict_scaled(rows: Array) -> Array:
         parts = []
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
             batch = np.resize(part, (max(len(part), 2), inputs))  # with one row, squeeze() would remove the dimension
-            tensor = _flatten_tensors(module(torch.from_numpy(batch).to(dtype)))[tensor_index]
-            values = np.moveaxis(_to_float64(tensor), output.axis, 0).reshape(len(batch), -1)
-            parts.append(values[: len(part), value_index])
+            tensors = _flatten_tensors(module(torch.from_numpy(batch).to(dtype)))
+            values = [
+                np.moveaxis(_to_float64(tensor), output.axis, 0).reshape(len(batch), -1)
+                for tensor, output in zip(tensors, outputs, strict=True)
+            ]
+            parts.append(np.concatenate(values, axis=1)[: len(part), indices].mean(axis=1))
         return np.concatenate(parts)
 
     run = _disable_gradients(predict_scaled)
@@ -225,26 +236,46 @@ def _prepare_module(module: torch.nn.Module, rows: Array) -> tuple[torch.nn.Modu
     ) from failures[-1]
 
 
-def _choose_output(widths: list[int], output: Any) -> tuple[int, int]:
-    """Return the index of the tensor with the prediction, and the index of the value in it.
+def _choose_outputs(widths: list[int], output: Any, names: list[str]) -> list[int]:
+    """Return the indices of the values whose mean is the prediction, among those of all tensors.
+
+    Args:
+        widths: Number of values of each tensor.
+        output: See ``TorchOptions``.
+        names: From ``_name_outputs``, if ``output`` is a string.
 
     Raises:
         errors.ExportError: There are several values and no ``output``, or ``output`` is invalid.
     """
-    indices = [(tensor, value) for tensor, width in enumerate(widths) for value in range(width)]
+    count = sum(widths)
     if output is None:
-        if len(indices) == 1:
-            return indices[0]
+        if count == 1:
+            return [0]
         raise errors.ExportError(
-            f"the model returns {len(indices):,} values for each row; pass output=K to use the one at index K, counted "
-            "from 0, or wrap it in a module that returns one value"
+            f"the model returns {count:,} values for each row; pass output=K to use the one at index K, counted from "
+            '0, or output="mean" for their mean'
         )
-    if isinstance(output, bool) or not isinstance(output, int) or not 0 <= output < len(indices):
+    if isinstance(output, str) and output in names:
+        start = sum(widths[: names.index(output)])
+        return list(range(start, start + widths[names.index(output)]))
+    if output == "mean":
+        return list(range(count))
+    if isinstance(output, bool) or not isinstance(output, int) or not 0 <= output < count:
+        keys = f", 'mean' or one of the keys {format_list(names)}" if any(names) else ""
         raise errors.ExportError(
-            f"invalid value {output!r} for output; expected an integer from 0 to {len(indices) - 1:,}: the model "
-            f"returns {len(indices):,} values for each row"
+            f"invalid value {output!r} for output; expected an integer from 0 to {count - 1:,}{keys}: the model "
+            f"returns {count:,} values for each row"
         )
-    return indices[output]
+    return [output]
+
+
+def _name_outputs(module: torch.nn.Module, rows: torch.Tensor) -> list[str]:
+    """Return the key of each tensor that the module returns in a dict; an empty string for others."""
+    with torch.no_grad():
+        leaves, _ = torch.utils._pytree.tree_flatten_with_path(module(rows))  # noqa: SLF001 - as in _flatten_tensors
+    return [
+        str(getattr(path[-1], "key", "")) if path else "" for path, leaf in leaves if isinstance(leaf, torch.Tensor)
+    ]
 
 
 def _broadcast_option(spec: conversion.InputSpec, name: str, value: float | Sequence[float]) -> Array:

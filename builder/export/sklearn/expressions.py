@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from builder.inside.operators import OPERATORS
 from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from builder.export.conversion import Array
 
@@ -68,18 +68,22 @@ Expression = InputColumns | Apply | Join
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BundleInputs:
-    """The inputs of the whole bundle.
+    """The inputs of the whole bundle, and which of a model's outputs it predicts.
 
     Attributes:
         names: Names of the inputs, in order.
         imputation: The caller's replacement for a missing input: float64 (n,).
         caller_imputed: Which inputs use ``imputation``, because a step accepts no NaN and the pipeline does not impute
             before it: bool (n,). ``require_no_missing`` sets it.
+        output: Which output of a regression with several targets, or the mean of all; None if it has one.
+        class_values: The number that each class counts as, by its label in ``classes_``; None: the label itself.
     """
 
     names: tuple[str, ...]
     imputation: Array
     caller_imputed: NDArray[np.bool_]
+    output: int | Literal["mean"] | None = None
+    class_values: Mapping[Any, float] | None = None
 
 
 def get_width(expression: Expression) -> int:
@@ -91,13 +95,23 @@ def get_width(expression: Expression) -> int:
     return sum(get_width(part) for part in expression.parts)
 
 
+def has_raw_inputs(expression: Expression) -> bool:
+    """Return whether some values are inputs as they are, in the dtype of the data; all steps return float64."""
+    if isinstance(expression, InputColumns):
+        return not expression.steps and bool(np.isnan(expression.imputation).any())
+    return isinstance(expression, Join) and any(map(has_raw_inputs, expression.parts))
+
+
 def find_missing(expression: Expression) -> NDArray[np.bool_]:
     """Return which values may be missing: (w,)."""
     return _propagate(expression, lambda columns: np.isnan(columns.imputation), after_dense=False)
 
 
-def find_sums(expression: Expression) -> NDArray[np.bool_]:
-    """Return which values are sums over several inputs, whose last digit depends on the order of addition: (w,)."""
+def find_inexact(expression: Expression) -> NDArray[np.bool_]:
+    """Return which values may differ from scikit-learn's in the last digit: (w,).
+
+    Sums over several inputs depend on the order of addition, functions such as log on numpy's version.
+    """
     return _propagate(expression, lambda columns: np.zeros(len(columns.sources), dtype=bool), after_dense=True)
 
 
@@ -109,10 +123,13 @@ def _propagate(
         return find_in_inputs(expression)
     if isinstance(expression, Join):
         return np.concatenate([_propagate(part, find_in_inputs, after_dense=after_dense) for part in expression.parts])
-    if expression.node.op == "dense":
+    node = expression.node
+    if node.op == "dense" or (after_dense and node.activation.name != "identity"):
         return np.full(expression.width, after_dense)
     before = _propagate(expression.before, find_in_inputs, after_dense=after_dense)
-    return before[expression.node["places"]] if expression.node.op == "select" else before
+    if node.op == "product":
+        return np.full(expression.width, before.any())
+    return before[node["places"]] if node.op == "select" else before
 
 
 def require_no_missing(expression: Expression, inputs: BundleInputs) -> None:
@@ -152,6 +169,10 @@ def select(expression: Expression, indices: Indices) -> Expression:
             return join([select(part, part_indices) for part, part_indices in pairs if len(part_indices)])
     if isinstance(expression, Apply) and expression.node.op == "select":
         return select(expression.before, expression.node["places"][indices].astype(np.intp))
+    if isinstance(expression, Apply) and expression.node.op == "product":
+        factors = np.ascontiguousarray(expression.node["factors"][:, indices])
+        node = expression.node.with_arrays(factors=factors)
+        return Apply(node=node, before=expression.before, width=len(indices))
     node = bundle_model.make_node("select", places=indices.astype(np.int32))
     return Apply(node=node, before=expression, width=len(indices))
 

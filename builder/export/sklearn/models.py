@@ -1,4 +1,4 @@
-"""Export scikit-learn: fitted models, pipelines, searches, voting regressors, transformed targets.
+"""Export scikit-learn: fitted models, pipelines, searches, ensembles, transformed targets.
 
 A pipeline's steps become part of the bundle, so that the pickle takes the raw features and does not need scikit-learn.
 A classifier predicts the expected value of its classes, the sum of p(class) * class.
@@ -7,20 +7,21 @@ A classifier predicts the expected value of its classes, the sum of p(class) * c
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import sklearn
-from sklearn import compose, ensemble, exceptions, model_selection, pipeline
+from sklearn import compose, exceptions, linear_model, model_selection, pipeline, semi_supervised
 from sklearn.base import is_classifier
 from sklearn.utils import validation
 
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.export import conversion, frameworks, overrides
-from builder.export.sklearn import estimators, expressions, steps, trees
+from builder.export import boosters, conversion, frameworks
+from builder.export.sklearn import estimators, expressions, members, steps, trees
 from builder.export.sklearn.expressions import BundleInputs, Expression, Indices, InputColumns
 
 if TYPE_CHECKING:
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
 
     from builder.export.conversion import Array
 
-OPTIONS = frameworks.Options
+OPTIONS = boosters.OutputOptions
 OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
 _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] = (
-    (estimators.LINEAR, estimators.convert_linear),
     (estimators.LOGISTIC, estimators.convert_logistic),
     (estimators.NETWORKS, estimators.convert_perceptron),
     (trees.TREES + trees.FORESTS, trees.convert_forest),
@@ -42,11 +42,21 @@ _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] 
 )
 
 
-# Objects whose prediction is made from that of other objects, which they contain.
-_OUTER = (pipeline.Pipeline, compose.TransformedTargetRegressor, ensemble.VotingRegressor)
+_PREDICT = ("predict", "predict_proba")
+
+# Objects whose prediction is that of their `estimator_`; those of model_selection exist since scikit-learn 1.5.
+_WRAPPERS = (
+    linear_model.RANSACRegressor,
+    semi_supervised.SelfTrainingClassifier,
+    *(
+        getattr(model_selection, name)
+        for name in ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
+        if hasattr(model_selection, name)
+    ),
+)
 
 
-def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
+def feature_names(model: Any, _options: boosters.OutputOptions | None = None) -> tuple[str, ...] | None:
     """Return the feature names of the fitted object in the order of its inputs; None if it was trained on an array."""
     model = _unwrap(model, "")
     if isinstance(model, pipeline.Pipeline):
@@ -65,7 +75,7 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
 
 
 def convert(
-    model: Any, spec: conversion.InputSpec, _options: frameworks.Options | None = None
+    model: Any, spec: conversion.InputSpec, options: boosters.OutputOptions | None = None
 ) -> conversion.ConvertedModel:
     """Convert a fitted scikit-learn object.
 
@@ -82,7 +92,14 @@ def convert(
     names = spec.names
     order = _find_order(model, names)
     start = InputColumns(sources=order, imputation=np.full(len(order), np.nan))
-    inputs = BundleInputs(names=names, imputation=spec.imputation, caller_imputed=np.zeros(len(names), dtype=bool))
+    output, class_values = _parse_output(model, (options or OPTIONS()).output)
+    inputs = BundleInputs(
+        names=names,
+        imputation=spec.imputation,
+        caller_imputed=np.zeros(len(names), dtype=bool),
+        output=output,
+        class_values=class_values,
+    )
     # Again until nothing changes: if a later member of a vote accepts no NaN, its inputs are imputed for all members.
     # It ends, since `caller_imputed` only ever grows.
     while True:
@@ -96,8 +113,7 @@ def convert(
             model=model,
             order=order,
             names=feature_names(model),
-            caller_imputed=inputs.caller_imputed,
-            imputation=spec.imputation,
+            inputs=inputs,
         ),
         takes_missing=not inputs.caller_imputed.all(),
         facts=_collect_facts(model),
@@ -112,17 +128,18 @@ class _SklearnPredict:
     model: Any
     order: Indices
     names: tuple[str, ...] | None
-    caller_imputed: Any
-    imputation: Array
+    inputs: BundleInputs
 
     def __call__(self, inputs: Array) -> Array:
-        rows = np.where(np.isnan(inputs) & self.caller_imputed, self.imputation, inputs)[:, self.order]
+        is_imputed = np.isnan(inputs) & self.inputs.caller_imputed
+        rows = np.where(is_imputed, self.inputs.imputation, inputs)[:, self.order]
         data = rows if self.names is None else self._to_frame(rows)
         # The expected value: what a classifier of ordered classes says about a target from 0 to 1.
         if is_classifier(self.model):
-            probabilities = steps.call_quietly(self.model.predict_proba, data)
-            return np.asarray(probabilities, dtype=np.float64) @ np.asarray(self.model.classes_, dtype=np.float64)
-        return np.asarray(steps.call_quietly(self.model.predict, data), dtype=np.float64).reshape(-1)
+            probabilities = np.asarray(steps.call_quietly(self.model.predict_proba, data), dtype=np.float64)
+            return probabilities @ estimators.read_class_values(self.model, self.inputs, "")
+        values: Array = np.asarray(steps.call_quietly(self.model.predict, data), dtype=np.float64)
+        return values.reshape(-1) if self.inputs.output is None else boosters.combine(values, output=self.inputs.output)
 
     def _to_frame(self, rows: Array) -> Any:
         import pandas as pd  # noqa: PLC0415 - a model that was trained on an array does not need it
@@ -140,62 +157,47 @@ class _Converter:
     def convert(self, model: Any, expression: Expression, head: estimators.Head, path: str) -> bundle_model.Model:
         """Convert an object: it takes the expression's values, and its prediction passes the nodes of ``head``."""
         model = _unwrap(model, path)
-        if isinstance(model, _OUTER):
-            _check_methods(model, path)
-        if isinstance(model, pipeline.Pipeline):
-            *before, (name, last) = model.steps
-            for step_name, step in before:
-                expression = steps.apply_transformer(
-                    step, expression, self.inputs, steps.join_path(path, "step", step_name)
-                )
-            return self.convert(last, expression, head, steps.join_path(path, "step", name))
-        if isinstance(model, compose.TransformedTargetRegressor):
-            inverse = steps.invert_target(model.transformer_, steps.join_path(path, "part", "transformer"))
-            return self.convert(model.regressor_, expression, (*inverse, *head), path)
-        if isinstance(model, ensemble.VotingRegressor):
-            return self._convert_vote(model, expression, head, path)
         if _find_booster_library(model):
-            return self._convert_booster(model, expression, head)
-        for classes, convert_model in _MODELS:
-            if isinstance(model, classes):
-                _check_methods(model, path)
-                return convert_model(model, expression, self.inputs, head, path)
-        raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
+            return self._convert_booster(model, expression, head, path)
+        if isinstance(model, pipeline.Pipeline):
+            convert_model: Callable[..., bundle_model.Model] = self._convert_pipeline
+        elif isinstance(model, compose.TransformedTargetRegressor):
+            convert_model = self._convert_target
+        elif isinstance(model, members.ENSEMBLES):
+            convert_model = functools.partial(members.convert_ensemble, converter=self)
+        else:
+            convert_model = functools.partial(_find_function(model, path), inputs=self.inputs)
+        steps.check_methods(model, path, *_PREDICT)
+        return convert_model(model, expression=expression, head=head, path=path)
 
-    def _convert_vote(
+    def replace_inputs(self, **changes: Any) -> _Converter:
+        """Return a converter for other inputs, outputs or classes."""
+        return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **changes))
+
+    def _convert_pipeline(
         self, model: Any, expression: Expression, head: estimators.Head, path: str
-    ) -> bundle_model.Ensemble:
-        vote = steps.describe(model, path)
-        if head:
-            raise errors.ExportError(
-                f"{vote} is inside a TransformedTargetRegressor, which a bundle does not support; put one around each "
-                "member"
+    ) -> bundle_model.Model:
+        *before, (name, last) = model.steps
+        for step_name, step in before:
+            expression = steps.apply_transformer(
+                step, expression, self.inputs, steps.join_path(path, "step", step_name)
             )
-        # estimators_ has only the members that are not dropped, but weights has one for each of estimators.
-        is_kept = [not (isinstance(member, str) and member == "drop") for _, member in model.estimators]
-        names = [name for (name, _), kept in zip(model.estimators, is_kept, strict=True) if kept]
-        weights = [1.0] * len(names)
-        if model.weights is not None:
-            weights = [float(weight) for weight, kept in zip(model.weights, is_kept, strict=True) if kept]
-        if min(weights) < 0:
-            raise errors.ExportError(f"{vote} has a negative weight, which a bundle does not support; {steps.ADVICE}")
-        members = []
-        for name, fitted, weight in zip(names, model.estimators_, weights, strict=True):
-            if weight == 0:  # it changes no prediction, and a bundle's member must have a weight
-                continue
-            member = self.convert(fitted, expression, (), steps.join_path(path, "member", name))
-            if isinstance(member, (bundle_model.Ensemble, bundle_model.Custom)):
-                raise errors.ExportError(
-                    f"{vote} has a vote as its member {name!r}, but a bundle does not support nested votes"
-                )
-            members.append(
-                bundle_model.Member(
-                    model=member, features=self.spec.features, benchmarks=self.spec.benchmarks, weight=weight
-                )
-            )
-        return bundle_model.Ensemble(members=tuple(members))
+        return self.convert(last, expression, head, steps.join_path(path, "step", name))
 
-    def _convert_booster(self, model: Any, expression: Expression, head: estimators.Head) -> bundle_model.Model:
+    def _convert_target(
+        self, model: Any, expression: Expression, head: estimators.Head, path: str
+    ) -> bundle_model.Model:
+        if self.inputs.output is not None:
+            raise errors.ExportError(
+                f"{steps.describe(model, path)} has several outputs, which a bundle does not support; train one for "
+                f"each target, or {steps.ADVICE}"
+            )
+        inverse = steps.invert_target(model.transformer_, steps.join_path(path, "part", "transformer"))
+        return self.convert(model.regressor_, expression, (*inverse, *head), path)
+
+    def _convert_booster(
+        self, model: Any, expression: Expression, head: estimators.Head, path: str
+    ) -> bundle_model.Model:
         framework = frameworks.find_framework(model)
         # The booster takes the values of the pipeline's steps, for which the bundle has no names and no sample.
         count = expressions.get_width(expression)
@@ -206,7 +208,8 @@ class _Converter:
             sample=np.full((1, count), np.nan),
             imputation=np.zeros(count),
         )
-        booster = cast("bundle_model.Booster", framework.convert(model, spec, framework.OPTIONS()).model)
+        options = framework.OPTIONS(output=_find_booster_output(model, self.inputs, path))
+        booster = cast("bundle_model.Booster", framework.convert(model, spec, options).model)
         preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
         all_inputs = np.arange(len(self.inputs.names))
         # A booster's file numbers its features from 0, so the inputs that it does not take must be removed before it.
@@ -220,25 +223,62 @@ class _Converter:
         return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *head))
 
 
+def _find_function(model: Any, path: str) -> Callable[..., bundle_model.Model]:
+    """Return the function that converts a model without parts.
+
+    Raises:
+        errors.ExportError: There is none.
+    """
+    for classes, function in _MODELS:
+        if isinstance(model, classes):
+            return function
+    if estimators.find_link(model):
+        return estimators.convert_linear
+    if estimators.is_logistic(model):
+        return estimators.convert_logistic
+    raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
+
+
+def _find_booster_output(model: Any, inputs: BundleInputs, path: str) -> int | Literal["mean"] | None:
+    """Return which output of a booster is the prediction; None for its only one, or the expected value of classes."""
+    if inputs.class_values is None or not is_classifier(model):
+        return inputs.output
+    labels = np.asarray(model.classes_).tolist()
+    values = [inputs.class_values[label] for label in labels]
+    if values == labels:
+        return None
+    if sorted(values) == [0.0] * (len(values) - 1) + [1.0]:
+        return values.index(1.0)
+    raise errors.ExportError(
+        f"{steps.describe(model, path)} is a member of a vote or bag whose classes are not 0, 1 and so on; train on "
+        f"such classes, or {steps.ADVICE}"
+    )
+
+
+def _parse_output(model: Any, output: Any) -> tuple[int | Literal["mean"] | None, Mapping[Any, float] | None]:
+    """Return the chosen output of a regression, or the number that each class of a classifier counts as.
+
+    Raises:
+        errors.ExportError: ``output`` is not a class of the classifier.
+    """
+    if output is None or not is_classifier(model):
+        return output, None
+    labels = np.asarray(model.classes_).tolist()
+    index = boosters.find_class(labels, output)
+    return None, {label: float(position == index) for position, label in enumerate(labels)}
+
+
 def _unwrap(model: Any, path: str) -> Any:
     """Return the best model of a search, or the object itself; ``path`` is its path, for the error."""
     searches = (model_selection.GridSearchCV, model_selection.RandomizedSearchCV)
-    # All searches have it, also the halving ones and those of other libraries.
-    while hasattr(model, "best_estimator_"):
-        model = model.best_estimator_
+    # All searches have best_estimator_, also the halving ones and those of other libraries.
+    while hasattr(model, "best_estimator_") or (isinstance(model, _WRAPPERS) and hasattr(model, "estimator_")):
+        if isinstance(model, _WRAPPERS):
+            steps.check_methods(model, path, *_PREDICT)
+        model = model.estimator_ if isinstance(model, _WRAPPERS) else model.best_estimator_
     if isinstance(model, searches):
         raise errors.ExportError(f"{steps.describe(model, path)} has no best_estimator_; fit it with refit=True")
     return model
-
-
-def _check_methods(model: Any, path: str) -> None:
-    """Refuse a subclass that overrides scikit-learn's prediction."""
-    override = overrides.find_override(model, ("predict", "predict_proba"))
-    if override:
-        raise errors.ExportError(
-            f"{override} of {steps.describe(model, path)} overrides scikit-learn's method, which a bundle "
-            f"implements; {steps.ADVICE}"
-        )
 
 
 def _find_booster_library(model: Any) -> str | None:
@@ -289,7 +329,7 @@ def _iter_parts(model: Any) -> Iterator[Any]:
         parts = [step for _, step in model.transformer_list]
     elif isinstance(model, compose.TransformedTargetRegressor):
         parts = [model.regressor_, model.transformer_]
-    elif isinstance(model, ensemble.VotingRegressor):
-        parts = list(model.estimators_)
+    elif isinstance(model, members.ENSEMBLES):
+        parts = [*model.estimators_, getattr(model, "final_estimator_", None)]
     for part in parts:
         yield from _iter_parts(_unwrap(part, ""))

@@ -11,7 +11,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn import compose, decomposition, feature_selection, impute, pipeline, preprocessing
+from sklearn import (
+    cluster,
+    compose,
+    decomposition,
+    discriminant_analysis,
+    feature_selection,
+    impute,
+    neighbors,
+    pipeline,
+    preprocessing,
+    random_projection,
+)
 
 from builder import errors
 from builder.bundle import activations
@@ -61,13 +72,19 @@ def apply_transformer(step: Any, expression: Expression, inputs: BundleInputs, p
         )
     for classes, apply in _TRANSFORMERS:
         if isinstance(step, classes):
-            override = overrides.find_override(step, ("transform",))
-            if override:
-                raise errors.ExportError(
-                    f"{override} of {describe(step, path)} overrides scikit-learn's method; {ADVICE}"
-                )
+            check_methods(step, path, "transform")
             return apply(step, expression, inputs, path)
     raise errors.ExportError(f"{describe(step, path)} cannot be expressed in a bundle; {ADVICE}")
+
+
+def check_methods(model: Any, path: str, *names: str) -> None:
+    """Refuse a subclass that overrides scikit-learn's methods of these names."""
+    override = overrides.find_override(model, names)
+    if override:
+        raise errors.ExportError(
+            f"{override} of {describe(model, path)} overrides scikit-learn's method, which a bundle implements; "
+            f"{ADVICE}"
+        )
 
 
 def invert_target(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
@@ -173,10 +190,10 @@ def _apply_quantiles(step: Any, expression: Expression, inputs: BundleInputs, pa
     # The last digit of a sum would decide on which side of equal quantiles it is: see compiler._unscale_quantiles.
     differences = np.diff(node["quantiles"], axis=0)
     has_equal = (differences <= _EQUAL_QUANTILES * np.ptp(node["quantiles"], axis=0)).any(axis=0)
-    if (has_equal & expressions.find_sums(expression)).any():
+    if (has_equal & expressions.find_inexact(expression)).any():
         raise errors.ExportError(
-            f"{describe(step, path)} comes after a PCA and has repeated quantiles, so that rounding errors of the PCA "
-            f"would change predictions; put it before the PCA, or {ADVICE}"
+            f"{describe(step, path)} comes after a PCA or a function and has repeated quantiles, so that rounding "
+            f"errors would change predictions; put it first, or {ADVICE}"
         )
     return expressions.append_step(expression, node)
 
@@ -209,13 +226,77 @@ def _apply_selector(step: Any, expression: Expression, inputs: BundleInputs, pat
     return expressions.select(expression, step.get_support(indices=True).astype(np.intp))
 
 
-def _apply_function(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
-    if step.func is not None:  # None is the identity
-        name = getattr(step.func, "__name__", type(step.func).__name__)
+def _apply_affine(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
+    """Return the expression after a step that is affine: its results for zeros and unit rows are all there is of it."""
+    expressions.require_no_missing(expression, inputs)
+    count = step.n_features_in_
+    probe = np.linspace(-3, 5, count)
+    # One call with all rows: a SparsePCA returns one dimension for one row.
+    rows = np.concatenate([np.zeros((1, count)), np.eye(count), probe[None]])
+    bias, *units, expected = np.asarray(call_quietly(step.transform, rows), dtype=np.float64)
+    weights = np.array(units) - bias
+    if not np.allclose(probe @ weights + bias, expected, rtol=1e-9, atol=1e-9):
+        raise errors.ExportError(f"{describe(step, path)} is not linear, which a bundle does not support; {ADVICE}")
+    layer = bundle_model.make_node("dense", weights=weights, bias=bias)
+    return expressions.Apply(node=layer, before=expression, width=len(bias))
+
+
+def _apply_polynomial(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    expressions.require_no_missing(expression, inputs)
+    degrees = step.powers_.sum(axis=1)  # scikit-learn sorts the products by degree
+    parts = []
+    for degree in np.unique(degrees):
+        powers = step.powers_[degrees == degree]
+        # The factors of each product, from left to right: (degree, products).
+        factors = np.array([np.repeat(np.arange(powers.shape[1]), row) for row in powers], dtype=np.int32).T
+        if degree == 0:  # the constant 1
+            constant = bundle_model.make_node("clip", low=np.ones(1), high=np.ones(1))
+            parts.append(expressions.append_step(expressions.select(expression, np.zeros(1, dtype=np.intp)), constant))
+        elif degree == 1:
+            parts.append(expressions.select(expression, factors[0].astype(np.intp)))
+        else:
+            node = bundle_model.make_node("product", factors=np.ascontiguousarray(factors))
+            parts.append(expressions.Apply(node=node, before=expression, width=len(powers)))
+    return expressions.join(parts)
+
+
+def _apply_function(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
+    if step.func is None:  # the identity
+        return expression
+    if step.kw_args:
+        raise errors.ExportError(f"{describe(step, path)} has kw_args, which a bundle does not support; {ADVICE}")
+    if expressions.find_missing(expression).any() and not accepts_missing(
+        step.transform, expressions.get_width(expression)
+    ):
+        expressions.require_no_missing(expression, inputs)
+    node = _build_function(step.func, f"{describe(step, path)} calls", expressions.get_width(expression))
+    if node.activation.name not in {"absolute", "square"} and expressions.has_raw_inputs(expression):
         raise errors.ExportError(
-            f"{describe(step, path)} calls {name}, which cannot be expressed in a bundle; {ADVICE}"
+            f"{describe(step, path)} calls {step.func.__name__} on the features themselves, which numpy computes in "
+            "float16 if they are int8, as in the tournament, but a bundle in float64; put a SimpleImputer or scaler "
+            f"before it, or {ADVICE}"
         )
-    return expression
+    return expressions.Apply(node=node, before=expression, width=expressions.get_width(expression))
+
+
+def _build_function(function: Any, user: str, width: int) -> bundle_model.Node:
+    """Return the node that applies a function of numpy or SciPy to each value.
+
+    Args:
+        function: The function.
+        user: What calls it, for the error.
+        width: Number of values per row.
+    """
+    called = getattr(function, "__name__", type(function).__name__)
+    name = _FUNCTIONS.get(called) if isinstance(function, np.ufunc) else None
+    if name is None:
+        raise errors.ExportError(
+            f"{user} {called}, which cannot be expressed in a bundle; use one of the functions {', '.join(_FUNCTIONS)} "
+            f"of numpy and scipy.special, or {ADVICE}"
+        )
+    return bundle_model.make_node(
+        "affine", gain=np.ones(width), shift=np.zeros(width), activation=activations.Activation(name=name)
+    )
 
 
 def _apply_pipeline(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
@@ -268,32 +349,34 @@ def _join_branches(
 
 def _invert_function(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
     inverse = transformer.inverse_func
-    if inverse is None:
-        return ()
-    name = _UFUNCS.get(inverse) if isinstance(inverse, np.ufunc) else None
-    if name is None:
-        function = getattr(inverse, "__name__", type(inverse).__name__)
-        supported = ", ".join(f"numpy.{ufunc.__name__}" for ufunc in _UFUNCS)
-        location = f" at {path}" if path else ""
-        raise errors.ExportError(
-            f"the target's inverse_func {function}{location} cannot be expressed in a bundle; use one of {supported}, "
-            f"or {ADVICE}"
-        )
-    gain = np.ones(1)
-    return (
-        bundle_model.make_node("affine", gain=gain, shift=np.zeros(1), activation=activations.Activation(name=name)),
-    )
+    return () if inverse is None else (_build_function(inverse, f"{describe('inverse_func', path)} is", 1),)
 
 
 _EQUAL_QUANTILES = 1e-9
 """Two quantiles count as equal if they differ by at most this share of the range of all."""
 
-_UFUNCS: Mapping[np.ufunc, str] = MappingProxyType(
-    {getattr(np, name): name for name, activation in ACTIVATIONS.items() if activation.for_targets}
+_FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    {name: name for name, activation in ACTIVATIONS.items() if activation.same_as.startswith("numpy.")}
+    | {"tanh": "tanh", "expit": "sigmoid"}
 )
-"""The functions that may be the ``inverse_func`` of a target, and the activations that compute them."""
+"""The activations that compute universal functions of numpy and SciPy, by the functions' names."""
 
 _SCALERS = (preprocessing.StandardScaler, preprocessing.RobustScaler, preprocessing.MaxAbsScaler)
+
+_AFFINE = (
+    cluster.FeatureAgglomeration,
+    decomposition.FactorAnalysis,
+    decomposition.FastICA,
+    decomposition.IncrementalPCA,
+    decomposition.MiniBatchSparsePCA,
+    decomposition.SparsePCA,
+    decomposition.TruncatedSVD,
+    discriminant_analysis.LinearDiscriminantAnalysis,
+    neighbors.NeighborhoodComponentsAnalysis,
+    random_projection.GaussianRandomProjection,
+    random_projection.SparseRandomProjection,
+)
+"""Steps that compute ``x @ weights + bias``; of a FeatureAgglomeration if its pooling_func is linear."""
 
 _TRANSFORMERS: tuple[tuple[Any, Callable[[Any, Expression, BundleInputs, str], Expression]], ...] = (
     (pipeline.Pipeline, _apply_pipeline),
@@ -304,6 +387,8 @@ _TRANSFORMERS: tuple[tuple[Any, Callable[[Any, Expression, BundleInputs, str], E
     (preprocessing.MinMaxScaler, _apply_min_max),
     (preprocessing.QuantileTransformer, _apply_quantiles),
     (decomposition.PCA, _apply_pca),
+    (_AFFINE, _apply_affine),
+    (preprocessing.PolynomialFeatures, _apply_polynomial),
     (preprocessing.FunctionTransformer, _apply_function),
     (feature_selection.SelectorMixin, _apply_selector),
 )

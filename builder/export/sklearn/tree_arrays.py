@@ -47,6 +47,7 @@ def from_sklearn_trees(
     trees: Iterable[Any],
     *,
     read_values: Callable[[Any], NDArray[np.float64]] = read_leaf_values,
+    values: Sequence[NDArray[np.float64]] | None = None,
     weight: float = 1.0,
     outputs: Sequence[int] | None = None,
 ) -> Arrays:
@@ -55,6 +56,7 @@ def from_sklearn_trees(
     Args:
         trees: ``tree_`` objects, in the order in which they are summed.
         read_values: Returns a tree's value at each node: float64 (nodes,).
+        values: The same for each tree, instead of ``read_values``.
         weight: Factor of all values: the learning rate of a boosted model.
         outputs: The index of the output that each tree adds to; 0 for all by default.
 
@@ -62,7 +64,10 @@ def from_sklearn_trees(
         All arrays of ``model.Trees`` except ``base``, by name. NaN takes the same branch as in scikit-learn, which
         refuses NaN for trees trained without it.
     """
-    return _concatenate([_read_tree(tree, read_values(tree) * weight) for tree in trees], outputs)
+    trees = list(trees)
+    values = list(map(read_values, trees)) if values is None else values
+    parts = [_read_tree(tree, item * weight) for tree, item in zip(trees, values, strict=True)]
+    return _concatenate(parts, outputs)
 
 
 def from_hist_predictors(predictors: Iterable[Any], *, outputs: Sequence[int] | None = None) -> Arrays:

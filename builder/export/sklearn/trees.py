@@ -18,7 +18,7 @@ from builder.bundle import model as bundle_model
 from builder.export.sklearn import compiler, estimators, expressions, steps, tree_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.export.conversion import Array
     from builder.export.sklearn.expressions import BundleInputs, Expression
@@ -37,18 +37,69 @@ HISTOGRAM = (ensemble.HistGradientBoostingRegressor, ensemble.HistGradientBoosti
 def convert_forest(
     model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
 ) -> bundle_model.Trees:
-    """Convert a tree, or a forest, whose prediction is the mean of its trees."""
-    trees = list(model.estimators_) if isinstance(model, FORESTS) else [model]
-    if model.n_outputs_ != 1:
-        raise estimators.multiple_outputs_error(model, path)
-    classes = estimators.read_class_values(model, path) if hasattr(model, "classes_") else None
-    read_values, class_head = _select_leaf_values(classes)
-    arrays = tree_arrays.from_sklearn_trees([member.tree_ for member in trees], read_values=read_values)
+    """Convert a tree, or a forest or bag of trees, whose prediction is the mean of its trees."""
+    trees = [model] if isinstance(model, TREES) else list(model.estimators_)
+    class_head: estimators.Head = ()
+    if hasattr(model, "classes_"):
+        read_values, class_head = _select_leaf_values(estimators.read_class_values(model, inputs, path))
+    else:
+
+        def read_values(tree: Any) -> Array:
+            return estimators.reduce_outputs(np.asarray(tree.value)[:, :, 0], model, inputs, path)[:, 0]
+
+    arrays = _read_trees(model, trees, read_values=read_values)
     # Which trees accept NaN depends on scikit-learn's version and on the criterion.
     if expressions.find_missing(expression).any() and not steps.accepts_missing(model.predict, model.n_features_in_):
         expressions.require_no_missing(expression, inputs)
     converted = _build_trees(expression, inputs, arrays, base=np.zeros(1), head=(*class_head, *head), rounded=True)
     return dataclasses.replace(converted, averaged=len(trees) > 1)
+
+
+def convert_ada_boost(
+    model: Any,
+    expression: Expression,
+    inputs: BundleInputs,
+    head: estimators.Head,
+    path: str,  # noqa: ARG001 - as the other functions
+) -> bundle_model.Trees:
+    """Convert an AdaBoostRegressor of decision trees, whose prediction is the weighted median of its trees."""
+    count = len(model.estimators_)
+    arrays = _read_trees(model, model.estimators_, outputs=range(count))
+    expressions.require_no_missing(expression, inputs)
+    median = estimators.build_median(model)
+    return _build_trees(expression, inputs, arrays, base=np.zeros(count), head=(median, *head), rounded=True)
+
+
+def convert_ada_boost_classifier(
+    model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
+) -> bundle_model.Trees:
+    """Convert an AdaBoostClassifier of decision trees, which vote for classes.
+
+    See ``AdaBoostClassifier.decision_function`` in ``sklearn/ensemble/_weight_boosting.py`` of scikit-learn 1.9.
+    """
+    other = next((member for member in model.estimators_ if not isinstance(member, TREES)), None)
+    if other is not None or getattr(model, "algorithm", "") == "SAMME.R":
+        reason = f"members of type {type(other).__name__}" if other is not None else "algorithm='SAMME.R'"
+        raise errors.ExportError(
+            f"{steps.describe(model, path)} has {reason}, which a bundle does not support; {steps.ADVICE}"
+        )
+    class_values = estimators.read_class_values(model, inputs, path)
+    count = len(model.classes_)
+    scored = model.classes_ if count > 2 else model.classes_[1:]  # the scores of two classes are opposite
+    values = []
+    for member, weight in zip(model.estimators_, model.estimator_weights_, strict=False):
+        votes = member.classes_[tree_arrays.read_class_shares(member.tree_).argmax(axis=1)]
+        values += [np.where(votes == label, weight, -weight / (count - 1)) for label in scored]
+    arrays = tree_arrays.from_sklearn_trees(
+        [member.tree_ for member in model.estimators_ for _ in scored],
+        values=values,
+        outputs=np.tile(np.arange(len(scored)), len(model.estimators_)).tolist(),
+    )
+    gain = (1 / (count - 1) if count > 2 else 2) / model.estimator_weights_.sum()
+    scale = bundle_model.make_node("affine", gain=np.full(len(scored), gain), shift=np.zeros(len(scored)))
+    expressions.require_no_missing(expression, inputs)
+    class_head = (scale, *estimators.build_expected_value(class_values))
+    return _build_trees(expression, inputs, arrays, base=np.zeros(len(scored)), head=(*class_head, *head), rounded=True)
 
 
 def convert_boosted(
@@ -70,7 +121,9 @@ def convert_boosted(
         outputs=np.tile(np.arange(outputs), rounds).tolist(),
     )
     expressions.require_no_missing(expression, inputs)
-    return _build_trees(expression, inputs, arrays, base=base, head=(*_build_link(model, path), *head), rounded=True)
+    return _build_trees(
+        expression, inputs, arrays, base=base, head=(*_build_link(model, inputs, path), *head), rounded=True
+    )
 
 
 def convert_histogram(
@@ -89,7 +142,9 @@ def convert_histogram(
         predictors, outputs=np.tile(np.arange(outputs), len(predictors) // outputs).tolist()
     )
     base = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001
-    return _build_trees(expression, inputs, arrays, base=base, head=(*_build_link(model, path), *head), rounded=False)
+    return _build_trees(
+        expression, inputs, arrays, base=base, head=(*_build_link(model, inputs, path), *head), rounded=False
+    )
 
 
 def build_preprocessing(
@@ -106,14 +161,24 @@ def build_preprocessing(
     return preprocessing, compiled
 
 
-def _select_leaf_values(classes: Array | None) -> tuple[Callable[[Any], Array], estimators.Head]:
+def _read_trees(model: Any, trees: Sequence[Any], **options: Any) -> tree_arrays.Arrays:
+    """Return the arrays of a model's decision trees, which compare the model's inputs."""
+    arrays = tree_arrays.from_sklearn_trees([member.tree_ for member in trees], **options)
+    columns = getattr(model, "estimators_features_", None)  # of a bag, whose members may have only some of its inputs
+    if columns is not None:
+        parts = zip(np.split(arrays["feature"], arrays["roots"][1:]), columns, strict=True)
+        arrays["feature"] = np.concatenate(
+            [np.where(feature < 0, -1, np.asarray(indices)[feature]).astype(np.int32) for feature, indices in parts]
+        )
+    return arrays
+
+
+def _select_leaf_values(classes: Array) -> tuple[Callable[[Any], Array], estimators.Head]:
     """Return the function that reads what each node of a tree predicts, and the nodes after the mean over the trees.
 
     For two classes it reads the probability of the second, so that rows tie exactly if ``predict_proba(X)[:, 1]`` does;
     for more, their expected value, which needs one sum instead of one for each class.
     """
-    if classes is None:
-        return tree_arrays.read_leaf_values, ()
     if len(classes) == 2:
         return tree_arrays.read_leaf_values, estimators.build_interpolation(*classes)
 
@@ -124,10 +189,10 @@ def _select_leaf_values(classes: Array | None) -> tuple[Callable[[Any], Array], 
     return read_expected_values, ()
 
 
-def _build_link(model: Any, path: str) -> estimators.Head:
+def _build_link(model: Any, inputs: BundleInputs, path: str) -> estimators.Head:
     """Return the nodes from the sums over the trees to the prediction."""
     if hasattr(model, "classes_"):
-        head = estimators.build_expected_value(estimators.read_class_values(model, path))
+        head = estimators.build_expected_value(estimators.read_class_values(model, inputs, path))
         if model.loss == "exponential":  # the probability of the second class is 1 / (1 + exp(-2 x))
             return (bundle_model.make_node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *head)
         return head

@@ -107,7 +107,7 @@ def row_bytes(nodes: list[dict[str, Any]], inputs: int, itemsize: int = 8) -> in
         out = width[index] * size[index]
         source = node["from"][0]
         cast = width[source] * size[index] if definition.casts and size[source] != size[index] else 0
-        temporary = out * definition.more_arrays
+        temporary = max(width[index], width[source]) * size[index] * definition.more_arrays
         during_operator = sum(live.values()) + cast + temporary + out
         live[index] = out
         for freed in node["free"]:

@@ -190,3 +190,33 @@ def expm1(hidden: Any, constants: Any) -> Any:
 def square(hidden: Any, constants: Any) -> Any:
     """Return x * x."""
     return np.multiply(hidden, hidden, out=hidden)
+
+
+@ActivationDefinition(same_as="numpy.absolute", in_place=True, for_targets=True)
+def absolute(hidden: Any, constants: Any) -> Any:
+    """Return the absolute value."""
+    return np.absolute(hidden, out=hidden)
+
+
+@ActivationDefinition(same_as="numpy.sqrt", aten="sqrt", in_place=True, for_targets=True)
+def sqrt(hidden: Any, constants: Any) -> Any:
+    """Return the square root."""
+    return np.sqrt(hidden, out=hidden)
+
+
+@ActivationDefinition(same_as="numpy.cbrt", in_place=True, for_targets=True)
+def cbrt(hidden: Any, constants: Any) -> Any:
+    """Return the cube root."""
+    return np.cbrt(hidden, out=hidden)
+
+
+@ActivationDefinition(same_as="numpy.log", aten="log", in_place=True, for_targets=True)
+def log(hidden: Any, constants: Any) -> Any:
+    """Return the natural logarithm."""
+    return np.log(hidden, out=hidden)
+
+
+@ActivationDefinition(same_as="numpy.log1p", aten="log1p", in_place=True, for_targets=True)
+def log1p(hidden: Any, constants: Any) -> Any:
+    """Return the natural logarithm of one plus x."""
+    return np.log1p(hidden, out=hidden)

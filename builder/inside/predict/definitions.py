@@ -40,7 +40,8 @@ class ActivationDefinition:
         aten: The ATen operator with the same result, whose arguments are the constants; empty if there is none.
         in_place: Whether it works without another array as large as its result.
         bounds: The lowest and the highest result, each a number or the name of a constant.
-        for_targets: Whether it is meant to undo the transform of a target; between layers its results would overflow.
+        for_targets: Whether it is meant to transform an input or a target: it overflows, or is not defined for some
+            numbers.
     """
 
     same_as: str
@@ -118,7 +119,7 @@ class OperatorDefinition:
         is_trained: Whether its arrays are counted as trained numbers.
         exact: Whether the last digit of its inputs matters, so that it and the nodes before it compute in float64.
         casts: Whether it computes in the dtype of its own arrays and casts its inputs to that.
-        more_arrays: The number of temporary arrays as large as its result.
+        more_arrays: The number of temporary arrays as large as its result, or its first input if that is larger.
         is_bounded: Returns whether a node's results are in [0, 1]. It takes the node's arrays and options by name, and
             for each input node whether its results are in [0, 1].
     """

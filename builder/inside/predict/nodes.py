@@ -154,6 +154,41 @@ def select_node(node: Any, inputs: Any) -> Any:
     return inputs[0][node["places"]]
 
 
+@OperatorDefinition(
+    name="product",
+    formula="x[factors[0]] * (x[factors[1]] * ...)",
+    arrays=(Array(name="factors", shape=("degree", "out"), is_index=True),),
+    exact=True,
+    more_arrays=1,
+    is_bounded=has_bounded_inputs,
+)
+def product_node(node: Any, inputs: Any) -> Any:
+    """Return products of values, multiplied from the last to the first, as scikit-learn's PolynomialFeatures does."""
+    *others, last = node["factors"].T
+    hidden = inputs[0][last]
+    for factor in reversed(others):
+        hidden *= inputs[0][factor]
+    return hidden
+
+
+@OperatorDefinition(
+    name="median",
+    formula="the weighted medians of x",
+    arrays=(Array(name="weights", shape=("in", "out"), is_fraction=True),),
+    more_arrays=4,
+    is_bounded=has_bounded_inputs,
+)
+def median_node(node: Any, inputs: Any) -> Any:
+    """Return for each column of weights the value at which their sum, in the order of the values, reaches the half."""
+    order = np.argsort(inputs[0], axis=0)
+    hidden = np.empty((len(node["weights"]), inputs[0].shape[1]), dtype=inputs[0].dtype)
+    for index, weights in enumerate(node["weights"]):
+        sums = np.cumsum(weights[order], axis=0)
+        middle = (sums >= 0.5 * sums[-1]).argmax(axis=0)[None]
+        hidden[index] = np.take_along_axis(inputs[0], np.take_along_axis(order, middle, axis=0), axis=0)[0]
+    return hidden
+
+
 def has_bounded_limits(node: Any, bounded_inputs: list[bool]) -> bool:
     """Return whether all limits are in [0, 1]."""
     return bool(min(node["low"].min(), node["high"].min()) >= 0 and max(node["low"].max(), node["high"].max()) <= 1)

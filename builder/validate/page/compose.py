@@ -66,6 +66,7 @@ def compose(validation: Validation, reading: Reading, slot: SlotComparison | Non
     summary = [f"{len(failed)} of {len(validation.checks)} checks failed"] if failed else []
     source = "generated in the shape of live data" if task.source == "shaped" else task.source
     summary.append(f"on {task.files.rows:,} rows: {source}")
+    summary += [task.limitation] if task.limitation else []
     summary += [f"exempt from {key}: {reason}" for key, reason in task.exempt.items()]
     summary += [_LIMITED_PROOF[task.image.kind]] if task.image.kind in _LIMITED_PROOF else []
     if task.image.kind == "exact" and _is_on_this_computer(task.image.source):

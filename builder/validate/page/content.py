@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.validate.diagnose import Cause
+    from builder.validate.known_causes import Cause
     from builder.validate.reading.read import Reading
     from builder.validate.rerun import RerunResult
 

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.validate.reading.analysis import Analysis, Function, get_cloudpickle_name
-from builder.validate.reading.values import Blob, Call, Container, Global, Number, Value, get_items, to_pairs, walk
+from builder.validate.reading.values import (
+    FLOAT,
+    SCALARS,
+    Blob,
+    Call,
+    Container,
+    Global,
+    Number,
+    Value,
+    get_items,
+    list_children,
+    to_pairs,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +58,11 @@ def list_captures(root: Value, analysis: Analysis) -> tuple[Capture, ...]:
 def describe(value: Value, analysis: Analysis) -> str:
     """Return what a value is."""
     if isinstance(value, Container):
-        count = len(value.items) // (2 if value.kind == "dict" else 1)
-        return f"{value.kind} of {count:,}" if not _has_run(value) else f"{value.kind} of numbers"
+        runs = [item for item in value.items if isinstance(item, Number)]
+        if not all(run.count for run in runs):  # their numbers are not counted
+            return f"{value.kind} of numbers"
+        count = len(value.items) + sum(run.count - 1 for run in runs)
+        return f"{value.kind} of {count // (2 if value.kind == 'dict' else 1):,}"
     if not isinstance(value, Call):
         kinds = {str: "text", int: "number", Number: "number", Global: "a class or function"}
         kind = value.kind if isinstance(value, Blob) else kinds.get(type(value), "None, True or False")
@@ -99,10 +115,6 @@ def _describe_shape(values: list[Value]) -> str:
     return "x".join(str(item) for item in items if isinstance(item, int))
 
 
-def _has_run(value: Container) -> bool:
-    return any(isinstance(item, Number) and item.count != 1 for item in value.items[:100])
-
-
 def _list_named(root: Value, analysis: Analysis) -> Iterator[tuple[str, Value]]:
     functions: list[Function] = list(analysis.functions.values())
     for function in functions:
@@ -122,7 +134,15 @@ def _list_named(root: Value, analysis: Analysis) -> Iterator[tuple[str, Value]]:
 
 
 def _measure(value: Value) -> int:
-    """Return the bytes of a value itself in the pickle, without its parts."""
+    """Return the bytes of a value itself in the pickle, and of the scalars that it contains."""
     if isinstance(value, (Blob, Number)):
         return value.size
-    return len(value) + 2 if isinstance(value, str) else 2
+    size = 2
+    for item in value.items if type(value) is Container else list_children(value):
+        if isinstance(item, str):
+            size += len(item) + 2
+        elif type(item) in SCALARS:
+            size += 2
+        elif item is FLOAT:
+            size += FLOAT.size
+    return size + len(value) if isinstance(value, str) else size

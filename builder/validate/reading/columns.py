@@ -9,23 +9,33 @@ from builder.validate.reading.values import Container, Value, walk
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _FEATURE = re.compile(r"feature_[a-z0-9][a-z0-9_]*")
 # Attributes and parameters of frameworks, which functions name too.
 _NOT_FEATURES = re.compile(
     r"feature_(?:names?|importances?|fraction|types?|cols?|columns?|sets?|weights|data|list)(?:_.*)?"
 )
-_FEATURE_BYTES = re.compile(rb"(?<![a-zA-Z0-9_])feature_[a-z0-9]+(?:_[a-z0-9]+)*(?![a-zA-Z0-9_])")
+# The literal first: `re` then skips to it, which takes a fifth of the time.
+_FEATURE_BYTES = re.compile(rb"feature_(?<![a-zA-Z0-9_]feature_)[a-z0-9]+(?:_[a-z0-9]+)*(?![a-zA-Z0-9_])")
 _BENCHMARK = re.compile(r"v[0-9]{1,2}_[a-z0-9_]+")  # v53_lgbm_ender20
 _MAX_COLUMNS = 10_000
 
 
-def find_features(roots: Sequence[Value]) -> tuple[str, ...]:
-    """Return the names of features: those of the largest list of names, then others."""
-    groups = [[name for name in names if _is_feature(name)] for names in _iterate_names(roots)]
+def find_columns(roots: Sequence[Value]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of features, those of the largest list of names first, and those of benchmark models."""
+    groups, benchmarks = list[list[str]](), dict[str, None]()
+    for value in walk(*roots):
+        names = [item for item in value.items if isinstance(item, str)] if isinstance(value, Container) else []
+        if not names:
+            continue
+        features = [name for name in names if name.startswith("feature_") and _is_feature(name)]
+        if features:
+            groups.append(features)
+        benchmarks |= dict.fromkeys(name for name in names if name[:1] == "v" and _BENCHMARK.fullmatch(name))
     groups.sort(key=len, reverse=True)
-    return tuple(dict.fromkeys(name for names in groups for name in names))[:_MAX_COLUMNS]
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    return tuple(names[:_MAX_COLUMNS]), tuple(benchmarks)[:_MAX_COLUMNS]
 
 
 def find_features_in_bytes(buffer: bytes | mmap.mmap) -> tuple[str, ...]:
@@ -34,20 +44,5 @@ def find_features_in_bytes(buffer: bytes | mmap.mmap) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if not _NOT_FEATURES.fullmatch(name)))[:_MAX_COLUMNS]
 
 
-def find_benchmarks(roots: Sequence[Value]) -> tuple[str, ...]:
-    """Return the names of benchmark models."""
-    names = (name for names in _iterate_names(roots) for name in names if _BENCHMARK.fullmatch(name))
-    return tuple(dict.fromkeys(names))[:_MAX_COLUMNS]
-
-
 def _is_feature(name: str) -> bool:
     return bool(_FEATURE.fullmatch(name)) and not _NOT_FEATURES.fullmatch(name)
-
-
-def _iterate_names(roots: Sequence[Value]) -> Iterator[list[str]]:
-    """Yield the texts of each container."""
-    for value in walk(*roots):
-        if isinstance(value, Container):
-            names = [item for item in value.items if isinstance(item, str)]
-            if names:
-                yield names

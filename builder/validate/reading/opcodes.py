@@ -15,8 +15,16 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from builder.validate.reading.machine import VALUE_BYTES, LimitError, Machine
-from builder.validate.reading.values import Call, Container, Global, Number, Value
+from builder.validate.reading.machine import (
+    CALL_BYTES,
+    GROUPS,
+    PLACE_BYTES,
+    VALUE_BYTES,
+    LimitError,
+    Machine,
+    SparseMemo,
+)
+from builder.validate.reading.values import EMPTY_TUPLE, Call, Container, Global, Number, Value
 
 if TYPE_CHECKING:
     import mmap
@@ -70,28 +78,28 @@ class Interpreter(Machine):
             PickleError: The bytes are not a complete pickle.
             LimitError: It has too many objects.
         """
-        buffer, size, count = self._buffer, self._size, 0
-        while True:
-            count += 1
-            if not count & 0xFFF:
+        try:
+            while True:
                 self._check_time()
-            position = self._at = self.position
-            if position >= size:
-                text = "has no STOP opcode at its end" if position else "is empty"
-                self._fail(text, is_truncated=True)
-            code = buffer[position]
-            self.position = position + 1
-            if code == _STOP:
-                self.program.root = self._pop()
-                self.program.end = self.position
-                return self.program
-            handler = _HANDLERS[code]
-            if handler is None:
-                self._fail(f"has the byte 0x{code:02x} where an opcode is expected")
-            try:
+                self._run_frequent(_HANDLERS, self.program.calls)
+                position = self._at = self.position
+                if position >= self._size:
+                    text = "has no STOP opcode at its end" if position else "is empty"
+                    self._fail(text, is_truncated=True)
+                code = self._buffer[position]
+                self.position = position + 1
+                if code == _STOP:
+                    self.program.root = self._pop()
+                    self.program.end = self.position
+                    return self.program
+                handler = _HANDLERS[code]
+                if handler is None:
+                    self._fail(f"has the byte 0x{code:02x} where an opcode is expected")
                 handler(self)
-            except UnicodeDecodeError:
-                self._fail("has a text that is not valid")
+        except UnicodeDecodeError:
+            self._fail("has a text that is not valid")
+        finally:
+            self.program.memo_size = max(self.program.memo_size, len(self._memo))
 
     def _create_global(self, module: Value, name: Value) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -113,7 +121,7 @@ class Interpreter(Machine):
         return self._create_global(module.decode("utf-8", "replace"), name.decode("utf-8", "replace"))
 
     def _push_call(self, function: Value, arguments: Value, *, is_new: bool = False) -> Call:
-        self._spend(3 * VALUE_BYTES)
+        self._spend(CALL_BYTES)
         call = Call(function, arguments, self._at, is_new)
         self.program.calls.append(call)
         self._stack.append(call)
@@ -133,9 +141,15 @@ class Interpreter(Machine):
             self._fail(f"ends within a frame that declares {length:,} bytes; it has {left:,}", is_truncated=True)
 
     def _mark(self) -> None:
+        if self._skip_run():
+            return
         self._spend(VALUE_BYTES)
         self._marks.append(self._stack)
         self._stack = []
+
+    def _create_list(self) -> None:
+        if not self._skip(GROUPS):
+            self._create("list")
 
     def _remove(self) -> None:
         if self._stack:
@@ -155,8 +169,19 @@ class Interpreter(Machine):
         if isinstance(value, Number) and value.count != 1:  # the memo has the last one of them
             value = self._split(value)
             self._stack.append(value)
-        self._spend(VALUE_BYTES)
-        self._memo[index] = value
+        self._store(index, value)
+
+    def _store(self, index: int, value: Value) -> None:
+        memo = self._memo
+        if isinstance(memo, list) and index > len(memo):
+            self._spend(VALUE_BYTES * len(memo))
+            memo = self._memo = SparseMemo(enumerate(memo))
+        if isinstance(memo, list) and index == len(memo):
+            self._spend(PLACE_BYTES)
+            memo.append(value)
+        else:
+            self._spend(VALUE_BYTES)
+            memo[index] = value
         self.program.memo_size = max(self.program.memo_size, index + 1)
 
     def _memoize(self) -> None:
@@ -165,7 +190,7 @@ class Interpreter(Machine):
     def _get(self, index: int) -> None:
         try:
             value = self._memo[index]
-        except KeyError:
+        except (IndexError, KeyError):
             self._fail(f"takes the memo's entry {index:,}, which it has not stored")
         self._memory += 8
         self._stack.append(value)
@@ -174,7 +199,7 @@ class Interpreter(Machine):
         target = self._pop()
         self._stack.append(target)
         self._spend(8 * len(items))
-        if isinstance(target, (Container, Call)):
+        if isinstance(target, (Container, Call)) and target is not EMPTY_TUPLE:
             target.items.extend(items)
         elif items:
             self.program.changed.append((target, self._at))
@@ -237,7 +262,7 @@ class Interpreter(Machine):
         "\x80": _set_protocol,
         "\x95": _check_frame,
         # Values
-        **dict.fromkeys("N\x88\x89", lambda self: self._push(None)),
+        **dict.fromkeys("N\x88\x89", lambda self: self._push_none()),
         "K": lambda self: self._push_small(1),
         "M": lambda self: self._push_small(2),
         "J": lambda self: self._push_small(4),
@@ -261,10 +286,10 @@ class Interpreter(Machine):
         "\x97": lambda self: self._add_unsupported("an out-of-band buffer"),
         "\x98": lambda _: None,  # READONLY_BUFFER
         # Containers
-        "]": lambda self: self._create("list"),
+        "]": _create_list,
         "}": lambda self: self._create("dict"),
         "\x8f": lambda self: self._create("set"),
-        ")": lambda self: self._create("tuple"),
+        ")": lambda self: self._push(EMPTY_TUPLE),
         "\x85": lambda self: self._create_tuple(1),
         "\x86": lambda self: self._create_tuple(2),
         "\x87": lambda self: self._create_tuple(3),

@@ -169,8 +169,9 @@ def _map_file(path: Path) -> Iterator[bytes | mmap.mmap]:
             if status.st_size == 0:
                 yield b""
                 return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-                yield buffer
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            yield buffer
+            buffer.close()  # not after an interrupt, whose traceback may refer to a search of it: a BufferError
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise errors.UsageError(f"{escape(path)}: cannot be read: {reason}; pass the path of a pickle") from error
@@ -232,6 +233,7 @@ class _Reader:
         if self.analysis.has_nested_pickle:
             text = "the pickle contains another one, as torch writes tensors, which is not read"
             self.notes.append(Problem(text=text, fix="convert tensors to numpy arrays to have all of it read"))
+        features, benchmarks = columns.find_columns(self._list_roots())
         return Reading(
             size=len(self.buffer),
             protocol=program.protocol,
@@ -240,8 +242,8 @@ class _Reader:
             pythons=pythons,
             image_pythons=image_pythons,
             imports=imports,
-            features=columns.find_features(self._list_roots()) or columns.find_features_in_bytes(self.buffer),
-            benchmarks=columns.find_benchmarks(self._list_roots()),
+            features=features or columns.find_features_in_bytes(self.buffer),
+            benchmarks=benchmarks,
             captures=captures.list_captures(program.root, self.analysis),
             dangers=tuple(sorted(self.analysis.dangers, key=risks.Danger.get_rank)),
             problems=tuple(self.problems),

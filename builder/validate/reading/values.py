@@ -73,6 +73,12 @@ class Number:
     start: int = -1
 
 
+FLOAT = Number(9)
+EMPTY_TUPLE = Container("tuple", [])
+"""All floats and all empty tuples are these objects, since there may be millions."""
+
+SCALARS = frozenset({int, str, type(None)})
+
 Value: TypeAlias = Global | Call | Container | Blob | Number | str | int | None
 
 
@@ -86,20 +92,23 @@ def list_children(value: Value) -> list[Value]:
 
 
 def walk(*roots: Value, seen: set[int] | None = None) -> Iterator[Value]:
-    """Yield each value that the roots contain once, without recursion; ``seen`` has the ids of those to leave out."""
+    """Yield the roots, and each value that they contain once, without recursion and without the scalars in containers.
+
+    ``seen`` has the ids of the values to leave out.
+    """
     seen = set() if seen is None else seen
     pending = list(reversed(roots))
     while pending:
         value = pending.pop()
-        if isinstance(value, (Container, Call)):
+        if type(value) not in SCALARS and value is not FLOAT:
             if id(value) in seen:
                 continue
             seen.add(id(value))
-            pending.extend(reversed(list_children(value)))
-        elif isinstance(value, (Global, Blob, Number)):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
+            # There are millions: calls are saved here, and most values are scalars.
+            items = value.items if type(value) is Container else list_children(value)
+            parts = [item for item in items if type(item) not in SCALARS and item is not FLOAT]
+            parts.reverse()
+            pending += parts
         yield value
 
 

@@ -151,5 +151,10 @@ _ACTIVATIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
         "exp": _exp,
         "expm1": _expm1,
         "square": _square,
+        "absolute": lambda x: np.where(x < 0, -x, x),
+        "sqrt": lambda x: x**0.5,
+        "cbrt": lambda x: np.sign(x) * np.abs(x) ** (1 / 3),
+        "log": np.vectorize(math.log, otypes=[np.float64]),
+        "log1p": np.vectorize(math.log1p, otypes=[np.float64]),
     }
 )

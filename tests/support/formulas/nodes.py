@@ -91,6 +91,22 @@ def _clip(node: bundle_model.Node, inputs: list[Array]) -> Array:
     return np.minimum(np.maximum(inputs[0], _wide(node["low"])), _wide(node["high"]))
 
 
+def _product(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    product: Array = np.prod([inputs[0][:, factor] for factor in node["factors"]], axis=0)
+    return product
+
+
+def _median(node: bundle_model.Node, inputs: list[Array]) -> Array:
+    """Return the smallest value such that those up to it have half of the weights, which are added up in its order."""
+    medians = []
+    for row in inputs[0]:
+        order = np.argsort(row)
+        for weights in _wide(node["weights"]).T:
+            sums = np.cumsum(weights[order])
+            medians.append(row[order][sums >= 0.5 * sums[-1]][0])
+    return np.reshape(medians, (len(inputs[0]), -1))
+
+
 def _quantiles(node: bundle_model.Node, inputs: list[Array]) -> Array:
     quantiles, references = _wide(node["quantiles"]), _wide(node["references"])
     turn = _from_quantiles if node["inverse"] else _to_quantiles
@@ -147,6 +163,8 @@ _OPS: Mapping[str, Callable[[bundle_model.Node, list[Array]], Array]] = MappingP
         "sum": _sum,
         "concat": _concat,
         "select": _select,
+        "product": _product,
+        "median": _median,
         "clip": _clip,
         "quantiles": _quantiles,
         "softmax": _softmax,

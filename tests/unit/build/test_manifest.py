@@ -144,3 +144,14 @@ def test_the_hash_of_a_config_does_not_depend_on_the_order_of_its_keys(data: dic
     assert manifest.hash_config(data) == manifest.hash_config(dict(reversed(data.items())))
     assert manifest.hash_config(data) != manifest.hash_config({**data, "one more": "key"})
     assert schema.canonical_json(data)
+
+
+def test_the_kind_adopted_is_refused_for_a_pickle_of_a_bundle(tmp_path: Path) -> None:
+    data = dataclasses.asdict(manifests.create_manifest(b"pickle"))
+    data["bundle"]["kind"] = manifest.ADOPTED
+    (tmp_path / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(errors.ArtifactError, match="hash is not the adopted pickle's; expected the value"):
+        manifest.read(tmp_path / "manifest.json")
+    data["bundle"]["hash"] = data["pickle"]["sha256"]
+    (tmp_path / "manifest.json").write_text(json.dumps(data))
+    assert manifest.read(tmp_path / "manifest.json").is_adopted

@@ -118,6 +118,8 @@ def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bound
 def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_says_so(name: str) -> None:
     definition, item = operators.ACTIVATIONS[name], activations.Activation(name=name)
     x = np.concatenate([np.linspace(-80, 80, 1_000), [-1e-9, 0.0, 1e-9]])
+    if name in {"sqrt", "log", "log1p"}:
+        x = x[x > 0]
     given_values = x.copy()
     actual = ACTIVATION_FUNCTIONS[name](given_values, item.constants)
     assert np.shares_memory(actual, given_values) == definition.in_place

@@ -97,7 +97,7 @@ def test_wide_nodes_in_float32_are_near_the_reference(seed: int, *, dense_first:
 def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     """What is done to the inputs of trees: the reference to the last digits, a missing input missing where it may."""
     random = np.random.default_rng(seed)
-    ops = [op for op in node_lists.OPS if op != "softmax"]
+    ops = [op for op in node_lists.OPS if op not in {"softmax", "median"}]
     width = 5
     drawn = node_lists.drawn(random, width, count, ops=ops)
     imputation = np.where(random.random(width) < 0.5, np.nan, 1.5)

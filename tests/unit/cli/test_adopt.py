@@ -120,6 +120,16 @@ def test_it_is_compared_with_what_is_on_record(folder: Path, capsys: pytest.Capt
     )
     assert call("pickle", "configs/mine.yaml") == 0
     assert call("verify", "configs/mine.yaml") == 0
+    # It is missing, as in a checkout without it: adopting it again is enough.
+    text = (folder / "configs/mine.yaml").read_text() + "# a comment of the user\n"
+    (folder / "configs/mine.yaml").write_text(text)
+    (folder / "configs/adopted/mine.pkl").unlink()
+    read_output(capsys)
+    for command in ("pickle", "validate", "verify"):
+        assert call(command, "configs/mine.yaml") == 2
+        assert "configs/adopted/mine.pkl: cannot be read: No such file or directory; " in read_output(capsys)[1]
+    run("mine")
+    assert (folder / "configs/mine.yaml").read_text() == text
     assert call("render", "configs/mine.yaml") == 2
     assert "a finished pickle has no bundle" in read_output(capsys)[1]
 
@@ -167,6 +177,7 @@ def test_what_cannot_run_is_refused_and_nothing_is_written(
     assert error.startswith("error: ../model.pkl: ")
     assert message in error
     assert "make pickle" not in error
+    assert errors.find_fix(error)
     if kind == "other Python":
         assert "numerai_predict_py_3_1" in error
     assert list_files(folder) == []
@@ -193,6 +204,7 @@ def test_a_module_that_only_a_call_needs_is_a_note(folder: Path, capsys: pytest.
         (("model.pkl", "--slot", "fresh"), 2, "and not both"),
         (("no.pkl",), 2, "no.pkl: cannot be read: No such file or directory; pass the path of a pickle"),
         (("configs",), 2, "configs: "),
+        (("no.pkl", "--name", "other"), 5, "other.yaml: already exists, and is the config of "),
         (("model.pkl", "--name", "Small"), 2, '--name "Small": invalid name of a config'),
         (("model.pkl", "--image", "a b"), 2, "--image: a b has an invalid repository; expected lower case"),
         (("model.pkl", "--stand-in", "2.7"), 2, '--stand-in: "2.7" is invalid; expected'),

@@ -45,13 +45,13 @@ IN_MAKE = {
     "doctor",
     "models",
     "status",
+    "why",
 }
 BY_COMMAND = {
     "bundle",
     "pickles",
     "data-versions",
     "logs",
-    "why",
     "trigger",
     "assign",
     "disable",

@@ -240,6 +240,8 @@ def test_make_runs_the_real_commands(folder: Path) -> None:
     assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
     code, _, error = make(folder, "init")
     assert (code, "pass BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)
+    code, _, error = make(folder, "why", SLOT="")
+    assert (code, "missing argument 'SLOT|PICKLE'; pass SLOT=...\n" in error) == (2, True)
     code, _, error = make(folder, "status", SLOT="x';touch made;'\nsecond", NUMERAI_API_URL="nowhere")
     assert (code, "NUMERAI_API_URL" in error) == (2, True)
     assert not (folder / "made").exists()

@@ -396,8 +396,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:5: post[0].neutralize.group: cannot find the features of the set "medium": neither '
-                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (numerapi.NumerAPI()."
-                "download_dataset('v5.3/features.json', 'v5.3/features.json')), or list the features: features: [...]"
+                "ROOT/v5.3/features.json nor ROOT/features.json exists; fetch the file (`make data`), or "
+                "list the features: features: [...]"
             )
         ],
     ),
@@ -467,7 +467,7 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         f"name: mlp\nimage: {{ref: {REF}}}\npickle: bundles/mlp\npost: []\n",
         [
             (
-                'FILE:3: pickle: "bundles/mlp" is ROOT/configs/bundles/mlp, which is not a file; expected a pickle, '
+                'FILE:3: pickle: "bundles/mlp" is ROOT/configs/bundles/mlp, which is a folder; expected a pickle file, '
                 "relative to ROOT/configs"
             ),
             "FILE:4: post: a finished pickle is not changed; remove post, or export the model to a bundle",

@@ -50,9 +50,9 @@ def test_a_missing_or_empty_set_is_an_error(file: Path) -> None:
         assert str(raised.value) == message
 
 
-def test_a_missing_file_is_an_error_with_the_code_to_fetch_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_the_command_to_fetch_it(tmp_path: Path) -> None:
     assert feature_sets.find(tmp_path, "v5.3") is None
-    with pytest.raises(ValueError, match=r"download_dataset\('v5\.3/features\.json', 'v5\.3/features\.json'\)"):
+    with pytest.raises(ValueError, match=r"fetch the file \(`make data`\)"):
         feature_sets.read_names(tmp_path, "v5.3", "small")
 
 

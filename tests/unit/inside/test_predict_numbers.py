@@ -190,6 +190,8 @@ def test_each_activation_is_precise(functions: dict[str, Any], name: str, dtype:
     sizes = 10.0 ** np.linspace(-30, 6, 200)
     sizes = sizes[sizes < 80] if operators.ACTIVATIONS[name].for_targets else sizes  # e**88 is beyond float32
     hidden = np.concatenate([sizes, -sizes, np.linspace(-12, 12, 101)]).astype(dtype)
+    if name in {"sqrt", "log", "log1p"}:
+        hidden = hidden[hidden > 0]
     activation = activations.Activation(name=name)
     result = functions[name](hidden.copy(), dict(activation.constants))
     assert result.dtype == dtype

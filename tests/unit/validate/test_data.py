@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -245,6 +245,20 @@ def test_missing_features_are_listed_and_counted(tmp_path: Path) -> None:
     message = check_invalid(write_live(tmp_path), features=["a", *(f"z{index}" for index in range(7))])
     assert "7 of 8 columns" in message
     assert "z0, z1, z2, z3, z4 and 2 more" in message
+
+
+def test_live_features_are_not_taken_for_benchmarks(tmp_path: Path) -> None:
+    path, benchmarks = write_live(tmp_path), tmp_path / "benchmarks.parquet"
+    make_frame().rename(columns={"a": "feature_a"}).to_parquet(benchmarks)
+    expected = (
+        f"{benchmarks}: is a file of live features (feature_a), but expected one of benchmark predictions; "
+        "set validate.data.benchmarks to v5.3/live_benchmark_models.parquet"
+    )
+    assert check_invalid(path, benchmarks) == expected
+    assert check_invalid(path, benchmarks, benchmark_columns=["v53_lgbm_ender20"]) == expected
+    make_frame().rename(columns={"a": "v53_lgbm_ender20"}).to_parquet(benchmarks)
+    arguments: dict[str, Any] = {"features": ["a"], "needs_era": True, "data_version": "v5.3"}
+    assert live_check.check_files(path, benchmarks, benchmark_columns=["v53_lgbm_ender20"], **arguments).rows == 3
 
 
 def test_era_is_only_required_if_ranks_need_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.validate import diagnose, rerun
+from builder.validate import known_causes, rerun
 from builder.validate import run as validate
 from builder.validate.checks import Check
 from builder.validate.page import compose, content
@@ -123,7 +123,7 @@ def test_the_pickle_that_the_slot_runs_now_is_compared_in_the_plot(tmp_path: Pat
 def test_the_page_of_any_pickle_has_one_cause_and_what_is_dangerous_first() -> None:
     content_of_pickle = b"cos\nsystem\n(S'echo'\ntRcmissing_<b>\nx\nC\xff" + bytes(255) + b"\x86."
     reading = read.read_buffer(content_of_pickle, image_python="3.12")
-    cause = diagnose.Cause(text="a module `missing` <b>", fix="pickle it too")
+    cause = known_causes.Cause(text="a module `missing` <b>", fix="pickle it too")
     answer = content.PickleAnswer(
         path=Path(f"model{HOSTILE}.pkl"), reading=reading, result=None, reason="--no-run", cause=cause, is_good=False
     )

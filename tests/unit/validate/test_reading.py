@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import pickle
+import re
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from builder import errors, published_pins
-from builder.validate.reading import describe_python, image_modules, read
+from builder.validate.reading import columns, describe_python, image_modules, read
 from tests.support import bundles, clones
 from tests.support import pickles as own_pickles
 
@@ -446,3 +447,18 @@ def test_modules_have_other_names_than_their_packages() -> None:
 def test_what_is_not_a_file_is_a_usage_error(name: str) -> None:
     with pytest.raises(errors.UsageError, match="pass the path of a pickle"):
         read.read(clones.ROOT / name)
+
+
+def test_an_interrupt_while_a_file_is_searched_is_not_an_internal_error(
+    good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(buffer: bytes) -> None:
+        matches = re.finditer(b".", buffer)  # it refers to the mapped file, also from the traceback
+        next(matches)
+        raise KeyboardInterrupt
+
+    (tmp_path / "model.pkl").write_bytes(good)
+    monkeypatch.setattr(columns, "find_features_in_bytes", interrupt)
+    monkeypatch.setattr(columns, "find_features", lambda _: ())
+    with pytest.raises(KeyboardInterrupt):
+        read.read(tmp_path / "model.pkl")

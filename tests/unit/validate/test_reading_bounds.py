@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +71,7 @@ def test_every_prefix_of_a_pickle_is_read() -> None:
 
 
 BOMBS = {
-    "memo": b"\x80\x04N" + b"\x94" * 5_000_000 + b".",
+    "memo": b"\x80\x04N" + b"".join(b"r%s" % (2 * index).to_bytes(4, "little") for index in range(5_000_000)) + b".",
     "calls": b"\x80\x04ca\nb\n" + b")R" * 3_000_000 + b".",
 }
 CHILD = """
@@ -102,6 +104,39 @@ def test_two_million_nested_tuples_are_read_or_noted() -> None:
     reading = read.read_buffer(b"\x80\x04)" + b"\x85" * 2_000_000 + b".")
     assert not reading.is_good
     assert reading.root == "tuple of 1" or "too many objects" in reading.notes[0].text  # a slow machine
+
+
+class Command:
+    """Runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_what_follows_skipped_tuples_and_lists_of_numbers_is_read(protocol: int) -> None:
+    pairs = [(number / 7, number, None) for number in range(300)]
+    rows = [[number / 7] * 5 for number in range(300)]
+    names = ["feature_able", "feature_baker"]
+    value = [pairs, rows, tuple(pairs[0]), names, Command(), rows[200:], names, Command()]
+    reading = read.read_buffer(pickle.dumps(value, protocol))
+    assert (reading.is_complete, reading.root) == (True, "list of 8")
+    assert reading.features == tuple(names)
+    assert [danger.effect for danger in reading.dangers] == ["runs a command"] * 2
+    assert sum(capture.size for capture in reading.captures) > 0.6 * reading.size
+
+
+def test_a_memo_may_skip_indices() -> None:
+    parts = [b"cos\nsystem\n", b"r\x07\x00\x00\x00", b"0K\x01\x94", b"h\x07S'x'\n\x85R."]
+    reading = read.read_buffer(b"\x80\x04" + b"".join(parts))
+    assert [danger.name for danger in reading.dangers] == ["os.system"]
+
+
+def test_millions_of_small_objects_are_read_completely() -> None:
+    value = [[(number / 7, number) for number in range(200_000)], [f"name {number}" for number in range(100_000)]]
+    value += [[{"value": number, "left": None} for number in range(20_000)], [True] * 200_000]
+    reading = read.read_buffer(pickle.dumps(value, 5))
+    assert (reading.is_complete, reading.root) == (True, "list of 4")
 
 
 def test_large_arrays_and_lists_of_numbers_are_read_completely(tmp_path: Path) -> None:

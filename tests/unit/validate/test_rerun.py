@@ -10,7 +10,7 @@ import pytest
 from builder.config import model as config
 from builder.image import resolve as image
 from builder.tournament import status
-from builder.validate import container_run, diagnose, rerun
+from builder.validate import container_run, diagnose, known_causes, rerun
 from builder.validate.reading import read
 from tests.support import clones, words
 
@@ -25,7 +25,7 @@ def make_failure(state: str = "failed", *descriptions: str) -> status.PickleFail
     return status.PickleFailure(where="run", status=state, descriptions=descriptions, trigger=None)
 
 
-def make_result(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
+def make_result(cause: known_causes.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
     resolved = image.ResolvedImage(
         kind=kind,
         ref="a/b:c",
@@ -49,7 +49,7 @@ def make_result(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Reru
 
 
 def test_a_failure_here_is_the_cause() -> None:
-    local_cause = diagnose.Cause(text="it ran out of memory at 4 GiB (exit 137)", fix="make the model smaller")
+    local_cause = known_causes.Cause(text="it ran out of memory at 4 GiB (exit 137)", fix="make the model smaller")
     cause = rerun.conclude(make_failure("failed", "Killed"), [], make_result(local_cause), again=AGAIN)
     assert (cause.text, cause.fix) == (f"{local_cause.text} (reproduced here)", local_cause.fix)
 
@@ -67,17 +67,10 @@ def test_without_a_run_the_reading_is_the_cause_unless_another_is_reported(descr
     assert rerun.conclude(make_failure("failed", description), [], None, reading, again=AGAIN).text == cause
 
 
-def test_the_reading_is_preferred_to_an_error_here_that_the_build_caused() -> None:
-    reading = read.read_buffer(b"\x1f\x8b")
-    local_cause = diagnose.Cause(text="it is not a valid pickle: x", fix="y", by_build=True)
-    cause = rerun.conclude(make_failure(), [], make_result(local_cause), reading, again=AGAIN)
-    assert cause.text == "the file is not a pickle: it is compressed with gzip (reproduced here)"
-    other = diagnose.Cause(text="the function returned None", fix="y")
-    assert rerun.conclude(make_failure(), [], make_result(other), reading, again=AGAIN).text.startswith(other.text)
-
-
 def test_a_cause_without_a_fix_gets_one() -> None:
-    cause = rerun.conclude(make_failure(), [], make_result(diagnose.Cause(text="exit 1: KeyError: 'x'")), again=AGAIN)
+    cause = rerun.conclude(
+        make_failure(), [], make_result(known_causes.Cause(text="exit 1: KeyError: 'x'")), again=AGAIN
+    )
     assert "make pickle" in cause.fix
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.validate import diagnose
+from builder.validate import diagnose, known_causes, runner_log
 from tests.support import runner_logs as logs
 
 UNKNOWN = diagnose.RunConditions(seconds=600, memory=4 << 30, python="3.12.11", built_on=None)
@@ -174,32 +174,32 @@ def test_another_python_is_only_blamed_for_its_own_failures(log: str, cause: str
 @pytest.mark.parametrize("box", [logs.HELP_BOX, logs.LOGGED_HELP_BOX], ids=["plain", "logged"])
 def test_the_box_of_help_is_not_shown(box: str) -> None:
     log = logs.HEAD + "ERROR:root:Pickle function returned at least 1 NaN prediction\n" + box + logs.PRINTED
-    shown = diagnose.format_excerpt([log], 12)
+    shown = runner_log.format_excerpt([log], 12)
     assert shown == [
         *logs.HEAD.splitlines(),
         "ERROR:root:Pickle function returned at least 1 NaN prediction",
         shown[-1],
     ]
     assert shown[-1] == logs.PRINTED.strip()
-    assert diagnose.format_excerpt(log.splitlines(), 2) == shown[-2:]
-    assert diagnose.find_last_message(log) == "Pickle function returned at least 1 NaN prediction"
+    assert runner_log.format_excerpt(log.splitlines(), 2) == shown[-2:]
+    assert runner_log.find_last_message(log) == "Pickle function returned at least 1 NaN prediction"
 
 
 def test_a_traceback_is_shown_whole_with_the_exceptions_before_it() -> None:
     chain = logs.make_chained_traceback("TypeError: first", "TypeError: second")
-    shown = diagnose.format_excerpt([logs.HEAD, "ERROR:root:reason\n", chain, logs.HELP_BOX], 3)
+    shown = runner_log.format_excerpt([logs.HEAD, "ERROR:root:reason\n", chain, logs.HELP_BOX], 3)
     assert shown == ["ERROR:root:reason", *(line for line in chain.splitlines() if line)]
     endless = "Traceback (most recent call last):\n" + "  a line\n" * 500 + "KeyError: 1"
-    assert diagnose.format_excerpt([endless], 3) == ["  a line", "  a line", "KeyError: 1"]
+    assert runner_log.format_excerpt([endless], 3) == ["  a line", "  a line", "KeyError: 1"]
 
 
 def test_lines_between_two_rules_with_an_error_are_not_help() -> None:
     rule = "-" * 80
     log = f"{rule}\nERROR:root:Pickle function returned 0 predictions\n{logs.HELP_BOX}"
-    assert diagnose.find_help_lines(log.splitlines()) == set(range(2, 2 + len(logs.HELP_BOX.splitlines())))
-    assert diagnose.find_last_message(log) == "Pickle function returned 0 predictions"
+    assert runner_log.find_help_lines(log.splitlines()) == set(range(2, 2 + len(logs.HELP_BOX.splitlines())))
+    assert runner_log.find_last_message(log) == "Pickle function returned 0 predictions"
     long_box = [rule, *["a line"] * 100, rule]
-    assert diagnose.find_help_lines(long_box) == set()
+    assert runner_log.find_help_lines(long_box) == set()
 
 
 def test_errors_that_a_library_logs_or_a_model_catches_are_not_the_reason() -> None:
@@ -220,7 +220,7 @@ def test_a_description_is_parsed_like_the_log() -> None:
 
 
 def test_an_abort_is_the_cause_if_the_log_has_no_error() -> None:
-    def explain_abort(log: str, *, twice: bool = False) -> diagnose.Cause:
+    def explain_abort(log: str, *, twice: bool = False) -> known_causes.Cause:
         run_end = diagnose.RunEnd(code=-6, timed_out=False, out_of_memory=False, log=log, aborted_twice=twice)
         return diagnose.find_cause(run_end, UNKNOWN)
 

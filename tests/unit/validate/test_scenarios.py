@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 BUNDLE = custom.make_bundle(benchmarks=("bench_a", "bench_b"))
 NAMES = [*BUNDLE.features]
 WEIGHTS = np.array([0.1, 0.2, 0.3])
-COLUMNS = "same values: columns in another order, and columns that the model does not know"
+COLUMNS = "same values: columns in another order, and more"
 ROWS = "same values: rows in another order"
 FLOAT32, FLOAT64 = "same values: features as float32", "same values: features as float64"
 NUMBERS = "same values: era as numbers"
-BENCHMARKS = "same values: benchmark rows and columns in another order, and more of both"
-TWO_ERAS = "same values: two eras in one frame, and each alone"
+BENCHMARKS = "same values: benchmarks in another order, and more"
+TWO_ERAS = "same values: two eras together, and each alone"
 SECOND_CALL = "same values: a second call"
 
 
@@ -107,6 +107,11 @@ def first_in_a_tie(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame
     return linear(live[NAMES].round(-1), live).rank(pct=True, method="first")
 
 
+def first_in_a_tie_of_neighbours(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
+    """Rank by first what depends on the row before, so that ties do not explain all differences."""
+    return linear(live[NAMES].rolling(2, min_periods=1).mean(), live).rank(pct=True, method="first")
+
+
 def mixed(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
     """Read the second feature by position only."""
     values = live[NAMES].astype(float)
@@ -134,7 +139,7 @@ def test_a_function_that_reads_by_name_has_every_expected_outcome(subject: scena
         (benchmark_by_row, {ROWS: "the order of the rows", BENCHMARKS: "rows are taken in their order, not by id"}),
         (by_integer_type, dict.fromkeys([FLOAT32, FLOAT64], "chosen by their type (int8), or overflow in it; convert")),
         (by_row, {ROWS: "rows with equal values get different predictions; let no prediction depend"}),
-        (first_in_a_tie, {ROWS: 'equal predictions are ranked in the order of the rows, as `rank(method="first")`'}),
+        (first_in_a_tie_of_neighbours, {ROWS: "rows differ"}),
         (by_era, {NUMBERS: "with string values!; group by `live_features['era']` as it is"}),
         (by_era_in_a_dictionary, {NUMBERS: "1,000 of 1,000 rows differ"}),
     ],
@@ -147,6 +152,13 @@ def test_a_broken_function_fails_the_relation_that_it_breaks(
     assert [text for name, text in broken.items() if text not in failed[name]] == []
 
 
+def test_ranks_by_first_are_a_note(subject: scenarios.Subject) -> None:
+    results = judged.judge(first_in_a_tie, subject)
+    assert get_failed(results) == {}
+    cause = 'equal predictions are ranked in the order of the rows, as `rank(method="first")` does'
+    assert cause in get_notes(results)[ROWS]
+
+
 def test_a_model_of_a_whole_data_version_may_read_every_column(subject: scenarios.Subject) -> None:
     def by_mean(live: pd.DataFrame, benchmarks: pd.DataFrame) -> pd.DataFrame:
         return live.filter(regex="^feature_").mean(axis=1).to_frame("prediction") / 4
@@ -155,7 +167,7 @@ def test_a_model_of_a_whole_data_version_may_read_every_column(subject: scenario
     tied = dataclasses.replace(subject, tied_to="v5.3")
     results = judged.judge(by_mean, tied)
     assert results["same values: columns in another order"].good is True
-    note = results["same values: columns that the model does not know"]
+    note = results["same values: unknown columns"]
     assert note.good is None
     assert note.detail.endswith("; it reads every feature of v5.3, so it is tied to this data version")
     # Not by position or by prefix.
@@ -211,6 +223,32 @@ def test_a_function_without_care_gets_a_note_with_what_happens(subject: scenario
     assert [text for name, text in expected.items() if text not in notes[name]] == []
 
 
+@pytest.mark.parametrize(
+    ("error", "good"),
+    [
+        ("ValueError: Input contains NaN", True),
+        ("ValueError: feature_1 is empty", True),
+        ("KeyError: 'missing'", True),
+        ("ValueError: cannot convert to integer", None),
+        ("TypeError: predict() missing 1 required positional argument: 'benchmarks'", None),
+        ("", None),  # the process ended, and its log has a warning about NaN
+    ],
+)
+def test_only_an_error_that_names_what_is_missing_is_good(
+    subject: scenarios.Subject, error: str, *, good: bool | None
+) -> None:
+    planned = scenario_run.make_scenarios(subject)
+    inputs = scenarios.list_inputs([subject.live, subject.final], planned)
+    (scenario,) = (item for item in planned if item.name == "NaN in places")
+    (item,) = scenario.inputs
+    files = {f"{inputs.index(item)}.txt": error.encode()} if error else {}
+    files["0.f64"] = np.zeros(len(subject.live.live)).tobytes()
+    results = scenarios.Results(inputs, files, end="the interpreter aborted: RuntimeWarning: NaN")
+    (check,) = scenarios.judge([scenario], results, subject.live, {})
+    assert check.good is good
+    assert bool(check.fix) == (good is None)
+
+
 def test_a_second_call_that_differs_is_a_note(subject: scenarios.Subject) -> None:
     calls: list[int] = []
 
@@ -235,10 +273,10 @@ def test_any_numbers_can_be_judged(subject: scenarios.Subject, values: list[floa
 
 
 def test_an_exempt_relation_is_a_note_with_its_reason(subject: scenarios.Subject, tmp_path: Path) -> None:
-    exempt = {"shuffle": "ranks by first"}
-    results = judged.judge(first_in_a_tie, subject, exempt=exempt)
+    exempt = {"shuffle": "counts rows"}
+    results = judged.judge(by_row, subject, exempt=exempt)
     assert get_failed(results) == {}
-    assert results[ROWS].detail.startswith("exempt (ranks by first): ")
+    assert results[ROWS].detail.startswith("exempt (counts rows): ")
     code = custom.CODE.replace("@ weights", "@ weights // 1").replace("index)", "index).rank(method='first')")
     bundle = custom.make_bundle(code, post=(post.make_step("rank"),))
     with_step = make_subject(bundle, tmp_path)
