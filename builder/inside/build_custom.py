@@ -15,10 +15,8 @@ A build also writes ``OUT.pkl.json``: ``{"parameters": [names]}``, or ``{"error"
 from __future__ import annotations
 
 import contextlib
-import copyreg
 import ctypes
 import filecmp
-import functools
 import hashlib
 import importlib
 import importlib.util
@@ -121,7 +119,6 @@ def build_once(folder: Path, target: Path) -> None:
     header = (folder / "bundle" / "bundle.json").read_bytes()
     _fix_class_ids(hashlib.sha256(header).digest())
     _seed_generators()
-    _add_reducers()
     _show_deprecations([custom.MODULE_NAME, *json.loads(header).get("modules", ())])
     try:
         content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
@@ -205,29 +202,6 @@ def _seed_generators() -> None:
     random.seed(0)
     np: Any = importlib.import_module("numpy")
     np.random.seed(0)
-
-
-def _add_reducers() -> None:
-    """Make objects picklable that are pickled by their name, or not at all before Python 3.12."""
-
-    def reduce_cached(function: Any) -> Any:
-        if sys.modules.get(function.__module__) not in _get_own_modules():
-            return function.__qualname__
-        parameters = function.cache_parameters()
-        arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"], functools._CacheInfo)  # noqa: SLF001
-        return functools._lru_cache_wrapper, arguments  # noqa: SLF001 - the class itself, as functools.lru_cache calls it
-
-    def reduce_property(value: Any) -> Any:
-        return functools.cached_property, (value.func,), {"attrname": value.attrname}
-
-    copyreg.pickle(functools._lru_cache_wrapper, reduce_cached)  # noqa: SLF001
-    copyreg.pickle(functools.cached_property, reduce_property)
-
-
-def _get_own_modules() -> list[Any]:
-    """Return the modules whose functions are pickled by value."""
-    cloudpickle: Any = importlib.import_module("cloudpickle")
-    return [sys.modules.get(custom.MODULE_NAME), *map(sys.modules.get, cloudpickle.list_registry_pickle_by_value())]
 
 
 def _fix_class_ids(seed: bytes) -> None:
