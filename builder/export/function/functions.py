@@ -204,8 +204,8 @@ class _FunctionPredict:
             if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError)):
                 hint = "; the tournament has no network: read it before, and use the data"
             raise errors.ExportError(
-                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {error}; it is called with "
-                f"frames like live data, whose columns are those in features= and benchmark={hint}"
+                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {str(error)[:300]}; it is "
+                f"called with frames like live data, whose columns are those in features= and benchmark={hint}"
                 f"{outside.format_causes(self._causes)}"
             ) from error
         return predictions
