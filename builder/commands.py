@@ -16,6 +16,7 @@ _TARGETS = {
     "check": "PICKLE",
     "rollback": "MODEL",
     "status": "SLOT",
+    "why": "SLOT",
 }
 """The Makefile's targets that are commands, with the variable of each that is the command's argument."""
 _PLACEHOLDERS = ("BUNDLE", "CONFIG", "NAME", "PICKLE", "SLOT")

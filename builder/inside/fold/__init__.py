@@ -64,7 +64,9 @@ KINDS = {
         fold=ensemble.fold_ensemble,
         predict="ensemble.py",
     ),
-    "custom": KindDefinition(summary="a custom function", fold=custom.fold_custom, predict="custom.py"),
+    "custom": KindDefinition(
+        summary="a function, or a model that is stored as data", fold=custom.fold_custom, predict="custom.py"
+    ),
 }
 
 
