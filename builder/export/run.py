@@ -103,13 +103,15 @@ def export(
         post: All steps, as in a config, instead of ``rank`` and ``neutralize``.
         eras: The eras of the training data, so that diagnostics can mark them as in-sample.
         target: The name of the target.
-        options: Options of one framework; see its page in docs/export.
+        options: Options of one framework; see its page in docs/export. ``outputs`` is another spelling of ``output``.
 
     Raises:
         errors.ExportError: A part of the model cannot be expressed, its inputs are unknown, or the bundle would not
             predict what the framework does.
         errors.BundleError: The bundle cannot be written.
     """
+    if "outputs" in options and "output" not in options:
+        options["output"] = options.pop("outputs")
     path = arguments.parse_path(path)
     benchmarks = arguments.parse_benchmarks(benchmark)
     features = None if features is None else arguments.parse_names("features", features)

@@ -11,7 +11,9 @@ Imports only the standard library at the top, for it also runs where the model i
 from __future__ import annotations
 
 import ast
+import copyreg
 import difflib
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -261,6 +263,24 @@ def _register_by_value(modules: Sequence[types.ModuleType]) -> None:
         return
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
+    _add_reducers(modules)
+
+
+def _add_reducers(modules: Sequence[types.ModuleType]) -> None:
+    """Make objects of these modules picklable that are pickled by their name, or not at all before Python 3.12."""
+
+    def reduce_cached(function: Any) -> Any:
+        if sys.modules.get(function.__module__) not in modules:
+            return function.__qualname__
+        parameters = function.cache_parameters()
+        arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"], functools._CacheInfo)  # noqa: SLF001
+        return functools._lru_cache_wrapper, arguments  # noqa: SLF001 - the class itself, as functools.lru_cache calls it
+
+    def reduce_property(value: Any) -> Any:
+        return functools.cached_property, (value.func,), {"attrname": value.attrname}
+
+    copyreg.pickle(functools._lru_cache_wrapper, reduce_cached)  # noqa: SLF001
+    copyreg.pickle(functools.cached_property, reduce_property)
 
 
 def _find_file(name: str, folder: Path) -> str:

@@ -86,9 +86,11 @@ def call_predict(predict: Any, live_features: pd.DataFrame, live_benchmark_model
     predictions = predict(*frames)
     if not isinstance(predictions, pd.DataFrame):
         raise ValueError(f"predict returned {type(predictions).__name__}; expected a DataFrame with one column")  # noqa: TRY004
-    if len(predictions) != len(live_features) or not predictions.index.isin(live_features.index).all():
+    if len(predictions) != len(live_features):
+        raise ValueError(f"predict returned {len(predictions)} rows for {len(live_features)} rows of live_features")
+    if not predictions.index.isin(live_features.index).all():
         raise ValueError(
-            f"predict returned {len(predictions)} rows for {len(live_features)} rows of live_features, or other ids"
+            f"predict returned other ids than those of live_features, such as {predictions.index[0]!r:.40}"
         )
     return predictions.iloc[:, 0].reindex(live_features.index).to_numpy(dtype=np.float64)
 

@@ -58,6 +58,7 @@ class RunConditions:
         python: The Python that ran the pickle.
         built_on: The Python that the pickle was built on; None if unknown.
         is_stand_in: Whether the image is a stand-in, which has fewer packages than the tournament's.
+        columns: The columns of the live data and the benchmark predictions; empty if unknown.
     """
 
     seconds: float
@@ -65,6 +66,7 @@ class RunConditions:
     python: str
     built_on: str | None
     is_stand_in: bool = False
+    columns: frozenset[str] = frozenset()
 
 
 def explain(run_end: RunEnd, conditions: RunConditions) -> str:
@@ -191,7 +193,7 @@ def _find_error(run_end: RunEnd, conditions: RunConditions, log: runner_log.Log)
         cause = None
     if cause == known_causes.OUT_OF_MEMORY:
         return _describe_out_of_memory(conditions, error)
-    cause = _find_published_package(error, conditions) or cause
+    cause = _find_published_package(error, conditions) or _find_known_column(error, conditions) or cause
     if cause is not None:
         return cause
     if run_end.code == _USAGE_CODE and not log.reasons and not log.started:
@@ -213,6 +215,15 @@ def _find_published_package(error: str, conditions: RunConditions) -> Cause | No
     known = f"the tournament's image has {package} {published_pins.get_versions(python)[package]}"
     text = f"it needs the module {match[1]!r}, which this stand-in does not have; {known}"
     return Cause(text=text, fix="run it in the image itself: set `image.ref` to it")
+
+
+def _find_known_column(error: str, conditions: RunConditions) -> Cause | None:
+    """Return the cause if the key of a KeyError is a column that the data have, so that they are not the cause."""
+    match = re.search(r"\bKeyError: '(\w+)'", error)
+    if match is None or match[1] not in conditions.columns:
+        return None
+    text = f"{error}: the data have this column; the function removed it, or reads it from something else"
+    return Cause(text=text, fix=known_causes.FIX_MODEL)
 
 
 def _describe_other_python(conditions: RunConditions, error: str) -> Cause:

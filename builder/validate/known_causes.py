@@ -80,7 +80,7 @@ CAUSES = (
     (
         (
             r"\bSystemError: |unknown opcode|bad marshal data|unsupported pickle protocol"
-            r"|\bcode(?:\(\) (?:takes|argument)| expected at)|numpy\.(?:dtype|ndarray) size changed"
+            r"|\bcode(?:\(\) (?:takes (?:at|exactly)|argument \d)| expected at)|numpy\.(?:dtype|ndarray) size changed"
             r"|No module named 'numpy\._core|is not a known BitGenerator"
         ),
         OTHER_PYTHON,
@@ -178,7 +178,8 @@ CAUSES = (
     (
         (
             r"(?i)name resolution|failed to resolve|max retries exceeded|network is unreachable"
-            r"|\b(?:Timeout|Connection|Connect|URL|ConnectTimeout)Error\b|\b(?:Read|Connect)Timeout\b"
+            r"|\b(?:Connection|Connect|URL|ConnectTimeout)Error\b|\b(?:Read|Connect)Timeout\b"
+            r"|\bTimeoutError: .*(?:\[Errno|timed out)"
         ),
         Cause(
             text="the function uses the network, which the tournament's container does not have",

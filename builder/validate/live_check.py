@@ -62,6 +62,11 @@ def check_files(
     return LiveFiles(live=live, benchmarks=benchmarks, rows=rows)
 
 
+def read_columns(*files: Path | None) -> frozenset[str]:
+    """Return the names of the columns of parquet files that were checked before; None for one that is not there."""
+    return frozenset(name for file in files if file for name in pq.read_schema(file).names)
+
+
 def find_swap(benchmarks: Path) -> str:
     """Return why a parquet file is not one of benchmark predictions: it has features; empty if it may be one."""
     try:

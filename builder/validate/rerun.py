@@ -101,6 +101,7 @@ def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress
         python=task.python,
         built_on=task.built_on,
         is_stand_in=task.image.kind == "stand_in",
+        columns=live_check.read_columns(task.live, task.benchmarks),
     )
     make_inputs, notes = _find_inputs(task)
     with contextlib.ExitStack() as stack:

@@ -23,6 +23,7 @@ from builder.validate import (
     headroom,
     known_causes,
     library_versions,
+    live_check,
     other_fixes,
     relations,
     scenario_run,
@@ -305,6 +306,7 @@ def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
         python=task.python,
         built_on=task.artifact.manifest.image.python,
         is_stand_in=task.image.kind == "stand_in",
+        columns=live_check.read_columns(task.files.live, task.files.benchmarks),
     )
 
 

@@ -53,12 +53,19 @@ def ended(files: dict[str, Path]) -> dict[tuple[bytes, str], container_run.Conta
     return dict(zip(runs, results, strict=True))
 
 
-def judge(result: container_run.ContainerRun) -> tuple[list[checks.Check], known_causes.Cause | None]:
+def judge(
+    result: container_run.ContainerRun, live: str = failures.LIVE
+) -> tuple[list[checks.Check], known_causes.Cause | None]:
     """Judge a run as ``validate`` and ``rerun`` do."""
     limits = config.LimitsConfig(cpus=1, memory=1 << 30, seconds=120)
     python = stand_ins.get_default().python
     conditions = diagnose.RunConditions(
-        seconds=limits.seconds, memory=limits.memory, python=python, built_on=None, is_stand_in=True
+        seconds=limits.seconds,
+        memory=limits.memory,
+        python=python,
+        built_on=None,
+        is_stand_in=True,
+        columns=frozenset({"id", *([] if live == failures.NO_ERA else ["era"]), "feature_a", failures.BENCHMARK}),
     )
     return validate.judge_entry(result, limits, conditions, [f"n{number:015x}" for number in range(ROWS)])
 
@@ -68,7 +75,7 @@ def test_a_bad_pickle_has_one_cause_and_fix_and_its_twin_has_none(
     ended: dict[tuple[bytes, str], container_run.ContainerRun], failure: failures.Failure
 ) -> None:
     result = ended[failure.bad, failure.live]
-    results, cause = judge(result)
+    results, cause = judge(result, failure.live)
     assert cause is not None
     assert failure.cause in cause.text, result.log
     assert failure.fix in cause.fix

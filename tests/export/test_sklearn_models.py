@@ -30,7 +30,7 @@ from tests.support import sklearn_exports as cases
 # The tests do not depend on convergence.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "numbers_only"),
 ]
 
 INTEGERS = cases.make_integers(220, 6)
@@ -250,6 +250,25 @@ def test_model_of_an_array_gets_names_from_the_sample_or_caller() -> None:
         errors.ExportError, match=r"the Ridge takes 6 inputs, but features= and benchmark= have 5 together"
     ):
         cases.export_and_read(model, INTEGERS.iloc[:, :5])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        linear_model.RANSACRegressor(random_state=1),
+        model_selection.GridSearchCV(linear_model.RANSACRegressor(random_state=1), {"max_trials": [9]}, cv=2),
+        model_selection.FixedThresholdClassifier(tree.DecisionTreeClassifier(max_depth=3)),
+        ensemble.BaggingRegressor(linear_model.Ridge(), 2, random_state=1),
+    ],
+    ids=name,
+)
+def test_names_are_those_of_the_training(model: Any) -> None:
+    """These models train what they contain on arrays without names."""
+    is_classifier = hasattr(model, "predict_proba")
+    model.fit(INTEGERS, cases.make_classes(INTEGERS, (0, 1)) if is_classifier else cases.make_target(INTEGERS))
+    bundle = cases.assert_agree(model, INTEGERS)
+    sample = INTEGERS.iloc[:, ::-1].assign(other=1)
+    assert cases.export_and_read(model, sample).features == bundle.features == tuple(INTEGERS.columns)
 
 
 def make_two_targets() -> Any:

@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Skipping features without any observed values"),
     pytest.mark.filterwarnings("ignore:n_quantiles"),
     pytest.mark.filterwarnings("ignore:Bins whose width are too small"),
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "numbers_only"),
 ]
 
 INTEGERS = cases.make_integers(160, 6)

@@ -16,7 +16,7 @@ from builder.bundle import model as bundle_model
 from tests.support import pickles
 from tests.support import sklearn_exports as cases
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "numbers_only")
 
 INTEGERS = cases.make_integers(160, 5)
 MISSING = cases.set_missing(INTEGERS)
@@ -58,6 +58,19 @@ def test_ensemble_predicts_the_same(model: Any) -> None:
     steps = preprocessing.StandardScaler(), model
     for fitted in (model, pipeline.make_pipeline(*steps)):
         cases.assert_agree(fitted.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS, INTEGERS * 3 - 2)
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (-1, 1), (1, 2, 3)])
+def test_boosters_in_a_vote_have_its_classes(classes: tuple[int, ...]) -> None:
+    pair = [
+        ("light", lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)),
+        ("extreme", xgboost.XGBClassifier(n_estimators=3, n_jobs=1)),
+    ]
+    model = ensemble.VotingClassifier(pair, voting="soft")
+    cases.assert_agree(model.fit(INTEGERS, cases.make_classes(INTEGERS, classes)), INTEGERS)
+    model.fit(INTEGERS, cases.make_classes(INTEGERS, (1, 2, 5)))
+    with pytest.raises(errors.ExportError, match="LGBMClassifier at member 'light' is a member of a vote or bag whose"):
+        cases.export_and_read(model, INTEGERS)
 
 
 @pytest.mark.parametrize("classes", [(0, 1), (-1, 1), (1, 2, 5)])

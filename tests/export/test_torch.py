@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from builder.bundle import model as bundle_model
 
+pytestmark = pytest.mark.usefixtures("numbers_only")
 INPUTS = 6
 NAMES = tuple(f"feature_{index}" for index in range(INPUTS))
 # Tracing takes half a second, and examples are small: no shrinking.

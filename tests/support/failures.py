@@ -181,6 +181,19 @@ CALLED = {
         "it reads the feature feature_z, which the live data",
         "data_version",
     ),
+    "a key that is not missing in the data": _make_failure(
+        "{'feature_b': 1}['feature_a']; " + GOOD_BODY,
+        "{'feature_b': 1}.get('feature_a'); " + GOOD_BODY,
+        "exit 1: KeyError: 'feature_a': the data have this column",
+        "fix the model or function",
+        "it reads the feature feature_a",
+    ),
+    "NaN: no benchmark row": _make_failure(
+        f"return b['{BENCHMARK}'].reindex(f.index).to_frame('prediction')",
+        f"return b['{BENCHMARK}'].reindex(f.index).fillna(0.5).to_frame('prediction')",
+        "the function returned NaN",
+        "also in rows without a benchmark model",
+    ),
     "missing benchmark": _make_failure(
         "return b['v53_lgbm_x'].reindex(f.index).to_frame('prediction')",
         f"return b['{BENCHMARK}'].reindex(f.index).fillna(0.5).to_frame('prediction')",

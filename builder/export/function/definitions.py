@@ -21,10 +21,12 @@ import graphlib
 import importlib.util
 import keyword
 import pprint
+import random
 import re
 import sys
 import textwrap
 import types
+import typing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,26 +44,20 @@ _FACTORY = "_make_"
 _IMMUTABLE = (type(None), bool, int, float, str, bytes)
 
 
-class ModuleNeeded(Exception):  # noqa: N818 - a request, not an error
-    """A function uses a module of the user as a whole, which the bundle must contain."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Definition:
     """Statements that define a name.
 
     Attributes:
         text: The statements.
-        needs: Names that they use when the module is imported; a function may use others when it is called.
+        needs: Names that they use when the module is imported.
+        uses: Names that a function or class uses when it is called.
         is_code: Whether they are a function or a class, which follow data.
     """
 
     text: str
     needs: Sequence[str]
+    uses: Sequence[str]
     is_code: bool
 
 
@@ -111,6 +107,11 @@ class Collector:
             target = getattr(target, part, None)
         return target is value and module is not None and self._can_import(module.__name__)
 
+    def find_name(self, value: Any) -> str | None:
+        """Return the name of the module that has been defined with the value; None if there is none."""
+        name = self._names.get(id(value))
+        return name if name in self._definitions else None
+
     def make_unique(self, name: str) -> str:
         """Return the name, or one derived from it, that nothing has in the module."""
         stem = "function" if name == "<lambda>" else re.sub(r"\W", "_", name) or "value"
@@ -120,16 +121,19 @@ class Collector:
             unique, count = f"{stem}_{count}", count + 1
         return unique
 
-    def add(self, name: str, text: str, *, needs: Iterable[str], is_code: bool = True) -> None:
-        """Add statements that define a name."""
+    def add(
+        self, name: str, text: str, *, needs: Iterable[str], uses: Iterable[str] = (), is_code: bool = True
+    ) -> None:
+        """Add statements that define a name; for ``needs`` and ``uses`` see ``_Definition``."""
         self._values.setdefault(name, None)
-        self._definitions[name] = _Definition(text=text, needs=tuple(dict.fromkeys(needs)), is_code=is_code)
+        needs = tuple(dict.fromkeys(needs))
+        self._definitions[name] = _Definition(text=text, needs=needs, uses=tuple(uses), is_code=is_code)
 
     def add_load(self, function: types.FunctionType) -> None:
         """Add the user's ``load(bundle)``, which is called as it is."""
         definition = inspection.read_function(function, "load")
         self._check_source(definition.text, function.__name__)
-        parameters = self._bind_outer_names(function, definition)
+        parameters, _ = self._bind_outer_names(function, definition)
         if parameters:
             raise errors.ExportError(
                 f"export: load uses `{next(iter(parameters))}`, which is defined outside of it; write it to a file, "
@@ -167,21 +171,37 @@ class Collector:
         return f"{text}\n\n\n{load}\n"
 
     def _sort_names(self) -> list[str]:
-        """Return the defined names, each after those that it needs; data first where that is possible."""
-        order = sorted(self._definitions, key=lambda name: self._definitions[name].is_code)
-        indices = {name: index for index, name in enumerate(order)}
-        graph = {
-            name: sorted((need for need in self._definitions[name].needs if need in indices), key=indices.__getitem__)
-            for name in order
-        }
-        sorter = graphlib.TopologicalSorter(graph)
+        """Return the defined names, each after those that it needs; data first where that is possible.
+
+        What needs a function or class may call it when the module is imported, so that it also needs what that uses: a
+        class with a decorator, for instance. Unless that is a circle.
+        """
+        graph = {name: set(self._definitions[name].needs) & self._definitions.keys() for name in self._definitions}
+        closures = {name: self._find_all_needs(needs) for name, needs in graph.items()}
+        for name, needs in closures.items():
+            graph[name] |= {need for need in needs - {name} if name not in closures[need]}
         try:
-            sorter.prepare()
+            return self._sort(graph)
         except graphlib.CycleError as error:
             cycle = ", ".join(f"`{name}`" for name in dict.fromkeys(error.args[1]))
             raise errors.ExportError(
                 f"export: {cycle} refer to each other before they are defined; pass one to the other as an argument"
             ) from error
+
+    def _find_all_needs(self, needs: set[str]) -> set[str]:
+        names, remaining = set(needs), list(needs)
+        while remaining:
+            definition = self._definitions[remaining.pop()]
+            new = (set(definition.needs) | set(definition.uses)) & self._definitions.keys() - names
+            names |= new
+            remaining += new
+        return names
+
+    def _sort(self, graph: dict[str, set[str]]) -> list[str]:
+        order = sorted(self._definitions, key=lambda name: self._definitions[name].is_code)
+        indices = {name: index for index, name in enumerate(order)}
+        sorter = graphlib.TopologicalSorter(graph)
+        sorter.prepare()
         names: list[str] = []
         ready = set(sorter.get_ready())
         while ready:
@@ -201,8 +221,11 @@ class Collector:
         if line is not None:
             self._imports[name] = line
             self.findings.add_import(line.split()[1], user, self.modules)
+        elif isinstance(value, typing.TypeVar):
+            self._imports["typing "] = "import typing"
+            self.add(name, f"{name} = typing.TypeVar({value.__name__!r})", needs=[], is_code=False)
         elif isinstance(value, types.ModuleType):
-            raise ModuleNeeded(value.__name__)
+            raise objects.ModuleNeeded(value.__name__)
         elif isinstance(value, types.FunctionType) or objects.is_wrapper(value):
             self._add_function(name, value)
         elif isinstance(value, type):
@@ -231,13 +254,21 @@ class Collector:
         self._bind(name, value, user)
         return name
 
-    def _bind_outer_names(self, function: types.FunctionType, definition: inspection.Definition) -> dict[str, str]:
-        """Bind the names that a function uses; return those that its factory gets as parameters, with their values'."""
+    def _bind_outer_names(
+        self, function: types.FunctionType, definition: inspection.Definition
+    ) -> tuple[dict[str, str], list[str]]:
+        """Bind the names that a function uses.
+
+        Returns:
+            Those that its factory gets as parameters, with the names of their values; and the names of all values.
+        """
         label = function.__name__
         self._assigned |= inspection.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
-        parameters = {}
+        parameters, uses = {}, []
         fitted = {name: line for line, name in inspection.find_fitted_names(definition)}
-        for outer_name, value, is_global in inspection.iter_outer_names(function):
+        # Containers last: what they contain may have a name of its own.
+        names = sorted(inspection.iter_outer_names(function), key=lambda item: isinstance(item[1], (dict, list, tuple)))
+        for outer_name, value, is_global in names:
             if outer_name in fitted and not isinstance(value, (type, types.ModuleType)):
                 raise errors.ExportError(
                     f"export: line {fitted[outer_name]} of {label} fits `{outer_name}` when it predicts, which changes "
@@ -246,12 +277,13 @@ class Collector:
             if value is function and outer_name == definition.name:
                 continue  # it calls itself
             bound = self._bind_name(outer_name, value, label)
+            uses.append(bound)
             if bound != outer_name or (outer_name in definition.nonlocals and not is_global):
                 parameters[outer_name] = bound
         for module in inspection.iter_submodules(function):
             if self._can_import(module):
                 self._imports[f"{module} "] = f"import {module}"
-        return parameters
+        return parameters, uses
 
     def _check_source(self, text: str, label: str) -> None:
         self.findings.notes += privacy.check_source(text, label)
@@ -263,7 +295,8 @@ class Collector:
         definition = inspection.read_function(function, name)
         definition, imported = self._take_own_imports(definition, function.__module__ or "")
         self._check_source(definition.text, function.__name__)
-        parameters = self._bind_outer_names(function, definition) | imported
+        parameters, uses = self._bind_outer_names(function, definition)
+        parameters |= imported
         needs = list(parameters.values())
         decorators = _list_decorators(value, definition, depth)
         for part in ast.walk(ast.parse("\n".join(decorators))):
@@ -272,15 +305,26 @@ class Collector:
                 needs.append(bound)
                 if bound != part.id:
                     parameters[part.id] = bound
-        text = "".join(f"@{decorator}\n" for decorator in decorators) + definition.text
-        text = _format_definition(dataclasses.replace(definition, text=text), name, parameters)
+        has_cache = hasattr(value, "cache_parameters")
+        if decorators and not has_cache:
+            # What a decorator of a library returns may not be picklable, so it is called for each call.
+            inner = self.make_unique(f"{name}_inner")
+            self.add(inner, _format_definition(definition, inner, parameters), needs=needs, uses=uses)
+            applied = "".join(f"{decorator}(" for decorator in decorators) + inner + ")" * len(decorators)
+            text = f"def {name}(*args, **options):\n    return {applied}(*args, **options)"
+            self.add(name, text, needs=[], uses=[inner, *needs])
+            name = inner
+            text = self._definitions[inner].text
+        else:
+            text = "".join(f"@{decorator}\n" for decorator in decorators) + definition.text
+            text = _format_definition(dataclasses.replace(definition, text=text), name, parameters)
         if not definition.has_literal_defaults:
             for attribute in ("__defaults__", "__kwdefaults__"):
                 if getattr(function, attribute):
                     expression, names = self._format_defaults(getattr(function, attribute), function)
-                    text += f"\n\n\n{name}{'.__wrapped__' * depth}.{attribute} = {expression}"
+                    text += f"\n\n\n{name}{'.__wrapped__' * depth if has_cache else ''}.{attribute} = {expression}"
                     needs += names
-        self.add(name, text, needs=needs)
+        self.add(name, text, needs=needs, uses=uses)
 
     def _take_own_imports(
         self, definition: inspection.Definition, module: str
@@ -319,27 +363,27 @@ class Collector:
         return f"({', '.join(bound)},)", bound
 
     def _add_class(self, name: str, kind: type) -> None:
-        if issubclass(kind, tuple) and hasattr(kind, "_fields") and kind.__bases__ == (tuple,):
-            self._bind_name("collections", collections, kind.__name__)
-            text = f"{name} = collections.namedtuple({kind.__name__!r}, {list(kind._fields)!r}"
-            defaults = list(getattr(kind, "_field_defaults", {}).values())
-            if defaults:
-                text += f", defaults={self.data.to_expression(defaults, name)}"
-            self.add(name, f"{text})", needs=["collections"])
+        if issubclass(kind, tuple) and hasattr(kind, "_fields") and not _has_source(kind):
+            defaults = getattr(kind, "_field_defaults", {})
+            names = [self.define(value, f"{name}_{key}", name) for key, value in defaults.items()]
+            needs = [self._bind_name("collections", collections, kind.__name__), *names]
+            text = f"{name} = {needs[0]}.namedtuple({kind.__name__!r}, {list(kind._fields)!r}"
+            self.add(name, f"{text}, defaults=[{', '.join(names)}])", needs=needs)
             return
         definition = inspection.read_class(kind)
         definition, parameters = self._take_own_imports(definition, kind.__module__)
         self._check_source(definition.text, kind.__name__)
-        needs = list(parameters.values())
+        needs, uses = list(parameters.values()), []
         for outer_name, value, is_needed in inspection.iter_class_names(kind, definition):
             if value is kind:
                 continue
             bound = self._bind_name(outer_name, value, kind.__name__)
+            uses.append(bound)
             if bound != outer_name:
                 parameters[outer_name] = bound
             if is_needed or bound != outer_name:
                 needs.append(bound)
-        self.add(name, _format_definition(definition, name, parameters), needs=needs)
+        self.add(name, _format_definition(definition, name, parameters), needs=needs, uses=uses)
 
     def _add_data(self, name: str, value: Any) -> None:
         imports = len(self.data.imports)
@@ -356,12 +400,22 @@ class Collector:
             self.add(name, f"{name} = {_wrap_constant(value, text, len(name) + 3)}", needs=[], is_code=False)
 
     def _add_object(self, name: str, value: Any) -> None:
+        if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
+            self.findings.causes.append(
+                f"`{name}` is a random generator, whose state changes with each call; create it in the function, "
+                "with a fixed seed"
+            )
         try:
             content, needs = objects.dump(value, name, self)
         except errors.ExportError as error:
             self._refused[name] = error  # a function that is added later may assign it
             return
         for module in sorted(objects.find_modules(content)):
+            if not self._can_import(module):
+                raise errors.ExportError(
+                    f"export: `{name}` contains an object that pickle stores by its name in {module}, which does not "
+                    "exist in the image; create it in the function, or pass what it is made of"
+                )
             self.packages.add(module.partition(".")[0])
             self.findings.add_import(module, f"`{name}`", self.modules)
         file = self.data.add_file(f"{name}.pickle", content)
@@ -437,6 +491,14 @@ def _list_decorators(value: Any, definition: inspection.Definition, depth: int) 
             f"of {definition.name}"
         )
     return decorators
+
+
+def _has_source(kind: type) -> bool:
+    try:
+        inspection.read_class(kind)
+    except errors.ExportError:
+        return False
+    return True
 
 
 def _format_definition(definition: inspection.Definition, name: str, parameters: dict[str, str]) -> str:

@@ -103,6 +103,9 @@ def convert(
     added = sorted(generated.modules.keys() - modules.keys())
     if added:
         findings.notes.append(f"includes your modules {format_list(added)}")
+        findings.causes += [
+            f"your module {module} is run again from its file, without what was changed in it since" for module in added
+        ]
     modules = dict(generated.modules)
     for module, (_, source) in modules.items():
         text = source.decode(errors="replace")
@@ -154,7 +157,7 @@ def _check_size(contents: Mapping[str, bytes | Path], arrays: Mapping[str, Any])
         sizes[file] = len(content) if isinstance(content, bytes) else content.stat().st_size
     total = sum(sizes.values())
     if total > objects.MAX_OBJECT_BYTES:
-        largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+        largest = [name for name in sorted(sizes, key=lambda name: -sizes[name])[:3] if sizes[name] > total / 100]
         raise errors.ExportError(
             f"export: the function has {total / 1e9:,.1f} GB of data, but the tournament has 4 GB of memory; the "
             f"largest parts are {format_list([f'{name} ({sizes[name] / 1e9:,.1f} GB)' for name in largest])}: does it "
@@ -197,9 +200,12 @@ class _FunctionPredict:
         except errors.ExportError:
             raise
         except Exception as error:
+            hint = ""
+            if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError)):
+                hint = "; the tournament has no network: read it before, and use the data"
             raise errors.ExportError(
-                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {error}; it is called with "
-                f"frames like live data, whose columns are those in features= and benchmark="
+                f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {str(error)[:300]}; it is "
+                f"called with frames like live data, whose columns are those in features= and benchmark={hint}"
                 f"{outside.format_causes(self._causes)}"
             ) from error
         return predictions

@@ -236,12 +236,7 @@ def _covers(node: ast.Lambda, code: types.CodeType) -> bool:
     ranges = [item for item in code.co_positions() if None not in item and item[2] != item[3]]
     start, end = (node.body.lineno, node.body.col_offset), (node.body.end_lineno, node.body.end_col_offset)
     inside = [start <= (first, column) and (last, end_column) <= end for first, last, column, end_column in ranges]
-    # The widest range is that of the body itself, and a lambda inside of it is narrower.
-    return (
-        bool(inside)
-        and all(inside)
-        and any((item[0], item[2]) == start and (item[1], item[3]) == end for item in ranges)
-    )
+    return bool(inside) and all(inside)
 
 
 def _replace_defaults(text: str, node: ast.FunctionDef) -> str:

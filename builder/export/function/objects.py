@@ -32,11 +32,22 @@ _WRAPPERS = (("lightgbm", "LGBMModel"), ("xgboost", "XGBModel"))
 _MAX_DEPTH = 8
 
 
+class ModuleNeeded(Exception):  # noqa: N818 - a request, not an error
+    """A function uses a module of the user as a whole, which the bundle must contain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Names(Protocol):
     """Where the definitions of the user's code are collected."""
 
     def find_importable(self, value: Any) -> bool:
         """Return whether a function or class is found under its own name in a package or an included module."""
+
+    def find_name(self, value: Any) -> str | None:
+        """Return the name of ``code/model.py`` that has the value already; None if there is none."""
 
     def define(self, value: Any, hint: str, user: str) -> str:
         """Return the name of ``code/model.py`` that has the value, after defining it."""
@@ -48,11 +59,21 @@ class _ObjectPickler(pickle.Pickler):
     def __init__(self, stream: io.BytesIO, names: Names, location: str) -> None:
         super().__init__(stream, protocol=5)
         self.needs: dict[str, None] = {}
+        self._root: Any = None
         self._names = names
         self._location = location
         self._defined: dict[int, tuple[Any, str]] = {}
 
+    def dump(self, value: Any) -> None:
+        """Pickle an object, which must be the only one."""
+        self._root = value
+        super().dump(value)
+
     def persistent_id(self, value: Any) -> str | None:
+        known = None if value is self._root else self._names.find_name(value)
+        if known is not None:
+            self.needs[known] = None
+            return known
         if isinstance(value, (str, bytes, dict)):
             _check_secrets(value, self._location)
             return None
@@ -96,7 +117,7 @@ def dump(value: Any, name: str, names: Names) -> tuple[bytes, tuple[str, ...]]:
     pickler = _ObjectPickler(stream, names, name)
     try:
         pickler.dump(value)
-    except errors.ExportError:
+    except (errors.ExportError, ModuleNeeded):
         raise
     except Exception as error:
         part, location = _find_failing_part(value, name, names)

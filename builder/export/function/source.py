@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.export.function import definitions, included
+from builder.export.function import definitions, included, objects
 
 if TYPE_CHECKING:
     import types
@@ -63,10 +63,11 @@ def generate(function: Any, modules: Mapping[str, tuple[str, bytes]]) -> Functio
 
     def write(collector: definitions.Collector) -> str:
         name = getattr(function, "__name__", "")
-        name = collector.define(function, name if name.isidentifier() else "model", "export")
+        hint = "predict" if inspect.isroutine(function) else "model"
+        name = collector.define(function, name if name.isidentifier() else hint, "export")
         if is_plain:
             return name
-        predict = collector.make_unique("predict")
+        predict = collector.make_unique("predict" if name != "predict" else "predict_live")
         arguments = ", ".join((_LIVE, _BENCHMARKS)[:count])
         collector.add(predict, f"def {predict}({arguments}):\n    return {name}({arguments})", needs=[])
         return predict
@@ -97,7 +98,7 @@ def _generate(write: Any, modules: Mapping[str, tuple[str, bytes]], summary: str
         try:
             predict = write(collector)
             text = collector.format(summary, predict)
-        except definitions.ModuleNeeded as needed:
+        except objects.ModuleNeeded as needed:
             modules |= included.read_modules(included.find_imported_modules(needed.name, modules))
             continue
         return FunctionSource(

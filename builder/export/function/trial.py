@@ -49,6 +49,7 @@ class _Watch:
 
     def __init__(self, folder: Path) -> None:
         self.reads: dict[tuple[str, int, str], None] = {}
+        self._empty = os.path.join(folder, "empty", "")  # noqa: PTH118 - the working folder, as in process.py
         folders = [str(folder), sys.prefix, sys.base_prefix, *_SYSTEM_FOLDERS]
         folders += [entry for entry in sys.path if entry.endswith(_PACKAGE_FOLDERS) or any(Path(entry).glob(_PACKAGE))]
         self._folders = tuple(os.path.join(name, "") for name in folders)  # noqa: PTH118
@@ -75,7 +76,8 @@ class _Watch:
             name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolve() reads the file system
         except (TypeError, ValueError, OSError):
             return  # open itself raises the error
-        if name.startswith(self._folders) or name.endswith(self._suffixes):
+        is_here = name.startswith(self._empty) and not os.path.exists(name)  # noqa: PTH110 - as above
+        if not is_here and (name.startswith(self._folders) or name.endswith(self._suffixes)):
             return
         self._add(
             f'opens "{name}", which the image does not have: open it before, outside of the function, and use what it '

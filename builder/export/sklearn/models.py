@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import sklearn
-from sklearn import compose, exceptions, linear_model, model_selection, pipeline, semi_supervised
+from sklearn import compose, exceptions, model_selection, pipeline
 from sklearn.base import is_classifier
 from sklearn.utils import validation
 
@@ -44,16 +45,16 @@ _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] 
 
 _PREDICT = ("predict", "predict_proba")
 
-# Objects whose prediction is that of their `estimator_`; those of model_selection exist since scikit-learn 1.5.
-_WRAPPERS = (
-    linear_model.RANSACRegressor,
-    semi_supervised.SelfTrainingClassifier,
-    *(
-        getattr(model_selection, name)
-        for name in ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
-        if hasattr(model_selection, name)
-    ),
+_WRAPPERS: Mapping[str, str] = MappingProxyType(
+    {
+        "FixedThresholdClassifier": "estimator_",
+        "FrozenEstimator": "estimator",
+        "RANSACRegressor": "estimator_",
+        "SelfTrainingClassifier": "estimator_",
+        "TunedThresholdClassifierCV": "estimator_",
+    }
 )
+"""Classes that predict what the object in this attribute does; some are newer than scikit-learn 1.4."""
 
 
 def feature_names(model: Any, _options: boosters.OutputOptions | None = None) -> tuple[str, ...] | None:
@@ -163,6 +164,8 @@ class _Converter:
             convert_model: Callable[..., bundle_model.Model] = self._convert_pipeline
         elif isinstance(model, compose.TransformedTargetRegressor):
             convert_model = self._convert_target
+        elif _get_wrapped(model) is not None:
+            convert_model = self._convert_wrapper
         elif isinstance(model, members.ENSEMBLES):
             convert_model = functools.partial(members.convert_ensemble, converter=self)
         else:
@@ -173,6 +176,11 @@ class _Converter:
     def replace_inputs(self, **changes: Any) -> _Converter:
         """Return a converter for other inputs, outputs or classes."""
         return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **changes))
+
+    def _convert_wrapper(
+        self, model: Any, expression: Expression, head: estimators.Head, path: str
+    ) -> bundle_model.Model:
+        return self.convert(_get_wrapped(model), expression, head, path)
 
     def _convert_pipeline(
         self, model: Any, expression: Expression, head: estimators.Head, path: str
@@ -208,7 +216,8 @@ class _Converter:
             sample=np.full((1, count), np.nan),
             imputation=np.zeros(count),
         )
-        options = framework.OPTIONS(output=_find_booster_output(model, self.inputs, path))
+        output, class_head = _find_booster_output(model, self.inputs, path)
+        options = framework.OPTIONS(output=output)
         booster = cast("bundle_model.Booster", framework.convert(model, spec, options).model)
         preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
         all_inputs = np.arange(len(self.inputs.names))
@@ -220,7 +229,7 @@ class _Converter:
                 scale=compiled.scale,
                 layers=(bundle_model.make_node("select", places=compiled.sources.astype(np.int32)),),
             )
-        return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *head))
+        return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *class_head, *head))
 
 
 def _find_function(model: Any, path: str) -> Callable[..., bundle_model.Model]:
@@ -239,19 +248,27 @@ def _find_function(model: Any, path: str) -> Callable[..., bundle_model.Model]:
     raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
 
 
-def _find_booster_output(model: Any, inputs: BundleInputs, path: str) -> int | Literal["mean"] | None:
-    """Return which output of a booster is the prediction; None for its only one, or the expected value of classes."""
+def _find_booster_output(
+    model: Any, inputs: BundleInputs, path: str
+) -> tuple[int | Literal["mean"] | None, estimators.Head]:
+    """Return which output of a booster is the prediction, and the nodes from it to the number that its class counts as.
+
+    The output is None for the only one, and for the expected value of the booster's own classes.
+    """
     if inputs.class_values is None or not is_classifier(model):
-        return inputs.output
+        return inputs.output, ()
     labels = np.asarray(model.classes_).tolist()
     values = [inputs.class_values[label] for label in labels]
-    if values == labels:
-        return None
     if sorted(values) == [0.0] * (len(values) - 1) + [1.0]:
-        return values.index(1.0)
+        return values.index(1.0), ()
+    # In a vote or bag, the booster's classes are indices of the outer ones.
+    gain = (values[-1] - values[0]) / (labels[-1] - labels[0])
+    shift = values[0] - gain * labels[0]
+    if np.allclose(values, gain * np.array(labels) + shift, rtol=1e-12):
+        return None, estimators.build_interpolation(shift, shift + gain)
     raise errors.ExportError(
-        f"{steps.describe(model, path)} is a member of a vote or bag whose classes are not 0, 1 and so on; train on "
-        f"such classes, or {steps.ADVICE}"
+        f"{steps.describe(model, path)} is a member of a vote or bag whose classes are not evenly spaced; train on the "
+        f"classes 0, 1 and so on, or {steps.ADVICE}"
     )
 
 
@@ -272,13 +289,17 @@ def _unwrap(model: Any, path: str) -> Any:
     """Return the best model of a search, or the object itself; ``path`` is its path, for the error."""
     searches = (model_selection.GridSearchCV, model_selection.RandomizedSearchCV)
     # All searches have best_estimator_, also the halving ones and those of other libraries.
-    while hasattr(model, "best_estimator_") or (isinstance(model, _WRAPPERS) and hasattr(model, "estimator_")):
-        if isinstance(model, _WRAPPERS):
-            steps.check_methods(model, path, *_PREDICT)
-        model = model.estimator_ if isinstance(model, _WRAPPERS) else model.best_estimator_
+    while hasattr(model, "best_estimator_"):
+        model = model.best_estimator_
     if isinstance(model, searches):
         raise errors.ExportError(f"{steps.describe(model, path)} has no best_estimator_; fit it with refit=True")
     return model
+
+
+def _get_wrapped(model: Any) -> Any:
+    """Return the object that makes the prediction of a wrapper; None for other objects."""
+    attribute = next((_WRAPPERS[base.__name__] for base in type(model).__mro__ if base.__name__ in _WRAPPERS), "")
+    return getattr(model, attribute, None)
 
 
 def _find_booster_library(model: Any) -> str | None:
@@ -329,6 +350,8 @@ def _iter_parts(model: Any) -> Iterator[Any]:
         parts = [step for _, step in model.transformer_list]
     elif isinstance(model, compose.TransformedTargetRegressor):
         parts = [model.regressor_, model.transformer_]
+    elif _get_wrapped(model) is not None:
+        parts = [_get_wrapped(model)]
     elif isinstance(model, members.ENSEMBLES):
         parts = [*model.estimators_, getattr(model, "final_estimator_", None)]
     for part in parts:

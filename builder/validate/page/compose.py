@@ -177,7 +177,7 @@ def _list_imports(reading: Reading, packages: Mapping[str, str]) -> Iterator[tup
 
 def _mark_code(text: str) -> markupsafe.Markup:
     """Escape a line, and mark what is between backticks as code."""
-    escaped = markupsafe.escape(escape_line(text))
+    escaped = str(markupsafe.escape(escape_line(text)))  # `re.sub` would escape the tags in a Markup
     return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escaped))  # noqa: S704 - escaped above
 
 

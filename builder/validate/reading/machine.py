@@ -330,7 +330,7 @@ class Machine:
                     if type(target) is not Container or target is EMPTY_TUPLE:
                         break
                     target.items.extend(stack)
-                    spent += 8 * len(stack)
+                    spent -= VALUE_BYTES  # the mark's; the items' places are already counted
                     stack = self._stack = marks.pop()
                     position += 1
                 elif code in _EMPTY:

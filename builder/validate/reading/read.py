@@ -233,7 +233,8 @@ class _Reader:
         if self.analysis.has_nested_pickle:
             text = "the pickle contains another one, as torch writes tensors, which is not read"
             self.notes.append(Problem(text=text, fix="convert tensors to numpy arrays to have all of it read"))
-        features, benchmarks = columns.find_columns(self._list_roots())
+        roots = self._list_roots() if columns.has_names(self.buffer) else []
+        features, benchmarks = columns.find_columns(roots)
         return Reading(
             size=len(self.buffer),
             protocol=program.protocol,

@@ -143,4 +143,4 @@ def test_the_pickle_is_not_much_larger_than_its_numbers() -> None:
     arrays = pickles.fold_bundle(bundle)["layers"]
     numbers = sum(layer["weights"].nbytes for layer in arrays)
     names = sum(len(name) + 3 for name in bundle.features)
-    assert numbers + names < len(pickles.pickle_bundle(bundle)) < numbers + names + 40_000
+    assert numbers + names < len(pickles.pickle_bundle(bundle)) < numbers + names + 45_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +67,23 @@ def end(code: int | None, log: str = "", *, timed_out: bool = False, out_of_memo
         (
             end(1, TRACEBACK + "ValueError: x\n\n" + TRACEBACK + "KeyError: 'feature_a'\nlast line"),
             SAME,
+            "it reads the feature feature_a, which the live data do not have",
+        ),
+        (
+            end(1, TRACEBACK + "TypeError: code() takes 1 positional argument but 2 were given"),
+            UNKNOWN,
+            "exit 1: TypeError: code() takes 1 positional argument but 2 were given; fix the model",
+        ),
+        (end(1, TRACEBACK + "TimeoutError: timed out"), SAME, "the function uses the network"),
+        (end(1, TRACEBACK + "TimeoutError: 3 futures unfinished"), SAME, "exit 1: TimeoutError: 3 futures unfinished"),
+        (
+            end(1, TRACEBACK + "KeyError: 'feature_a'"),
+            dataclasses.replace(SAME, columns=frozenset({"feature_a"})),
+            "exit 1: KeyError: 'feature_a': the data have this column; the function removed it, or reads it from",
+        ),
+        (
+            end(1, TRACEBACK + "KeyError: 'feature_a'"),
+            dataclasses.replace(SAME, columns=frozenset({"feature_b"})),
             "it reads the feature feature_a, which the live data do not have",
         ),
         (end(1, "pandas.errors.ParserError: bad"), SAME, "exit 1: pandas.errors.ParserError: bad"),

@@ -128,6 +128,7 @@ def test_the_page_of_any_pickle_has_one_cause_and_what_is_dangerous_first() -> N
         path=Path(f"model{HOSTILE}.pkl"), reading=reading, result=None, reason="--no-run", cause=cause, is_good=False
     )
     page = compose.compose_check(answer)
+    assert b"a module <code>missing</code> &lt;b&gt;" in page
     elements = Elements(page)
     words = ("it would fail", "pickle it too", "runs a command when it is loaded: os.system", "missing in the image")
     positions = [elements.text.index(word) for word in (*words, "missing_<b>", "tuple of 2")]
