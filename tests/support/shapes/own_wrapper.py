@@ -26,4 +26,4 @@ def predict(live_features, live_benchmark_models):
     frame = live_features[[*features, "era"]].copy()
     frame[BENCHMARK] = live_benchmark_models[BENCHMARK].reindex(frame.index).fillna(0.5)
     total = sum(weight * model.predict(frame) for weight, model in weighted)
-    return total.rank(pct=True).to_frame("prediction")
+    return total.groupby(frame["era"]).rank(pct=True).to_frame("prediction")
