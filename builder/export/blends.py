@@ -61,6 +61,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: ensembles.EnsembleO
 def _wrap(member: ensembles.EnsembleMember, spec: conversion.InputSpec) -> Any:
     """Return the callable of a member: the function itself, or one that calls a model with the columns it takes."""
     if frameworks.is_function(member.model):
+        functions.check_function(member.model, spec)
         return member.model
     columns: Sequence[str] = member.columns if member.columns is not None else spec.names
     missing = [name for name in columns if name not in spec.names]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from builder import errors
 from builder.export import boosters, conversion, frameworks
 from builder.export.function import functions, objects, stored_model
+from builder.inside import predict_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,7 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
         raise errors.ExportError(_describe_invalid(model))
     for attribute in ("feature_names_in_", "feature_name_", "feature_names_"):
         names = getattr(model, attribute, None)
-        if names is not None and len(names):
+        if names is not None and len(names) and not _are_default_names(names):
             return tuple(str(name) for name in names)
     return None
 
@@ -73,10 +75,11 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
         stored: Any = stored_model.StoredModule(
             model, list(spec.features), list(spec.benchmarks), spec.imputation, None, has_names=False, method="forward"
         )
+        _check_rows(stored, spec)
         return _choose_output(stored, model, spec, output)
-    if not _is_library_class(type(model)) and feature_names(model) is None:
-        return stored_model.OwnModel(model, list(spec.benchmarks))
     names = feature_names(model)
+    if names is None and not _is_library_class(type(model)):
+        return _wrap_own(model, spec)
     _check_inputs(model, names, spec)
     classes = getattr(model, "classes_", None) if hasattr(model, "predict_proba") else None
     stored = stored_model.StoredModel(
@@ -84,13 +87,21 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
         list(spec.features),
         list(spec.benchmarks),
         None,
-        None if classes is None else np.asarray(boosters.parse_classes(classes), dtype=np.float64),
+        None if classes is None else np.asarray(boosters.parse_classes(classes, output), dtype=np.float64),
         has_names=names is not None,
         method="predict" if classes is None else "predict_proba",
     )
-    if not _accepts_missing(stored, spec):
+    if not _predicts(stored, _set_missing(spec), spec):
         stored.imputation = spec.imputation
+    if names is None and not _predicts(stored, _impute(spec), spec):
+        # The model may be of a class of the user that takes columns by their names.
+        stored.has_names = True
     return stored if classes is not None else _choose_output(stored, model, spec, output)
+
+
+def _are_default_names(names: Sequence[Any]) -> bool:
+    """Return whether a library made up the names, because the model was trained on an array."""
+    return any(all(str(name) == f"{prefix}{index}" for index, name in enumerate(names)) for prefix in ("Column_", ""))
 
 
 def _describe_invalid(model: Any) -> str:
@@ -151,28 +162,67 @@ def _call(stored: Any, inputs: Array, spec: conversion.InputSpec) -> Any:
     return np.asarray(stored.predict_outputs(pandas.DataFrame(inputs, columns=list(spec.names))), dtype=np.float64)
 
 
-def _accepts_missing(stored: Any, spec: conversion.InputSpec) -> bool:
-    """Return whether the model predicts finite numbers when an input is missing."""
+def _set_missing(spec: conversion.InputSpec) -> Array:
+    """Return rows of the sample, of which some have no first input."""
     inputs = spec.sample[:8].copy()
     inputs[::2, 0] = np.nan
+    return inputs
+
+
+def _impute(spec: conversion.InputSpec) -> Array:
+    """Return rows of the sample without missing inputs."""
+    return np.where(np.isnan(spec.sample[:8]), spec.imputation, spec.sample[:8])
+
+
+def _predicts(stored: Any, inputs: Array, spec: conversion.InputSpec) -> bool:
+    """Return whether the model predicts finite numbers for the inputs."""
     try:
         return bool(np.isfinite(_call(stored, inputs, spec)).all())
     except Exception:  # noqa: BLE001 - a library may raise anything
         return False
 
 
+def _check_rows(stored: Any, spec: conversion.InputSpec) -> None:
+    """Refuse a module whose prediction of a row depends on the other rows, since it is called for blocks of rows."""
+    inputs = _impute(spec)
+    if not _predicts(stored, inputs, spec):
+        return  # reported by what calls it next
+    together = _call(stored, inputs, spec)
+    alone = np.concatenate([_call(stored, inputs[index : index + 1], spec) for index in range(len(inputs))])
+    if not np.allclose(together, alone, rtol=1e-3, atol=1e-4):
+        raise errors.ExportError(
+            "export: the module predicts something else for a row when the other rows are missing, but a round has "
+            "other rows than your sample; export a function that calls it with the rows that it expects, such as those "
+            "of an era"
+        )
+
+
+def _wrap_own(model: Any, spec: conversion.InputSpec) -> Any:
+    """Return a callable that predicts with a model of a class of the user; raises as ``convert``."""
+    parameters = inspect.signature(model.predict).parameters.values()
+    required = [item for item in parameters if item.default is item.empty and item.kind is item.POSITIONAL_OR_KEYWORD]
+    if len(required) == 2:  # the two frames of a live round
+        return model.predict
+    own = stored_model.OwnModel(model, None, list(spec.benchmarks))
+    frames = predict_inputs.to_frames(_impute(spec), list(spec.features), list(spec.benchmarks))
+    try:
+        own(*frames)
+    except Exception:  # noqa: BLE001 - a class of the user may raise anything
+        own.features = list(spec.features)
+    return own
+
+
 def _choose_output(stored: Any, model: Any, spec: conversion.InputSpec, output: Any) -> Any:
     """Set which of several outputs is the prediction."""
-    inputs = np.where(np.isnan(spec.sample[:8]), spec.imputation, spec.sample[:8])
     try:
-        shape = _call(stored, inputs, spec).shape
+        shape = _call(stored, _impute(spec), spec).shape
     except Exception as error:
         raise errors.ExportError(
             f"export: {type(model).__name__} cannot predict rows of the sample ({type(error).__name__}: "
             f"{str(error)[:200]}); is it trained, and on these columns?"
         ) from error
     outputs = int(np.prod(shape[1:]))
-    if outputs > 1:
+    if outputs > 1 or output is not None:
         boosters.build_head(outputs, output=output)  # refuses a missing or invalid output
         stored.weights = np.full(outputs, 1 / outputs) if output == "mean" else np.eye(outputs)[output]
     return stored

@@ -310,7 +310,9 @@ def test_wrapper_that_predicts_otherwise_is_stored(kind: Any, options: Any, note
     result = export(fitted, tmp_path / "bundle", sample=x, rank=None)
     assert result.notes[0].startswith(f"not written as numbers: {note}")
     expected = fitted.predict_proba(x)[:, 1] if options else fitted.predict(x)
-    np.testing.assert_allclose(raw_of(tmp_path / "bundle")(x, None)["prediction"], expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        pickles.load_predict(read.read(tmp_path / "bundle"))(x, None)["prediction"], expected, rtol=1e-12
+    )
 
 
 def test_custom_objective_predicts_raw_sums(tmp_path: Path) -> None:

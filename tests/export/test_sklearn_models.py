@@ -278,7 +278,7 @@ def make_two_targets() -> Any:
 @pytest.mark.parametrize(
     ("model", "labels", "message"),
     [
-        (svm.SVR(), None, "SVR cannot be expressed in a bundle; export a function"),
+        (svm.SVR(), None, "SVR cannot be expressed in a bundle; see docs/export/predict-function.md"),
         (linear_model.Ridge(), make_two_targets(), "Ridge has several outputs"),
         (neural_network.MLPRegressor(**MLP), make_two_targets(), "MLPRegressor has several outputs"),
         (

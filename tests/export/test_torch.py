@@ -522,7 +522,10 @@ class Recurrent(nn.Module):
 
 
 UNSUPPORTED: list[tuple[Callable[[], nn.Module], str]] = [
-    (lambda: Nested(nn.Conv1d(1, 2, 3)), r"Conv1d at `net\.3` cannot be expressed in a bundle; export a function"),
+    (
+        lambda: Nested(nn.Conv1d(1, 2, 3)),
+        r"Conv1d at `net\.3` cannot be expressed in a bundle; see docs/export/predict-function.md",
+    ),
     (Recurrent, r"LSTM at `core`"),
     (lambda: nn.Sequential(nn.Linear(6, 4), nn.GLU(), nn.Linear(2, 1)), r"GLU at `1`"),
     (lambda: nn.Sequential(Gate(), nn.Linear(2, 1)), r"`mul` in Gate at `0` multiplies values that both depend"),

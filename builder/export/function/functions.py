@@ -150,6 +150,11 @@ def convert(
     )
 
 
+def check_function(function: Callable[..., Any], spec: conversion.InputSpec) -> None:
+    """Refuse a function that fails on rows of the sample, or does not return a frame with their index."""
+    _FunctionPredict(function, spec, ())(spec.sample[:20])
+
+
 def _check_size(contents: Mapping[str, bytes | Path], arrays: Mapping[str, Any]) -> None:
     """Refuse several gigabytes, which are captured by accident: the largest parts are named."""
     sizes = {f"`{name}`": int(array.nbytes) for name, array in arrays.items()}

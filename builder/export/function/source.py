@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.export.function import definitions, included, objects
+from builder.export.function import definitions, included, objects, stored_model
 
 if TYPE_CHECKING:
     import types
@@ -112,6 +112,8 @@ def _generate(write: Any, modules: Mapping[str, tuple[str, bytes]], summary: str
 
 def describe(function: Any) -> str:
     """Return the name of a function, or of the class of another callable, for messages."""
+    if isinstance(function, (stored_model.StoredModel, stored_model.OwnModel)):
+        function = function.model
     name = getattr(function, "__name__", None)
     return str(name) if isinstance(name, str) else type(function).__name__
 

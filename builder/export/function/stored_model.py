@@ -104,19 +104,23 @@ class ScriptedModule:
 
 
 class OwnModel:
-    """Predicts with a model of a class of the user, which takes the live features as they are, and benchmark columns.
+    """Predicts with a model of a class of the user, from the live features, and benchmark columns.
 
     Attributes:
         model: Has a method ``predict``.
+        features: The columns of the live features that it takes; None for all, also those that are not features.
         benchmarks: Names of the benchmark columns that are added to the live features.
     """
 
-    def __init__(self, model: Any, benchmarks: list[str]) -> None:
+    def __init__(self, model: Any, features: list[str] | None, benchmarks: list[str]) -> None:
         self.model = model
+        self.features = features
         self.benchmarks = benchmarks
 
     def __call__(self, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions, with the index of the live features."""
+        if self.features is not None:
+            live_features = live_features[self.features]
         if self.benchmarks:
             columns = live_benchmark_models[self.benchmarks].reindex(live_features.index)
             live_features = pd.concat([live_features, columns], axis=1)
@@ -140,8 +144,9 @@ class Blend:
     def __call__(self, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions, with the index of the live features."""
         total = np.zeros(len(live_features))
-        frames = (live_features, live_benchmark_models)
         for member in self.members:
+            # A member may change its frames, which must not change what the next one predicts.
+            frames = (live_features.copy(), live_benchmark_models.copy())
             predictions = member["predict"](*frames[: member["arguments"]]).iloc[:, 0].reindex(live_features.index)
             values = transform_predictions(member, predictions.to_numpy(dtype=np.float64), live_features)
             total += member["weight"] * values

@@ -66,7 +66,8 @@ def test_make_is_suggested_for_its_targets_only(checkout: Path) -> None:
     assert commands.suggest_plain("status") == "make status"
     assert commands.suggest_plain("rollback", "my_slot", "--to=m4") == "make rollback MODEL=my_slot TO=m4"
     assert commands.suggest_plain("rollback", "SLOT") == "make rollback MODEL=..."
-    assert commands.suggest_plain("why", "my_slot") == "python -m builder why my_slot"
+    assert commands.suggest_plain("why", "my_slot") == "make why SLOT=my_slot"
+    assert commands.suggest_plain("logs", "my_slot") == "python -m builder logs my_slot"
     makefile = (clones.ROOT / "Makefile").read_text()
     targets = re.findall("^COMMANDS := (.*)", makefile, re.MULTILINE)[0].split()
     assert set(commands._TARGETS) == set(targets)
