@@ -218,7 +218,7 @@ def test_missing_values_are_imputed_for_members_that_accept_none(tmp_path: Path)
         ([], {}, "the ensemble has no members"),
         ([[ridge()], ridge()], {}, "member 0 is itself an ensemble; put its members into the outer one"),
         ([ridge(), None], {}, "member 1: the model is None; pass the trained model"),
-        ([ridge(), rows], {}, "member 1: rows returns"),
+        ([ridge(), rows], {}, "member 1: rows fails on rows of the sample"),
         ({"bad": svm.SVR()}, {}, "export: member bad: SVR"),
         ([ridge()], {"weights": [1, 2]}, "weights has 2 values for 1 members"),
         ({"one": ridge()}, {"weights": {"ons": 2}}, "unknown member ons in weights; did you mean one?"),
