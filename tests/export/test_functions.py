@@ -100,7 +100,7 @@ def test_generated_code(exported_function: Any) -> None:
         "import pandas as pd\n",
         "from scipy.stats import rankdata\nimport scipy.stats\n",
         "def squash(values: Any, scale: float = None, *, middle: float = None) -> Any:\n",
-        "squash.__defaults__ = (SCALE,)\n",
+        "squash.__defaults__ = (scale,)\n",
         'WEIGHTS = bundle.arrays["WEIGHTS"]\n',
         'TABLE = pandas.read_parquet(bundle.path("TABLE.parquet"))\n',
         'LOOKUP = json.loads(bundle.read("LOOKUP.json"))\n',

@@ -15,6 +15,7 @@ function of the same name, or a function that another value belongs to under the
 from __future__ import annotations
 
 import ast
+import builtins
 import collections
 import dataclasses
 import graphlib
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _RESERVED_NAMES = frozenset({"load", "bundle"})
+_DATA_MODULES = frozenset({"json", "numpy", "pandas", "xgboost"})
+"""Modules that the expressions of data use."""
 _MAX_LINE = 100
 _UFUNC_MODULES = ("numpy", "scipy.special")
 _FACTORY = "_make_"
@@ -89,6 +92,7 @@ class Collector:
     _names: dict[int, str] = dataclasses.field(default_factory=dict)
     _assigned: set[str] = dataclasses.field(default_factory=set)
     _refused: dict[str, errors.ExportError] = dataclasses.field(default_factory=dict)
+    _attributes: list[tuple[str, str, Any]] = dataclasses.field(default_factory=list)
     _load_text: str = ""
 
     def define(self, value: Any, hint: str, user: str) -> str:
@@ -117,7 +121,7 @@ class Collector:
         stem = "function" if name == "<lambda>" else re.sub(r"\W", "_", name) or "value"
         stem = f"_{stem}" if stem[0].isdigit() or keyword.iskeyword(stem) else stem
         unique, count = stem, 2
-        while unique in self._values or unique in _RESERVED_NAMES or unique in sys.builtin_module_names:
+        while unique in self._values or _is_reserved(unique, None) or unique in sys.builtin_module_names:
             unique, count = f"{stem}_{count}", count + 1
         return unique
 
@@ -147,6 +151,7 @@ class Collector:
         Raises:
             errors.ExportError: A value cannot be stored, and no function assigns it.
         """
+        self._add_used_attributes()
         for name, error in self._refused.items():
             if name not in self._assigned:
                 raise error
@@ -241,7 +246,7 @@ class Collector:
             return name
         if id(value) in self._names:
             known = self._names[id(value)]
-            if name in self._values or name in _RESERVED_NAMES:
+            if name in self._values or _is_reserved(name, value):
                 return known
             self.add(name, f"{name} = {known}", needs=[known])  # an alias
             self._values[name] = value
@@ -249,7 +254,7 @@ class Collector:
                 del self._definitions[name]
                 self._imports[name] = line
             return name
-        if name in _RESERVED_NAMES or name in self._values:
+        if name in self._values or (_is_reserved(name, value) and name not in self._assigned):
             return self.define(value, name, user)
         self._bind(name, value, user)
         return name
@@ -325,6 +330,19 @@ class Collector:
                     text += f"\n\n\n{name}{'.__wrapped__' * depth if has_cache else ''}.{attribute} = {expression}"
                     needs += names
         self.add(name, text, needs=needs, uses=uses)
+        self._attributes += [(name, key, item) for key, item in vars(function).items() if not key.startswith("__")]
+
+    def _add_used_attributes(self) -> None:
+        """Set attributes that functions and classes have here, but not by their definition, and code uses."""
+        while used := [item for item in self._attributes if self._is_used(item[1])]:
+            for owner, attribute, value in used:
+                self._attributes.remove((owner, attribute, value))
+                bound = self.define(value, attribute, owner)
+                self.add(f"{owner}.{attribute}", f"{owner}.{attribute} = {bound}", needs=[owner, bound], is_code=False)
+
+    def _is_used(self, attribute: str) -> bool:
+        pattern = re.compile(rf"[.\"']{attribute}\b")
+        return any(pattern.search(definition.text) for definition in self._definitions.values())
 
     def _take_own_imports(
         self, definition: inspection.Definition, module: str
@@ -384,6 +402,8 @@ class Collector:
             if is_needed or bound != outer_name:
                 needs.append(bound)
         self.add(name, _format_definition(definition, name, parameters), needs=needs, uses=uses)
+        changed = inspection.find_changed_attributes(kind, definition)
+        self._attributes += [(name, key, item) for key, item in changed.items()]
 
     def _add_data(self, name: str, value: Any) -> None:
         imports = len(self.data.imports)
@@ -510,6 +530,13 @@ def _format_definition(definition: inspection.Definition, name: str, parameters:
         f"def {factory}({', '.join(parameters)}):\n{inspection.indent_definition(definition.text)}\n\n"
         f"    return {definition.name}\n\n\n{name} = {factory}({', '.join(parameters.values())})"
     )
+
+
+def _is_reserved(name: str, value: Any) -> bool:
+    """Return whether other code of the module needs a name for something else than the value."""
+    if name in _DATA_MODULES:
+        return value is not sys.modules.get(name)
+    return name in _RESERVED_NAMES or (hasattr(builtins, name) and value is not getattr(builtins, name))
 
 
 def _is_same(first: Any, second: Any) -> bool:

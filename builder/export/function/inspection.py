@@ -3,14 +3,17 @@
 from __future__ import annotations
 import __future__
 
+import abc
 import ast
 import builtins
 import dataclasses
 import dis
+import enum
 import inspect
 import linecache
 import sys
 import types
+import typing
 from typing import TYPE_CHECKING, Any, cast
 
 from builder import errors
@@ -335,8 +338,64 @@ def iter_class_names(kind: type, definition: Definition) -> Iterator[tuple[str, 
     # Where the class is defined: decorators and bases, then its body without the functions in it.
     needed = {name for code in (module, body) for name in _find_global_names([code])} - {definition.name}
     used = [name for name in _find_global_names(list(_iter_code(module))) if name != definition.name]
-    for name, value in _resolve(used, namespace, cells, kind.__qualname__, frozenset()):
-        yield name, value, name in needed
+    names = dict(_resolve(used, namespace, cells, kind.__qualname__, frozenset()))
+    yield from ((name, value, name in needed) for name, value in names.items())
+    if dataclasses.is_dataclass(kind):
+        # Annotations are not evaluated, but a dataclass recognizes these by their names in the module:
+        # https://github.com/python/cpython/blob/v3.12.0/Lib/dataclasses.py#L691
+        special = [typing.ClassVar, dataclasses.InitVar, dataclasses.KW_ONLY, typing, dataclasses]
+        for node in ast.walk(ast.parse(definition.text)):
+            if isinstance(node, ast.Name) and node.id not in names:
+                value = namespace.get(node.id)
+                if any(value is item for item in special):
+                    names[node.id] = value
+                    yield node.id, value, True
+
+
+def find_changed_attributes(kind: type, definition: Definition) -> dict[str, Any]:
+    """Return the attributes of a class that were set or changed after its definition, such as ``CFG.model = model``.
+
+    Those whose expression is not a literal are evaluated again where the class is defined. Descriptors other than
+    functions, and what an enum or a base class makes of a name, are left as they are.
+    """
+    body = next(node for node in ast.parse(definition.text).body if isinstance(node, ast.ClassDef))
+    written = {
+        target.id: node.value
+        for node in body.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    code = compile(definition.text, "<class>", "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
+    names = {name for part in _iter_code(code) if part.co_name == body.name for name in part.co_names}
+    methods = {node.name for node in body.body if isinstance(node, ast.FunctionDef) and not node.decorator_list}
+    is_plain = type(kind) in {type, abc.ABCMeta} and not body.decorator_list  # else these may have set a method
+    changed = {}
+    for name, value in vars(kind).items():
+        if name.startswith("_") or issubclass(kind, enum.Enum):
+            continue
+        if isinstance(value, types.FunctionType):
+            is_replaced = name in methods and value.__qualname__ != f"{kind.__qualname__}.{name}"
+            is_changed = is_plain and (is_replaced or name not in names)
+        elif hasattr(type(value), "__get__"):
+            continue
+        else:
+            is_changed = not _is_literal(written[name], value) if name in written else name not in names
+        if is_changed:
+            changed[name] = value
+    return changed
+
+
+def _is_literal(node: ast.expr, value: Any) -> bool:
+    """Return whether an expression has this value, or is not a literal."""
+    try:
+        literal = ast.literal_eval(node)
+    except ValueError:
+        return True
+    try:
+        return type(literal) is type(value) and bool(literal == value)
+    except Exception:  # noqa: BLE001 - what a list contains raises anything when it is compared
+        return False
 
 
 def _iter_globals(
