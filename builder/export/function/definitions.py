@@ -438,6 +438,7 @@ class Collector:
                 )
             self.packages.add(module.partition(".")[0])
             self.findings.add_import(module, f"`{name}`", self.modules)
+        self.findings.notes += privacy.check_pickle(content, name)
         file = self.data.add_file(f"{name}.pickle", content)
         self.loaded.append(name)
         self.add(name, f'{name} = bundle.unpickle("{file}")', needs=needs, is_code=False)
