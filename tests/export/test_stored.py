@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from sklearn import base, linear_model, neighbors
+from sklearn import base, linear_model, neighbors, pipeline
 
 from builder.inside import predict_inputs
 from tests.support import pickles
@@ -17,7 +18,6 @@ from tests.support.functions import FEATURES, export_and_read, get_error, sample
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,3 +96,14 @@ def test_member_that_changes_its_frame_does_not_change_the_next(tmp_path: Path) 
 
     expected = (X.mean(axis=1) / 4 + RIDGE.predict(X)) / 2
     np.testing.assert_allclose(predict_bundle([scale, RIDGE], tmp_path), expected, atol=1e-9)
+
+
+def test_path_in_an_object_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = pipeline.make_pipeline(linear_model.Ridge(), memory=str(tmp_path / "cache")).fit(X, TARGET)
+
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"prediction": model.predict(live_features[FEATURES])}, index=live_features.index)
+
+    result, _ = export_and_read(predict, tmp_path)
+    assert [note for note in result.notes if note.startswith("`model` has the path") and "image does not have" in note]

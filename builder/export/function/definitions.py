@@ -15,16 +15,14 @@ function of the same name, or a function that another value belongs to under the
 from __future__ import annotations
 
 import ast
+import builtins
 import collections
 import dataclasses
-import graphlib
 import importlib.util
 import keyword
-import pprint
 import random
 import re
 import sys
-import textwrap
 import types
 import typing
 from typing import TYPE_CHECKING, Any
@@ -32,38 +30,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.export.function import closure, included, inspection, objects, outside, privacy
+from builder.export.function import (
+    closure,
+    imports,
+    included,
+    inspection,
+    objects,
+    outer_names,
+    outside,
+    privacy,
+    statements,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
 _RESERVED_NAMES = frozenset({"load", "bundle"})
-_MAX_LINE = 100
-_UFUNC_MODULES = ("numpy", "scipy.special")
-_FACTORY = "_make_"
+_DATA_MODULES = frozenset({"json", "numpy", "pandas", "xgboost"})
+"""Modules that the expressions of data use."""
 _IMMUTABLE = (type(None), bool, int, float, str, bytes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Definition:
-    """Statements that define a name.
-
-    Attributes:
-        text: The statements.
-        needs: Names that they use when the module is imported.
-        uses: Names that a function or class uses when it is called.
-        is_code: Whether they are a function or a class, which follow data.
-    """
-
-    text: str
-    needs: Sequence[str]
-    uses: Sequence[str]
-    is_code: bool
-
-
-def is_factory(name: str) -> bool:
-    """Return whether a function of the module is a factory, which the user did not write."""
-    return name.startswith(_FACTORY)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -84,11 +69,12 @@ class Collector:
     packages: set[str] = dataclasses.field(default_factory=set)
     loaded: list[str] = dataclasses.field(default_factory=list)
     _imports: dict[str, str] = dataclasses.field(default_factory=dict)
-    _definitions: dict[str, _Definition] = dataclasses.field(default_factory=dict)
+    _definitions: dict[str, statements.Definition] = dataclasses.field(default_factory=dict)
     _values: dict[str, Any] = dataclasses.field(default_factory=dict)
     _names: dict[int, str] = dataclasses.field(default_factory=dict)
     _assigned: set[str] = dataclasses.field(default_factory=set)
     _refused: dict[str, errors.ExportError] = dataclasses.field(default_factory=dict)
+    _attributes: list[tuple[str, str, Any]] = dataclasses.field(default_factory=list)
     _load_text: str = ""
 
     def define(self, value: Any, hint: str, user: str) -> str:
@@ -105,7 +91,7 @@ class Collector:
         target: Any = module
         for part in getattr(value, "__qualname__", "").split("."):
             target = getattr(target, part, None)
-        return target is value and module is not None and self._can_import(module.__name__)
+        return target is value and module is not None and imports.can_import(module.__name__, self.modules)
 
     def find_name(self, value: Any) -> str | None:
         """Return the name of the module that has been defined with the value; None if there is none."""
@@ -117,17 +103,17 @@ class Collector:
         stem = "function" if name == "<lambda>" else re.sub(r"\W", "_", name) or "value"
         stem = f"_{stem}" if stem[0].isdigit() or keyword.iskeyword(stem) else stem
         unique, count = stem, 2
-        while unique in self._values or unique in _RESERVED_NAMES or unique in sys.builtin_module_names:
+        while unique in self._values or _is_reserved(unique, None) or unique in sys.builtin_module_names:
             unique, count = f"{stem}_{count}", count + 1
         return unique
 
     def add(
         self, name: str, text: str, *, needs: Iterable[str], uses: Iterable[str] = (), is_code: bool = True
     ) -> None:
-        """Add statements that define a name; for ``needs`` and ``uses`` see ``_Definition``."""
+        """Add statements that define a name; for ``needs`` and ``uses`` see ``statements.Definition``."""
         self._values.setdefault(name, None)
         needs = tuple(dict.fromkeys(needs))
-        self._definitions[name] = _Definition(text=text, needs=needs, uses=tuple(uses), is_code=is_code)
+        self._definitions[name] = statements.Definition(text=text, needs=needs, uses=tuple(uses), is_code=is_code)
 
     def add_load(self, function: types.FunctionType) -> None:
         """Add the user's ``load(bundle)``, which is called as it is."""
@@ -147,6 +133,7 @@ class Collector:
         Raises:
             errors.ExportError: A value cannot be stored, and no function assigns it.
         """
+        self._add_used_attributes()
         for name, error in self._refused.items():
             if name not in self._assigned:
                 raise error
@@ -154,11 +141,11 @@ class Collector:
             self.findings.notes.append(
                 f"`{name}` is None when the bundle is loaded: a function assigns it, and its value here is not data"
             )
-        imports = [*self._imports.values(), *(f"import {name}" for name in self.data.imports)]
+        lines = {*self._imports.values(), *(f"import {name}" for name in self.data.imports)}
         parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]
-        if imports:
-            parts.append("\n".join(sorted(set(imports), key=lambda line: (line.split()[1], line))))
-        ordered = [self._definitions[name] for name in self._sort_names()]
+        if lines:
+            parts.append("\n".join(sorted(lines, key=lambda line: (line.split()[1], line))))
+        ordered = [self._definitions[name] for name in statements.sort_names(self._definitions)]
         text = "\n\n".join(parts)
         was_code = True
         for definition in ordered:
@@ -170,54 +157,12 @@ class Collector:
         )
         return f"{text}\n\n\n{load}\n"
 
-    def _sort_names(self) -> list[str]:
-        """Return the defined names, each after those that it needs; data first where that is possible.
-
-        What needs a function or class may call it when the module is imported, so that it also needs what that uses: a
-        class with a decorator, for instance. Unless that is a circle.
-        """
-        graph = {name: set(self._definitions[name].needs) & self._definitions.keys() for name in self._definitions}
-        closures = {name: self._find_all_needs(needs) for name, needs in graph.items()}
-        for name, needs in closures.items():
-            graph[name] |= {need for need in needs - {name} if name not in closures[need]}
-        try:
-            return self._sort(graph)
-        except graphlib.CycleError as error:
-            cycle = ", ".join(f"`{name}`" for name in dict.fromkeys(error.args[1]))
-            raise errors.ExportError(
-                f"export: {cycle} refer to each other before they are defined; pass one to the other as an argument"
-            ) from error
-
-    def _find_all_needs(self, needs: set[str]) -> set[str]:
-        names, remaining = set(needs), list(needs)
-        while remaining:
-            definition = self._definitions[remaining.pop()]
-            new = (set(definition.needs) | set(definition.uses)) & self._definitions.keys() - names
-            names |= new
-            remaining += new
-        return names
-
-    def _sort(self, graph: dict[str, set[str]]) -> list[str]:
-        order = sorted(self._definitions, key=lambda name: self._definitions[name].is_code)
-        indices = {name: index for index, name in enumerate(order)}
-        sorter = graphlib.TopologicalSorter(graph)
-        sorter.prepare()
-        names: list[str] = []
-        ready = set(sorter.get_ready())
-        while ready:
-            first = min(ready, key=indices.__getitem__)
-            ready.remove(first)
-            names.append(first)
-            sorter.done(first)
-            ready |= set(sorter.get_ready())
-        return names
-
     def _bind(self, name: str, value: Any, user: str) -> None:
         """Define a name that is free."""
         self._values[name] = value
         if not isinstance(value, _IMMUTABLE):
             self._names[id(value)] = name
-        line = self._find_import(name, value)
+        line = imports.find_import(name, value, self.modules)
         if line is not None:
             self._imports[name] = line
             self.findings.add_import(line.split()[1], user, self.modules)
@@ -241,15 +186,15 @@ class Collector:
             return name
         if id(value) in self._names:
             known = self._names[id(value)]
-            if name in self._values or name in _RESERVED_NAMES:
+            if name in self._values or _is_reserved(name, value):
                 return known
             self.add(name, f"{name} = {known}", needs=[known])  # an alias
             self._values[name] = value
-            if known in self._imports and (line := self._find_import(name, value)):
+            if known in self._imports and (line := imports.find_import(name, value, self.modules)):
                 del self._definitions[name]
                 self._imports[name] = line
             return name
-        if name in _RESERVED_NAMES or name in self._values:
+        if name in self._values or (_is_reserved(name, value) and name not in self._assigned):
             return self.define(value, name, user)
         self._bind(name, value, user)
         return name
@@ -263,11 +208,13 @@ class Collector:
             Those that its factory gets as parameters, with the names of their values; and the names of all values.
         """
         label = function.__name__
-        self._assigned |= inspection.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
+        self._assigned |= outer_names.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
         parameters, uses = {}, []
         fitted = {name: line for line, name in inspection.find_fitted_names(definition)}
         # Containers last: what they contain may have a name of its own.
-        names = sorted(inspection.iter_outer_names(function), key=lambda item: isinstance(item[1], (dict, list, tuple)))
+        names = sorted(
+            outer_names.iter_outer_names(function), key=lambda item: isinstance(item[1], (dict, list, tuple))
+        )
         for outer_name, value, is_global in names:
             if outer_name in fitted and not isinstance(value, (type, types.ModuleType)):
                 raise errors.ExportError(
@@ -280,8 +227,8 @@ class Collector:
             uses.append(bound)
             if bound != outer_name or (outer_name in definition.nonlocals and not is_global):
                 parameters[outer_name] = bound
-        for module in inspection.iter_submodules(function):
-            if self._can_import(module):
+        for module in outer_names.iter_submodules(function):
+            if imports.can_import(module, self.modules):
                 self._imports[f"{module} "] = f"import {module}"
         return parameters, uses
 
@@ -291,14 +238,14 @@ class Collector:
 
     def _add_function(self, name: str, value: Any) -> None:
         """Add a function, or what decorators of libraries made of one: the function with these decorators."""
-        function, depth = _unwrap(value, name)
+        function, depth = statements.unwrap(value, name)
         definition = inspection.read_function(function, name)
         definition, imported = self._take_own_imports(definition, function.__module__ or "")
         self._check_source(definition.text, function.__name__)
         parameters, uses = self._bind_outer_names(function, definition)
         parameters |= imported
         needs = list(parameters.values())
-        decorators = _list_decorators(value, definition, depth)
+        decorators = statements.list_decorators(value, definition, depth)
         for part in ast.walk(ast.parse("\n".join(decorators))):
             if isinstance(part, ast.Name) and part.id in function.__globals__:
                 bound = self._bind_name(part.id, function.__globals__[part.id], name)
@@ -309,7 +256,7 @@ class Collector:
         if decorators and not has_cache:
             # What a decorator of a library returns may not be picklable, so it is called for each call.
             inner = self.make_unique(f"{name}_inner")
-            self.add(inner, _format_definition(definition, inner, parameters), needs=needs, uses=uses)
+            self.add(inner, statements.format_definition(definition, inner, parameters), needs=needs, uses=uses)
             applied = "".join(f"{decorator}(" for decorator in decorators) + inner + ")" * len(decorators)
             text = f"def {name}(*args, **options):\n    return {applied}(*args, **options)"
             self.add(name, text, needs=[], uses=[inner, *needs])
@@ -317,7 +264,7 @@ class Collector:
             text = self._definitions[inner].text
         else:
             text = "".join(f"@{decorator}\n" for decorator in decorators) + definition.text
-            text = _format_definition(dataclasses.replace(definition, text=text), name, parameters)
+            text = statements.format_definition(dataclasses.replace(definition, text=text), name, parameters)
         if not definition.has_literal_defaults:
             for attribute in ("__defaults__", "__kwdefaults__"):
                 if getattr(function, attribute):
@@ -325,6 +272,19 @@ class Collector:
                     text += f"\n\n\n{name}{'.__wrapped__' * depth if has_cache else ''}.{attribute} = {expression}"
                     needs += names
         self.add(name, text, needs=needs, uses=uses)
+        self._attributes += [(name, key, item) for key, item in vars(function).items() if not key.startswith("__")]
+
+    def _add_used_attributes(self) -> None:
+        """Set attributes that functions and classes have here, but not by their definition, and code uses."""
+        while used := [item for item in self._attributes if self._is_used(item[1])]:
+            for owner, attribute, value in used:
+                self._attributes.remove((owner, attribute, value))
+                bound = self.define(value, attribute, owner)
+                self.add(f"{owner}.{attribute}", f"{owner}.{attribute} = {bound}", needs=[owner, bound], is_code=False)
+
+    def _is_used(self, attribute: str) -> bool:
+        pattern = re.compile(rf"[.\"']{attribute}\b")
+        return any(pattern.search(definition.text) for definition in self._definitions.values())
 
     def _take_own_imports(
         self, definition: inspection.Definition, module: str
@@ -363,7 +323,7 @@ class Collector:
         return f"({', '.join(bound)},)", bound
 
     def _add_class(self, name: str, kind: type) -> None:
-        if issubclass(kind, tuple) and hasattr(kind, "_fields") and not _has_source(kind):
+        if issubclass(kind, tuple) and hasattr(kind, "_fields") and not statements.has_source(kind):
             defaults = getattr(kind, "_field_defaults", {})
             names = [self.define(value, f"{name}_{key}", name) for key, value in defaults.items()]
             needs = [self._bind_name("collections", collections, kind.__name__), *names]
@@ -374,7 +334,7 @@ class Collector:
         definition, parameters = self._take_own_imports(definition, kind.__module__)
         self._check_source(definition.text, kind.__name__)
         needs, uses = list(parameters.values()), []
-        for outer_name, value, is_needed in inspection.iter_class_names(kind, definition):
+        for outer_name, value, is_needed in outer_names.iter_class_names(kind, definition):
             if value is kind:
                 continue
             bound = self._bind_name(outer_name, value, kind.__name__)
@@ -383,21 +343,23 @@ class Collector:
                 parameters[outer_name] = bound
             if is_needed or bound != outer_name:
                 needs.append(bound)
-        self.add(name, _format_definition(definition, name, parameters), needs=needs, uses=uses)
+        self.add(name, statements.format_definition(definition, name, parameters), needs=needs, uses=uses)
+        changed = outer_names.find_changed_attributes(kind, definition)
+        self._attributes += [(name, key, item) for key, item in changed.items()]
 
     def _add_data(self, name: str, value: Any) -> None:
-        imports = len(self.data.imports)
+        count = len(self.data.imports)
         try:
             self.findings.notes += privacy.check_value(value, name)
             text = self.data.to_expression(value, name)
         except closure.NotDataError:
             self._add_object(name, value)
             return
-        if "bundle." in text or len(self.data.imports) > imports:
+        if "bundle." in text or len(self.data.imports) > count:
             self.loaded.append(name)
             self.add(name, f"{name} = {text}", needs=[], is_code=False)
         else:
-            self.add(name, f"{name} = {_wrap_constant(value, text, len(name) + 3)}", needs=[], is_code=False)
+            self.add(name, f"{name} = {statements.wrap_constant(value, text, len(name) + 3)}", needs=[], is_code=False)
 
     def _add_object(self, name: str, value: Any) -> None:
         if isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
@@ -411,13 +373,14 @@ class Collector:
             self._refused[name] = error  # a function that is added later may assign it
             return
         for module in sorted(objects.find_modules(content)):
-            if not self._can_import(module):
+            if not imports.can_import(module, self.modules):
                 raise errors.ExportError(
                     f"export: `{name}` contains an object that pickle stores by its name in {module}, which does not "
                     "exist in the image; create it in the function, or pass what it is made of"
                 )
             self.packages.add(module.partition(".")[0])
             self.findings.add_import(module, f"`{name}`", self.modules)
+        self.findings.notes += privacy.check_pickle(content, name)
         file = self.data.add_file(f"{name}.pickle", content)
         self.loaded.append(name)
         self.add(name, f'{name} = bundle.unpickle("{file}")', needs=needs, is_code=False)
@@ -432,120 +395,13 @@ class Collector:
         text = f'{name} = xgboost.Booster(model_file=bytearray(bundle.read("{file}")))'
         self.add(name, text, needs=[], is_code=False)
 
-    def _can_import(self, module: str) -> bool:
-        """Return whether the image may have a module, or the bundle contains it."""
-        return module in self.modules or (module != "__main__" and _is_installed(module))
 
-    def _find_import(self, name: str, value: Any) -> str | None:
-        """Return the line that imports an object from a library or an included module; None if it cannot."""
-        if isinstance(value, types.ModuleType):
-            full_name = value.__name__
-            if not self._can_import(full_name):
-                return None
-            return f"import {full_name}" if name == full_name else f"import {full_name} as {name}"
-        if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)) or (
-            callable(value) and isinstance(getattr(value, "__name__", None), str)
-        ):
-            attribute = value.__name__
-            is_ufunc = isinstance(value, np.ufunc)  # SciPy's have no __module__
-            modules = _UFUNC_MODULES if is_ufunc else _list_packages(getattr(value, "__module__", None) or "")
-            for module in modules:
-                if getattr(sys.modules.get(module), attribute, None) is value and self._can_import(module):
-                    return _format_from_import(module, attribute, name)
-        module, attribute = self._find_library_object(value)
-        return _format_from_import(module, attribute, name) if module else None
-
-    def _find_library_object(self, value: Any) -> tuple[str, str]:
-        """Return the module and name of a library's object, such as ``scipy.stats.norm``; empty for others."""
-        for module in _list_packages(type(value).__module__):
-            if module == "builtins" or module not in sys.modules or not self._can_import(module):
-                continue
-            names = (name for name, item in vars(sys.modules[module]).items() if item is value)
-            name = next((name for name in names if not name.startswith("_")), "")
-            if name:
-                return module, name
-        return "", ""
-
-
-def _unwrap(value: Any, name: str) -> tuple[types.FunctionType, int]:
-    """Return the function inside what decorators of libraries made of it, and how many they are."""
-    depth = 0
-    while objects.is_wrapper(value):
-        value, depth = value.__wrapped__, depth + 1
-    if not isinstance(value, types.FunctionType):
-        raise errors.ExportError(
-            f"export: `{name}` wraps an object of type {type(value).__name__}, which a bundle cannot contain; write a "
-            "function that calls it"
-        )
-    return value, depth
-
-
-def _list_decorators(value: Any, definition: inspection.Definition, depth: int) -> list[str]:
-    """Return the decorators of ``depth`` layers; those outside of them have functions of their own."""
-    decorators = list(definition.decorators[-depth:]) if depth else []
-    if len(decorators) < depth and depth == 1 and hasattr(value, "cache_parameters"):  # applied without @
-        return [f'__import__("functools").lru_cache(**{value.cache_parameters()!r})']
-    if len(decorators) < depth:
-        raise errors.ExportError(
-            f"export: {definition.name} is wrapped by a function of {type(value).__module__}; write it as a decorator "
-            f"of {definition.name}"
-        )
-    return decorators
-
-
-def _has_source(kind: type) -> bool:
-    try:
-        inspection.read_class(kind)
-    except errors.ExportError:
-        return False
-    return True
-
-
-def _format_definition(definition: inspection.Definition, name: str, parameters: dict[str, str]) -> str:
-    """Return the statements that define a name: the definition itself, or a factory and its call."""
-    if not parameters and definition.name == name:
-        return definition.text
-    factory = f"{_FACTORY}{name}"
-    return (
-        f"def {factory}({', '.join(parameters)}):\n{inspection.indent_definition(definition.text)}\n\n"
-        f"    return {definition.name}\n\n\n{name} = {factory}({', '.join(parameters.values())})"
-    )
+def _is_reserved(name: str, value: Any) -> bool:
+    """Return whether other code of the module needs a name for something else than the value."""
+    if name in _DATA_MODULES:
+        return value is not sys.modules.get(name)
+    return name in _RESERVED_NAMES or (hasattr(builtins, name) and value is not getattr(builtins, name))
 
 
 def _is_same(first: Any, second: Any) -> bool:
     return first is second or (isinstance(first, _IMMUTABLE) and type(first) is type(second) and first == second)
-
-
-def _format_from_import(module: str, attribute: str, name: str) -> str:
-    return f"from {module} import {attribute}" + (f" as {name}" if name != attribute else "")
-
-
-def _list_packages(module: str) -> tuple[str, ...]:
-    """Return a module's packages and itself, the outermost and most public first: pandas, ..., pandas.core.frame."""
-    parts = module.split(".")
-    return tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
-
-
-def _is_installed(name: str) -> bool:
-    """Return whether a module is Python's or an installed package's, so that the image may have it."""
-    top = name.partition(".")[0]
-    if top == "builder":
-        return False  # this tool, which no image has
-    if top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return True
-    module = sys.modules.get(top)
-    files = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    return any(objects.is_library_file(file) for file in files if file)
-
-
-def _wrap_constant(value: Any, text: str, indent: int) -> str:
-    """Return the text of a constant, on several lines if it is too long for one."""
-    if indent + len(text) <= _MAX_LINE:
-        return text
-    wrapped = pprint.pformat(value, width=_MAX_LINE, compact=True, sort_dicts=False)
-    try:
-        if ast.literal_eval(wrapped) != value:
-            return text
-    except (ValueError, SyntaxError):
-        return text  # pprint writes infinity as inf, for instance, which is not a literal
-    return f"(\n{textwrap.indent(wrapped, '    ')}\n)"

@@ -1,26 +1,19 @@
-"""Read the source of functions, lambdas and classes, and find the names that they use from outside of themselves."""
+"""Read the source of functions, lambdas and classes."""
 
 from __future__ import annotations
-import __future__
 
 import ast
-import builtins
 import dataclasses
-import dis
 import inspect
 import linecache
 import sys
 import types
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-_GLOBAL_OPCODES = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})  # LOAD_METHOD until Python 3.11
-_IMPLICIT_NAMES = frozenset({"__name__", "__doc__", "__module__", "__qualname__", "__class__"})
+    from collections.abc import Iterable, Iterator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +75,7 @@ def read_class(kind: type) -> Definition:
     Raises:
         errors.ExportError: The source is not available.
     """
-    functions = list(_iter_functions(kind))
+    functions = list(iter_functions(kind))
     module = sys.modules.get(kind.__module__)
     files = [getattr(module, "__file__", None), *(function.__code__.co_filename for function in functions)]
     # The cells of a notebook, where a class without methods has no file.
@@ -264,7 +257,7 @@ def _has_literal_defaults(node: ast.FunctionDef) -> bool:
     )
 
 
-def _iter_functions(kind: type) -> Iterator[types.FunctionType]:
+def iter_functions(kind: type) -> Iterator[types.FunctionType]:
     """Yield the functions that a class defines itself, also those of properties and other descriptors."""
     for value in vars(kind).values():
         parts = [value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset", "func", "__wrapped__"))]
@@ -292,106 +285,3 @@ def _iter_scope(scope: ast.AST) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             yield from _iter_scope(node)
-
-
-def find_assigned_names(tree: ast.Module) -> set[str]:
-    """Return the global names that functions assign."""
-    return {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
-
-
-def iter_outer_names(function: types.FunctionType) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the names that a function uses from enclosing scopes, their values, and whether they are global.
-
-    Raises:
-        errors.ExportError: A name has no value.
-    """
-    code = function.__code__
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents, False
-        except ValueError:
-            raise errors.ExportError(f"export: {function.__name__} uses `{name}` before it has a value") from None
-    yield from (
-        (name, value, True) for name, value in _iter_globals([code], function.__globals__, {}, function.__name__)
-    )
-
-
-def iter_class_names(kind: type, definition: Definition) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the names that a class uses from enclosing scopes, their values, and whether defining it uses them.
-
-    Raises:
-        errors.ExportError: A name has no value.
-    """
-    module = compile(definition.text, "<class>", "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
-    cells: dict[str, Any] = {}
-    namespace: dict[str, Any] = dict(vars(sys.modules[kind.__module__])) if kind.__module__ in sys.modules else {}
-    for function in _iter_functions(kind):
-        namespace.update(function.__globals__)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            if name != "__class__":
-                cells[name] = cell.cell_contents
-    parts = [part for part in module.co_consts if isinstance(part, types.CodeType)]
-    body = next(part for part in parts if part.co_name == definition.name)
-    # Where the class is defined: decorators and bases, then its body without the functions in it.
-    needed = {name for code in (module, body) for name in _find_global_names([code])} - {definition.name}
-    used = [name for name in _find_global_names(list(_iter_code(module))) if name != definition.name]
-    for name, value in _resolve(used, namespace, cells, kind.__qualname__, frozenset()):
-        yield name, value, name in needed
-
-
-def _iter_globals(
-    codes: list[types.CodeType], namespace: Mapping[str, Any], cells: Mapping[str, Any], user: str
-) -> Iterator[tuple[str, Any]]:
-    parts = [part for code in codes for part in _iter_code(code)]
-    assigned = {
-        str(item.argval) for part in parts for item in dis.get_instructions(part) if item.opname == "STORE_GLOBAL"
-    }
-    yield from _resolve(_find_global_names(parts), namespace, cells, user, frozenset(assigned))
-
-
-def _resolve(
-    names: list[str], namespace: Mapping[str, Any], cells: Mapping[str, Any], user: str, assigned: frozenset[str]
-) -> Iterator[tuple[str, Any]]:
-    for name in names:
-        if name in cells:
-            yield name, cells[name]
-        elif name in namespace and not (name.startswith("__") and name.endswith("__")):
-            yield name, namespace[name]
-        elif not (hasattr(builtins, name) or name in assigned or name in _IMPLICIT_NAMES):
-            raise errors.ExportError(f"export: {user} uses `{name}`, which is not defined")
-
-
-def _find_global_names(codes: list[types.CodeType]) -> list[str]:
-    """Return the global names that code uses; not those that it only sets."""
-    names: dict[str, None] = {}
-    for part in codes:
-        instructions = list(dis.get_instructions(part))
-        written = {str(item.argval) for item in instructions if item.opname == "STORE_NAME"}
-        read = (str(item.argval) for item in instructions if item.opname in _GLOBAL_OPCODES)
-        names |= dict.fromkeys(name for name in read if name not in written)
-    return list(names)
-
-
-def iter_submodules(function: types.FunctionType) -> Iterator[str]:
-    """Yield the submodules that a function uses as attributes: ``scipy.stats`` for ``sp.stats.zscore``."""
-    for code in _iter_code(function.__code__):
-        module = ""
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in _GLOBAL_OPCODES:
-                value = function.__globals__.get(str(instruction.argval))
-                module = value.__name__ if isinstance(value, types.ModuleType) else ""
-            elif (
-                module and instruction.opname in _ATTRIBUTE_OPCODES and f"{module}.{instruction.argval}" in sys.modules
-            ):
-                module = f"{module}.{instruction.argval}"
-                yield module
-            else:
-                module = ""
-
-
-def _iter_code(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Yield a function's code and that of the functions in it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _iter_code(constant)

@@ -7,7 +7,9 @@ by its name or its form, and never shown.
 from __future__ import annotations
 
 import ast
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,6 @@ from builder.text import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 _SUSPICIOUS_NAME = (
     "`{}` is named like a secret: others can read a bundle, so it must not contain secrets; remove it, or "
@@ -27,6 +28,7 @@ _SUSPICIOUS_NAME = (
 _SUSPICIOUS_VALUE = (
     "{} contains what looks like a secret: others can read a bundle, so it must not contain secrets; remove it"
 )
+_PATH_NOTE = "{} has the path {}, which others can read in the bundle and the image does not have"
 _MAX_DEPTH = 100
 _SPECIFIC_PATH = re.compile(r"/home/[^/]|/Users/[^/]|^[^\s]+[/\\][^\s/\\]+[/\\][^/\\\n]+$")
 """A path of some depth, or in a home folder; not ``/`` or ``/100``."""
@@ -105,6 +107,18 @@ def check_file(path: Path, name: str) -> list[str]:
     return []
 
 
+def check_pickle(content: bytes, name: str) -> list[str]:
+    """Return notes for the user about a pickled object: a library keeps paths of files, such as those of its logs."""
+    for folder in (Path.cwd(), Path.home()):
+        if folder.parent == folder:
+            continue
+        match = re.search(re.escape(os.fsencode(folder)) + rb"[/\\][\w./\\-]*", content)
+        if match:
+            path = os.fsdecode(match[0])
+            return [_PATH_NOTE.format(f"`{name}`", describe(path))]
+    return []
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -116,9 +130,7 @@ def _is_number(text: str) -> bool:
 def _describe_path(location: str, text: str) -> list[str]:
     if not (bundle_header.looks_like_path(text) and _SPECIFIC_PATH.search(text)):
         return []
-    return [
-        f"{location} has the path {describe(text)}, which others can read in the bundle and the image does not have"
-    ]
+    return [_PATH_NOTE.format(location, describe(text))]
 
 
 def _iter_texts(value: Any, location: str, key: str, ancestors: tuple[int, ...]) -> Iterator[tuple[str, str, str]]:

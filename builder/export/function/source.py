@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.export.function import definitions, included, objects, stored_model
+from builder.export.function import definitions, included, objects, statements, stored_model
 
 if TYPE_CHECKING:
     import types
@@ -40,7 +40,7 @@ class FunctionSource:
     def describe_line(self, line: int) -> str:
         """Return where the user wrote a line of the module: ``line 2 of predict``."""
         nodes: list[ast.stmt] = list(ast.parse(self.text).body)
-        factories = [node for node in nodes if isinstance(node, ast.FunctionDef) and definitions.is_factory(node.name)]
+        factories = [node for node in nodes if isinstance(node, ast.FunctionDef) and statements.is_factory(node.name)]
         for node in [*(inner for factory in factories for inner in factory.body), *nodes]:
             is_definition = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node not in factories
             if is_definition and node.lineno <= line <= (node.end_lineno or line):
