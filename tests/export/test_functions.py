@@ -195,6 +195,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
         def predict(live_features):
             halves = Halver()(maths.halved(live_features["feature_0"].fillna(2)))
+            return halves.to_frame("prediction")
+
+        def late(live_features):
+            import ownpkg_test.maths
+            from ownpkg_test.maths import halved
+
+            halves = ownpkg_test.maths.Halver()(halved(live_features["feature_0"].fillna(2)))
             return halves.to_frame("prediction")        """)
     )
     monkeypatch.syspath_prepend(folder)
@@ -203,12 +210,22 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("modules", [["ownpkg_test.maths"], []], ids=["listed", "found"])
-def test_own_module_is_included(repository: Path, tmp_path: Path, modules: list[str]) -> None:
-    function = importlib.import_module("notebook_test").predict
+@pytest.mark.parametrize(
+    ("name", "modules", "added"),
+    [
+        ("predict", ["ownpkg_test.maths"], []),
+        ("predict", [], ["includes your modules ownpkg_test.maths"]),
+        ("late", [], ["includes your modules ownpkg_test and ownpkg_test.maths"]),
+    ],
+    ids=["listed", "found", "late"],
+)
+def test_own_module_is_included(
+    repository: Path, tmp_path: Path, name: str, modules: list[str], added: list[str]
+) -> None:
+    function = getattr(importlib.import_module("notebook_test"), name)
     result, bundle = export_and_read(function, tmp_path, modules=modules)
-    assert bundle.model.modules == ("ownpkg_test.maths",)
-    assert list(result.notes) == ["includes your modules ownpkg_test.maths"] * (not modules)
+    assert "ownpkg_test.maths" in bundle.model.modules
+    assert list(result.notes) == added
     np.testing.assert_array_equal(raw(bundle)(sample(9)).to_numpy(), sample(9)[["feature_0"]].to_numpy() / 4)
 
 

@@ -230,6 +230,8 @@ class Collector:
         for module in outer_names.iter_submodules(function):
             if imports.can_import(module, self.modules):
                 self._imports[f"{module} "] = f"import {module}"
+            elif included.is_own(module):
+                raise objects.ModuleNeeded(module)
         return parameters, uses
 
     def _check_source(self, text: str, label: str) -> None:
@@ -296,13 +298,16 @@ class Collector:
         own, bound = [], {}
         for node, imported in inspection.find_imports(definition):
             name = importlib.util.resolve_name(imported, module.rpartition(".")[0]) if imported[0] == "." else imported
-            if not included.is_own(name) or any(name in (part, f"{part}.") for part in self.modules):
+            if not included.is_own(name):
                 continue
             own.append(node)
             for alias in node.names:
                 if isinstance(node, ast.Import):
                     target = alias.asname or alias.name.partition(".")[0]
                     value: Any = importlib.import_module(alias.name if alias.asname else target)
+                    if alias.name not in self.modules:
+                        raise objects.ModuleNeeded(alias.name)
+                    self._imports[f"{alias.name} "] = f"import {alias.name}"  # also if a package of it is bound
                 else:
                     target = alias.asname or alias.name
                     parent = importlib.import_module(name)
