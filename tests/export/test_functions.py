@@ -215,7 +215,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("predict", ["ownpkg_test.maths"], []),
         ("predict", [], ["includes your modules ownpkg_test.maths"]),
-        ("late", [], ["includes your modules ownpkg_test and ownpkg_test.maths"]),
+        ("late", [], ["includes your modules ownpkg_test, ownpkg_test.maths"]),
     ],
     ids=["listed", "found", "late"],
 )
