@@ -42,8 +42,8 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     if isinstance(model, type) or not predicts:
         raise errors.ExportError(_describe_invalid(model))
     for attribute in ("feature_names_in_", "feature_name_", "feature_names_"):
-        names = getattr(model, attribute, None)
-        if names is not None and len(names) and not _are_default_names(names):
+        names: Any = getattr(model, attribute, None)
+        if np.ndim(names) == 1 and len(names) and not _are_default_names(names):
             return tuple(str(name) for name in names)
     return None
 

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import re
-import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ import pandas as pd
 
 from builder import errors
 from builder.bundle.storage import tensors
-from builder.export import frameworks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,21 +177,7 @@ def explain_refusal(value: Any, name: str) -> str:
     type_name = f"{kind.__module__}.{kind.__qualname__}" if package != "builtins" else kind.__qualname__
     if isinstance(value, io.IOBase):
         advice = "read it before, and close over its contents"
-    elif isinstance(value, type):
-        module = "its_module" if value.__module__ == "__main__" else value.__module__
-        return (
-            f"export: `{name}` is the class {value.__qualname__}, which is not data; define it in a module and pass "
-            f'modules=["{module}"], or use functions'
-        )
-    elif isinstance(value, types.ModuleType):
-        return f'export: `{name}` is the module {value.__name__}; pass modules=["{value.__name__}"]'
-    elif any(base.__module__.partition(".")[0] in frameworks.MODULES for base in kind.__mro__):
-        advice = (
-            "export the model itself, export(model, ...), with neutralize= or post= for post-processing; if that is "
-            "refused, save it to a file and read the file in load(bundle), with files= (docs/export/custom.md), or use "
-            "its arrays"
-        )
-    elif kind in (dict, list) or isinstance(value, (dict, list, tuple, set)):
+    elif isinstance(value, (dict, list, tuple, set)):
         plain = next(base.__name__ for base in (dict, list, tuple, set) if isinstance(value, base))
         advice = f"convert it to a plain {plain}"
     else:

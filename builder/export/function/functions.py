@@ -1,6 +1,6 @@
 """Export Python functions: ``export(predict, "x.bundle.zip", sample=X)``.
 
-The bundle contains the function's source and the data that it closes over; anything else is refused, by name. It is
+The bundle contains the function's source and that of what it uses, and the data and models that it closes over. It is
 then run in a new process, without the notebook's state, where it must predict what the function does. A function
 ``load(bundle)`` that returns the predicting function may also read files, which ``files=`` lists.
 """

@@ -1,4 +1,4 @@
-"""Read what the user includes with a function: ``modules=`` and ``files=``."""
+"""Read what a bundle contains besides a function: the user's modules, found or in ``modules=``, and ``files=``."""
 
 from __future__ import annotations
 
