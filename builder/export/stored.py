@@ -5,6 +5,7 @@ It is stored as a pickle, which the image's version of its library loads, with a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -205,10 +206,12 @@ def _wrap_own(model: Any, spec: conversion.InputSpec) -> Any:
         return model.predict
     own = stored_model.OwnModel(model, None, list(spec.benchmarks))
     frames = predict_inputs.to_frames(_impute(spec), list(spec.features), list(spec.benchmarks))
-    try:
-        own(*frames)
-    except Exception:  # noqa: BLE001 - a class of the user may raise anything
-        own.features = list(spec.features)
+    for features, has_names in ((None, True), (list(spec.features), True), (list(spec.features), False)):
+        own.features, own.has_names = features, has_names
+        with contextlib.suppress(Exception):  # a class of the user may raise anything
+            own(*frames)
+            return own
+    own.features, own.has_names = None, True  # functions.convert reports the error
     return own
 
 
