@@ -188,9 +188,10 @@ def _check_rows(stored: Any, spec: conversion.InputSpec) -> None:
     inputs = _impute(spec)
     if not _predicts(stored, inputs, spec):
         return  # reported by what calls it next
-    together = _call(stored, inputs, spec)
-    alone = np.concatenate([_call(stored, inputs[index : index + 1], spec) for index in range(len(inputs))])
-    if not np.allclose(together, alone, rtol=1e-3, atol=1e-4):
+    together, rows = _call(stored, inputs, spec), [inputs[index : index + 1] for index in range(len(inputs))]
+    if not all(_predicts(stored, row, spec) for row in rows) or not np.allclose(
+        together, np.concatenate([_call(stored, row, spec) for row in rows]), rtol=1e-3, atol=1e-4
+    ):
         raise errors.ExportError(
             "export: the module predicts something else for a row when the other rows are missing, but a round has "
             "other rows than your sample; export a function that calls it with the rows that it expects, such as those "
