@@ -179,6 +179,10 @@ def list_members(model: Any, options: EnsembleOptions) -> list[EnsembleMember]:
 
 def _make_options(framework: frameworks.Framework[Any], output: Any) -> frameworks.Options:
     """Return the framework's options, with ``output`` if it is passed."""
+    if output is not None and not any(field.name == "output" for field in dataclasses.fields(framework.OPTIONS)):
+        raise errors.ExportError(
+            f"invalid value {output!r} for output; a function has no outputs to choose from: omit it"
+        )
     options: frameworks.Options = framework.OPTIONS() if output is None else framework.OPTIONS(output=output)
     return options
 

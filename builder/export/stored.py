@@ -5,6 +5,7 @@ It is stored as a pickle, which the image's version of its library loads, with a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -187,9 +188,10 @@ def _check_rows(stored: Any, spec: conversion.InputSpec) -> None:
     inputs = _impute(spec)
     if not _predicts(stored, inputs, spec):
         return  # reported by what calls it next
-    together = _call(stored, inputs, spec)
-    alone = np.concatenate([_call(stored, inputs[index : index + 1], spec) for index in range(len(inputs))])
-    if not np.allclose(together, alone, rtol=1e-3, atol=1e-4):
+    together, rows = _call(stored, inputs, spec), [inputs[index : index + 1] for index in range(len(inputs))]
+    if not all(_predicts(stored, row, spec) for row in rows) or not np.allclose(
+        together, np.concatenate([_call(stored, row, spec) for row in rows]), rtol=1e-3, atol=1e-4
+    ):
         raise errors.ExportError(
             "export: the module predicts something else for a row when the other rows are missing, but a round has "
             "other rows than your sample; export a function that calls it with the rows that it expects, such as those "
@@ -205,10 +207,12 @@ def _wrap_own(model: Any, spec: conversion.InputSpec) -> Any:
         return model.predict
     own = stored_model.OwnModel(model, None, list(spec.benchmarks))
     frames = predict_inputs.to_frames(_impute(spec), list(spec.features), list(spec.benchmarks))
-    try:
-        own(*frames)
-    except Exception:  # noqa: BLE001 - a class of the user may raise anything
-        own.features = list(spec.features)
+    for features, has_names in ((None, True), (list(spec.features), True), (list(spec.features), False)):
+        own.features, own.has_names = features, has_names
+        with contextlib.suppress(Exception):  # a class of the user may raise anything
+            own(*frames)
+            return own
+    own.features, own.has_names = None, True  # functions.convert reports the error
     return own
 
 

@@ -44,6 +44,11 @@ class Wrapper:
         return self.ridge.predict(inputs)
 
 
+class Line:
+    def predict(self, inputs: Any) -> Any:
+        return inputs[:, :2] @ [0.1, 0.05]
+
+
 class Submission(Wrapper):
     def predict(self, inputs: Any, benchmarks: Any) -> Any:  # type: ignore[override]
         near = benchmarks["bench"].reindex(inputs.index).fillna(0.5)
@@ -68,9 +73,10 @@ def predict_bundle(model: Any, folder: Path, **options: Any) -> Any:
         (Clipped(n_estimators=4, verbose=-1, n_jobs=1).fit(X.to_numpy(), TARGET), None),
         (ByName(), X["feature_1"] / 4),
         (Wrapper(), RIDGE.predict(X)),
+        (Line(), X.iloc[:, :2] @ [0.1, 0.05]),
         (Submission(), sample()["bench"] / 2 + RIDGE.predict(X) / 4),
     ],
-    ids=["names that LightGBM made up", "columns by name", "no era", "both frames"],
+    ids=["names that LightGBM made up", "columns by name", "no era", "an array", "both frames"],
 )
 def test_model_gets_the_inputs_that_it_takes(model: Any, expected: Any, tmp_path: Path) -> None:
     options = {"benchmark": "bench"} if isinstance(model, Submission) else {}
@@ -96,6 +102,15 @@ def test_member_that_changes_its_frame_does_not_change_the_next(tmp_path: Path) 
 
     expected = (X.mean(axis=1) / 4 + RIDGE.predict(X)) / 2
     np.testing.assert_allclose(predict_bundle([scale, RIDGE], tmp_path), expected, atol=1e-9)
+
+
+def test_output_of_a_function_is_refused(tmp_path: Path) -> None:
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        return (live_features[["feature_0"]] / 4).set_axis(["prediction"], axis=1)
+
+    assert "member 1: invalid value 0 for output; a function has no outputs" in get_error(
+        [RIDGE, predict], tmp_path, output=[None, 0]
+    )
 
 
 def test_path_in_an_object_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,12 +109,14 @@ class OwnModel:
     Attributes:
         model: Has a method ``predict``.
         features: The columns of the live features that it takes; None for all, also those that are not features.
+        has_names: Whether it takes a frame, else an array.
         benchmarks: Names of the benchmark columns that are added to the live features.
     """
 
     def __init__(self, model: Any, features: list[str] | None, benchmarks: list[str]) -> None:
         self.model = model
         self.features = features
+        self.has_names = True
         self.benchmarks = benchmarks
 
     def __call__(self, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +126,7 @@ class OwnModel:
         if self.benchmarks:
             columns = live_benchmark_models[self.benchmarks].reindex(live_features.index)
             live_features = pd.concat([live_features, columns], axis=1)
-        predictions = self.model.predict(live_features)
+        predictions = self.model.predict(live_features if self.has_names else live_features.to_numpy(dtype=np.float64))
         if isinstance(predictions, (pd.DataFrame, pd.Series)):
             predictions = predictions.reindex(live_features.index)
         values = np.asarray(predictions, dtype=np.float64).reshape(len(live_features))
