@@ -192,6 +192,8 @@ def _convert_or_store(request: _Request) -> _Conversion:
     except errors.ExportError as error:
         if storing is None or isinstance(error, conversion.InputsError):
             raise
+        if not request.options.keys() <= {field.name for field in dataclasses.fields(storing.OPTIONS)}:
+            raise  # an option such as scale would have no effect on a stored model
         try:
             result = _convert(request, storing, _parse_options(storing, request.options))
         except errors.ExportError as other:

@@ -77,6 +77,8 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
             model, list(spec.features), list(spec.benchmarks), spec.imputation, None, has_names=False, method="forward"
         )
         _check_rows(stored, spec)
+        if not spec.explicit_imputation and _predicts(stored, _set_missing(spec), spec):
+            stored.imputation = None  # the module replaces missing values itself
         return _choose_output(stored, model, spec, output)
     names = feature_names(model)
     if names is None and not _is_library_class(type(model)):
