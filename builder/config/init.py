@@ -86,10 +86,10 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
     stem = Path(os.path.realpath(request.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
     name = choose_name(request.name, stem)
     target = configs / f"{name}.yaml"
-    _check_target(target, force=request.force)
     match, notes = _match_features(bundle, request, root)
     source = Path(os.path.realpath(request.bundle))
     path = source if _can_be_named(source, root, configs) else configs / "bundles" / f"{name}{archive.SUFFIX}"
+    _check_target(target, path if path != source else None, force=request.force)
     if path != source:
         _check_copy_target(path, folder, request, cache)
         notes.append(f"the bundle was copied to {path.relative_to(root)}: a config can only name paths below its root")
@@ -164,9 +164,12 @@ def _format_relative(bundle: Path, configs: Path) -> str:
     return Path(os.path.relpath(bundle, configs)).as_posix()
 
 
-def _check_target(target: Path, *, force: bool) -> None:
+def _check_target(target: Path, copy: Path | None, *, force: bool) -> None:
+    """Refuse to replace a config, unless ``force``; ``copy`` is the path to which the bundle would be copied."""
     if os.path.lexists(target) and not (target.is_file() and force):
         fix = "pass --force (make: FORCE=1) to replace it, or --name (make: NAME=...) to write another one"
+        if copy is not None and copy.is_file():
+            fix = f"to keep the config and replace its bundle, copy the new one to {copy}; or {fix}"
         if not target.is_file():
             fix = "it is not a regular file: move it away, or pass --name to write another one"
         raise errors.RefusedError(f"{target}: already exists; {fix}")

@@ -86,9 +86,8 @@ def find_framework(model: Any) -> Framework[Any]:
         errors.ExportError: It is neither, or the module of its framework cannot be imported.
     """
     if isinstance(model, (list, tuple, dict)):
-        members = model.values() if isinstance(model, dict) else model
-        has_functions = any(is_function(member) or not _find_package(member) for member in members)
-        return _import_framework(_BLENDS if has_functions else _ENSEMBLES, "pandas")
+        is_known = all(_find_package(member) for member in _list_members(model))
+        return _import_framework(_ENSEMBLES if is_known else _BLENDS, "pandas")
     package = _find_package(model)
     if package is not None:
         return _import_framework(MODULES[package], package)
@@ -104,6 +103,15 @@ def find_storing(framework: Framework[Any]) -> Framework[Any] | None:
     if name in {_FUNCTIONS, _STORED, _BLENDS}:
         return None
     return _import_framework(_BLENDS if name == _ENSEMBLES else _STORED, "pandas")
+
+
+def has_functions(model: Any) -> bool:
+    """Return whether a model is a function, or an ensemble with one among its members."""
+    return any(map(is_function, _list_members(model) if isinstance(model, (list, tuple, dict)) else [model]))
+
+
+def _list_members(model: Any) -> list[Any]:
+    return list(model.values() if isinstance(model, dict) else model)
 
 
 def is_function(model: Any) -> bool:

@@ -196,6 +196,8 @@ def _convert_or_store(request: _Request) -> _Conversion:
             raise  # an option such as scale would have no effect on a stored model
         try:
             result = _convert(request, storing, _parse_options(storing, request.options))
+        except conversion.InputsError:
+            raise error from None
         except errors.ExportError as other:
             text = str(other).removeprefix("export: ")
             raise errors.ExportError(f"{error}; stored as data, it fails too: {text}") from error
@@ -210,7 +212,7 @@ def _convert(request: _Request, framework: Framework[OptionsT], options: Options
     steps = _resolve_steps(request.post, default_rank if is_default_rank else request.rank, request.neutralize)
     model_names = framework.feature_names(request.model, options)
     benchmarks = request.benchmarks
-    if not benchmarks and frameworks.is_function(request.model):
+    if not benchmarks and frameworks.has_functions(request.model):
         benchmarks = _find_benchmarks(request.sample)
     names = _resolve_features(request.features, model_names, request.sample, benchmarks)
     _check_features(names)
@@ -329,7 +331,7 @@ def _check_features(names: tuple[str, ...]) -> None:
     """Refuse benchmark columns among the features: shaped data would have them there, but live features do not."""
     columns = [name for name in names if _BENCHMARK.match(name)]
     if columns:
-        raise errors.ExportError(
+        raise conversion.InputsError(
             f"export: {format_list(columns)} among the features: named like a benchmark model, which is not a column "
             f"of live features; pass benchmark={columns[:5]!r}{' with all of them' if len(columns) > 5 else ''}"
         )

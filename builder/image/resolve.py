@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import commands, errors, paths, schema
+from builder.config import values as config_values
 from builder.engine import protocol, tar_stream
 from builder.image import lockfile, runner_image, stand_in
 from builder.registry import reference
@@ -226,8 +227,10 @@ def _drop_unpublished_digest(
 
 def _find_base(ref: str, source: str) -> str:
     """Return the reference for FROM; it must not depend on the registry, because the manifest contains it."""
+    if ref == config_values.DEFAULT_IMAGE or source.startswith(f"{stand_in.REPOSITORY}:"):
+        return source  # `default` is not a reference
     actual, requested = reference.parse(source), reference.parse(ref)
-    if source.startswith(f"{stand_in.REPOSITORY}:") or actual.name == requested.name:
+    if actual.name == requested.name:
         return source
     return str(dataclasses.replace(requested, tag=actual.tag, digest=actual.digest))
 

@@ -20,6 +20,7 @@ import scipy.special
 import scipy.stats
 from hypothesis import strategies as st
 from scipy.stats import rankdata
+from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
 from builder import errors
@@ -235,6 +236,7 @@ def test_own_module_is_included(
 LOCK = threading.Lock()
 STATE = {"calls": 0}
 OPEN = Path(__file__).open()  # noqa: SIM115
+ROWS = sample()
 SCALER = StandardScaler().fit(np.ones((3, 1)))
 RANDOM = np.random.default_rng()
 
@@ -313,6 +315,10 @@ def overflows(live_features: pd.DataFrame) -> pd.DataFrame:
         (
             lambda live: live[["feature_0"]] / 4,
             "returns the columns feature_0; the tournament expects one, prediction: return series.to_frame",
+        ),
+        (
+            lambda live: LinearRegression().fit(ROWS[FEATURES], ROWS["target"]).predict(live[FEATURES]),
+            "fits a model on `ROWS` each time it predicts; fit it before",
         ),
         (fits, "line 2 of fits fits `SCALER` when it predicts, which changes it for the next call; fit it before"),
         (

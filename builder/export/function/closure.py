@@ -125,6 +125,11 @@ class ClosureData:
             value.to_parquet(stream)
             restored = pd.read_parquet(io.BytesIO(stream.getvalue()))
             pd.testing.assert_frame_equal(restored, value, check_freq=False)
+        except ImportError as error:
+            raise errors.ExportError(
+                f"export: `{name}` is a pandas object, which is stored as a parquet file; install pyarrow for that: "
+                "`pip install pyarrow`"
+            ) from error
         except Exception as error:
             reason = str(error).strip().split("\n", 1)[0][:120]
             raise NotDataError(
@@ -155,7 +160,7 @@ def can_store_frame(value: Any) -> bool:
         return False
     try:
         ClosureData().to_expression(value, "value")
-    except errors.ExportError:
+    except NotDataError:
         return False
     return True
 

@@ -28,6 +28,7 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from builder import errors
 from builder.export.function import (
@@ -45,6 +46,8 @@ from builder.export.function import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+_TRAINING_ROWS = 50
+"""Rows of data that a model is fitted on, and not a table of a few parameters."""
 _RESERVED_NAMES = frozenset({"load", "bundle"})
 _DATA_MODULES = frozenset({"json", "numpy", "pandas", "xgboost"})
 """Modules that the expressions of data use."""
@@ -210,7 +213,7 @@ class Collector:
         label = function.__name__
         self._assigned |= outer_names.find_assigned_names(ast.parse(definition.text)) | definition.nonlocals
         parameters, uses = {}, []
-        fitted = {name: line for line, name in inspection.find_fitted_names(definition)}
+        fitted, passed = inspection.find_fits(definition)
         # Containers last: what they contain may have a name of its own.
         names = sorted(
             outer_names.iter_outer_names(function), key=lambda item: isinstance(item[1], (dict, list, tuple))
@@ -220,6 +223,12 @@ class Collector:
                 raise errors.ExportError(
                     f"export: line {fitted[outer_name]} of {label} fits `{outer_name}` when it predicts, which changes "
                     "it for the next call; fit it before, where you train, and only predict or transform here"
+                )
+            is_data = isinstance(value, (np.ndarray, pd.DataFrame, pd.Series)) and len(value) >= _TRAINING_ROWS
+            if outer_name in passed and is_data:
+                raise errors.ExportError(
+                    f"export: line {passed[outer_name]} of {label} fits a model on `{outer_name}` each time it "
+                    "predicts; fit it before, where you train, and use the fitted model here"
                 )
             if value is function and outer_name == definition.name:
                 continue  # it calls itself

@@ -208,6 +208,8 @@ class _FunctionPredict:
             hint = ""
             if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError)):
                 hint = "; the tournament has no network: read it before, and use the data"
+            if isinstance(error, (TypeError, ValueError)) and "str" in str(error):
+                hint = "; `era` is a column of both frames, and is text: select columns by their names"
             raise errors.ExportError(
                 f"export: {self._name} fails on rows of the sample: {type(error).__name__}: {str(error)[:300]}; it is "
                 f"called with frames like live data, whose columns are those in features= and benchmark={hint}"

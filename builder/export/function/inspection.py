@@ -14,6 +14,7 @@ from builder import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+_FIT_METHODS = frozenset({"fit", "partial_fit", "fit_transform", "fit_predict"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,16 +151,18 @@ def remove_statements(definition: Definition, nodes: Iterable[ast.stmt]) -> Defi
     return dataclasses.replace(definition, text=b"\n".join(lines).decode())
 
 
-def find_fitted_names(definition: Definition) -> list[tuple[int, str]]:
-    """Return the line and name of each variable that a function fits."""
-    return [
-        (node.lineno, node.func.value.id)
-        for node in ast.walk(ast.parse(definition.text))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in {"fit", "partial_fit", "fit_transform", "fit_predict"}
-        and isinstance(node.func.value, ast.Name)
-    ]
+def find_fits(definition: Definition) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the variables that a function fits, and those that it passes to ``fit``, with the line of each."""
+    fitted: dict[str, int] = {}
+    passed: dict[str, int] = {}
+    for node in ast.walk(ast.parse(definition.text)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _FIT_METHODS):
+            continue
+        if isinstance(node.func.value, ast.Name):
+            fitted[node.func.value.id] = node.lineno
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+            passed |= {part.id: node.lineno for part in ast.walk(argument) if isinstance(part, ast.Name)}
+    return fitted, passed
 
 
 def indent_definition(text: str) -> str:

@@ -395,6 +395,7 @@ def test_a_recorded_image_on_the_engine_is_found(engine: FakeEngine) -> None:
         resolve(engine, "local:1"),
         resolve(engine),
         image.resolve_stand_in("absent:1", "3.11", engine, progress.Silent()),
+        image.resolve_stand_in("default", "3.11", engine, progress.Silent()),
     ):
         assert find_recorded_image(engine, original) == original
 
