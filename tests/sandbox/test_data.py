@@ -15,17 +15,17 @@ from builder.build import target
 from builder.bundle import post
 from builder.config import feature_sets
 from builder.config import model as config
-from builder.sandbox import faults, server
+from builder.sandbox import faults, live, server
 from builder.tournament import live_files, session, settings
 from builder.validate import task
 from tests.support import bundles, command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from builder.sandbox.state import State
-    from builder.validate import data
+    from builder.validate import data as validation_data
 
 
 class Notes(progress.Silent):
@@ -39,6 +39,13 @@ class Notes(progress.Silent):
 
 
 NAMES = ["live.parquet", "live_benchmark_models.parquet", "features.json"]
+
+
+@pytest.fixture
+def data() -> Iterator[live.LiveData]:
+    """Live data of one test, which may publish others."""
+    with live.LiveData(rows=50) as data:
+        yield data
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +188,7 @@ def test_validate_uses_the_live_data_of_the_round_or_those_in_the_cache(
     options = config.ValidateConfig(data="live")
     notes = Notes()
 
-    def find() -> tuple[data.LiveFiles, str]:
+    def find() -> tuple[validation_data.LiveFiles, str]:
         build_target = target.Target(folder=tmp_path, config=None)
         required = post.find_required_columns(())
         return task.find_live_files(options, bundle, build_target, required, notes, known=())

@@ -208,7 +208,7 @@ def test_a_failed_pickle_needs_a_fix_and_a_waiting_one_is_shown(
     )
     sandbox.state.add_pickle(slot, "failed.pkl", assign=True, passed=False)
     _, lines = look()
-    assert (wrong(lines), lines["slot"]["fix"]) == ({"slot"}, "python -m builder why fresh")
+    assert (wrong(lines), lines["slot"]["fix"]) == ({"slot"}, "make why SLOT=fresh")
     assert sandbox.state.words.bad in lines["slot"]["text"]
 
 

@@ -59,7 +59,7 @@ def test_row_24_the_reason_is_above_the_help_box(project: Project) -> None:
     project.sandbox.runs.runner = runs.ScriptedRunner.failing("odd", "odder")
     _, out, _ = project.upload("--again")
     (_, record) = project.list_records()
-    assert f"cause    the tournament reports: odd; `python -m builder why {record.id}` runs it here" in out
+    assert f"cause    the tournament reports: odd; `make why SLOT={record.id}` runs it here" in out
 
 
 def test_row_24_a_failed_pickle_is_not_uploaded_again_by_default(project: Project) -> None:
