@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import math
 import re
 import sys
@@ -235,7 +236,7 @@ def test_own_module_is_included(
 
 LOCK = threading.Lock()
 STATE = {"calls": 0}
-OPEN = Path(__file__).open()  # noqa: SIM115
+OPEN = io.TextIOWrapper(io.BytesIO(b"text"))
 ROWS = sample()
 SCALER = StandardScaler().fit(np.ones((3, 1)))
 RANDOM = np.random.default_rng()
@@ -320,6 +321,7 @@ def overflows(live_features: pd.DataFrame) -> pd.DataFrame:
             lambda live: LinearRegression().fit(ROWS[FEATURES], ROWS["target"]).predict(live[FEATURES]),
             "fits a model on `ROWS` each time it predicts; fit it before",
         ),
+        (lambda _live: Path("no.csv").read_text(), "the image has no files of yours: open it before, outside of the"),
         (fits, "line 2 of fits fits `SCALER` when it predicts, which changes it for the next call; fit it before"),
         (
             returns_captured,

@@ -208,6 +208,10 @@ class _FunctionPredict:
             hint = ""
             if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError)):
                 hint = "; the tournament has no network: read it before, and use the data"
+            if isinstance(error, FileNotFoundError):
+                hint = (
+                    "; the image has no files of yours: open it before, outside of the function, and use the contents"
+                )
             if isinstance(error, (TypeError, ValueError)) and "str" in str(error):
                 hint = "; `era` is a column of both frames, and is text: select columns by their names"
             raise errors.ExportError(
