@@ -85,7 +85,8 @@ def wrap(model: Any, spec: conversion.InputSpec, output: Any = None) -> Any:
         return _wrap_own(model, spec)
     _check_inputs(model, names, spec)
     classes = getattr(model, "classes_", None) if hasattr(model, "predict_proba") else None
-    stored = stored_model.StoredModel(
+    is_keras = objects.is_instance(model, "keras", "Model")
+    stored = (stored_model.StoredKeras if is_keras else stored_model.StoredModel)(
         model,
         list(spec.features),
         list(spec.benchmarks),

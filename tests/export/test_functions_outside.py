@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -179,6 +180,16 @@ if __name__ == "__main__":
         "line 16 of own.module uses __file__, which does not exist in a pickle",
         "line 16 of own.module draws random numbers without a seed (np.random.default_rng)",
     ]
+
+
+def test_temporary_file_may_be_written(tmp_path: Path) -> None:
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        with tempfile.NamedTemporaryFile() as file:  # as Keras does when it loads a model
+            file.write(b"weights")
+        return weigh(live_features)
+
+    result, _ = export_and_read(predict, tmp_path)
+    assert result.notes == ()
 
 
 def test_file_of_this_machine_is_not_read(tmp_path: Path) -> None:

@@ -78,6 +78,14 @@ class StoredModule(StoredModel):
             ).numpy()
 
 
+class StoredKeras(StoredModel):
+    """Predicts with a model of Keras from one float32 array, without its progress bar."""
+
+    def predict_outputs(self, inputs: pd.DataFrame) -> Any:
+        """Return what the model predicts."""
+        return self.model.predict(inputs.to_numpy(dtype=np.float32), verbose=0)
+
+
 class ScriptedModule:
     """A TorchScript module, which is loaded from its file when it is called first, since it cannot be pickled."""
 

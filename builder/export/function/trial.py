@@ -59,7 +59,7 @@ class _Watch:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Handle an event of https://docs.python.org/3/library/audit_events.html."""
         if event == "open":
-            self._check_open(arguments[0])
+            self._check_open(arguments[0], arguments[2])
         elif event in _NETWORK_EVENTS:
             address = next((item for item in arguments if isinstance(item, tuple)), arguments[:1])
             if isinstance(arguments[-1], (str, bytes)) and event in {"socket.connect", "socket.sendto"}:
@@ -69,14 +69,16 @@ class _Watch:
         elif event in _PROGRAM_EVENTS and self._find_line(direct=True):
             self._add(f"runs a program ({str(arguments[0])[:200]}), which the image may not have: do it in Python")
 
-    def _check_open(self, path: Any) -> None:
+    def _check_open(self, path: Any, flags: Any) -> None:
         if isinstance(path, int):
             return
         try:
             name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - resolve() reads the file system
         except (TypeError, ValueError, OSError):
             return  # open itself raises the error
-        is_here = name.startswith(self._empty) and not os.path.exists(name)  # noqa: PTH110 - as above
+        # A library may write temporary files, as Keras does when it loads a model.
+        is_read = not (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        is_here = is_read and name.startswith(self._empty) and not os.path.exists(name)  # noqa: PTH110 - as above
         if not is_here and (name.startswith(self._folders) or name.endswith(self._suffixes)):
             return
         self._add(
