@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from builder import errors
 from builder.export import conversion, ensembles, frameworks, stored
 from builder.export.function import functions, source, stored_model
-from builder.text import format_list
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 OPTIONS = ensembles.OPTIONS
 OPTION_HINT = ensembles.OPTION_HINT
@@ -40,7 +35,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: ensembles.EnsembleO
         strict=True,
     ):
         ensembles.check_member_options(member.name, weight, transform, scope)
-        function = ensembles.call_for_member(member.name, _wrap, member, spec)
+        function = _wrap(member, spec)
         arguments, _ = source.count_arguments(function)
         parts.append(
             {
@@ -61,10 +56,8 @@ def convert(model: Any, spec: conversion.InputSpec, options: ensembles.EnsembleO
 def _wrap(member: ensembles.EnsembleMember, spec: conversion.InputSpec) -> Any:
     """Return the callable of a member: the function itself, or one that calls a model with the columns it takes."""
     if frameworks.is_function(member.model):
-        functions.check_function(member.model, spec)
+        ensembles.call_for_member(member.name, functions.check_function, member.model, spec)
         return member.model
-    columns: Sequence[str] = member.columns if member.columns is not None else spec.names
-    missing = [name for name in columns if name not in spec.names]
-    if missing:
-        raise errors.ExportError(f"export: takes {format_list(missing)}, which features= and benchmark= do not contain")
-    return stored.wrap(member.model, ensembles.select_inputs(spec, columns), getattr(member.options, "output", None))
+    inputs = ensembles.select_inputs(member, spec)
+    output = getattr(member.options, "output", None)
+    return ensembles.call_for_member(member.name, stored.wrap, member.model, inputs, output)

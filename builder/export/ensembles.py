@@ -251,13 +251,7 @@ def _convert_member(
     member: EnsembleMember, spec: conversion.InputSpec
 ) -> tuple[conversion.ConvertedModel, tuple[str, ...], tuple[str, ...]]:
     """Return the converted member, its features and its benchmark columns."""
-    columns = member.columns if member.columns is not None else spec.names
-    missing = [name for name in columns if name not in set(spec.names)]
-    if missing:
-        raise errors.ExportError(
-            f"export: member {member.name} takes {format_list(missing)}, which features= and benchmark= do not contain"
-        )
-    member_spec = select_inputs(spec, columns)
+    member_spec = select_inputs(member, spec)
     features, benchmarks = member_spec.features, member_spec.benchmarks
     framework = member.framework
     converted = call_for_member(member.name, framework.convert, member.model, member_spec, member.options)
@@ -271,8 +265,18 @@ def _convert_member(
     return converted, features, benchmarks
 
 
-def select_inputs(spec: conversion.InputSpec, columns: Sequence[str]) -> conversion.InputSpec:
-    """Return the inputs of a member that takes some of the columns: features, then benchmarks."""
+def select_inputs(member: EnsembleMember, spec: conversion.InputSpec) -> conversion.InputSpec:
+    """Return the inputs of a member, which may take only some of those of the ensemble: features, then benchmarks.
+
+    Raises:
+        errors.ExportError: It takes a column that is not among them.
+    """
+    columns = member.columns if member.columns is not None else spec.names
+    missing = [name for name in columns if name not in set(spec.names)]
+    if missing:
+        raise errors.ExportError(
+            f"export: member {member.name} takes {format_list(missing)}, which features= and benchmark= do not contain"
+        )
     benchmarks = tuple(name for name in columns if name in set(spec.benchmarks))
     features = tuple(name for name in columns if name not in set(spec.benchmarks))
     indices = _find_indices((*features, *benchmarks), spec)
